@@ -1,0 +1,93 @@
+"""The Celery app, and the doorbell. The only module of the package that imports Celery.
+
+A message carries ids only. Ringing is best effort and bounded: when the broker does not answer, the rows are in
+Postgres and the dispatcher rings again.
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+
+from agora.telemetry import RINGS, get_logger
+
+app = Celery("agora")
+app.config_from_object("celeryconfig")
+
+STEP_TASK = "agora.step"
+DELIVER_TASK = "agora.deliver"
+WEBHOOK_QUEUE = "webhooks"
+KILL_GRACE = 5.0
+"""Seconds after a step's time-out at which Celery kills its process, if it did not end by itself."""
+MUTE_SECONDS = 2.0
+"""After a failed ring this process does not ring for so long, so that no caller waits for a dead broker each time."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ring:
+    """A step that is due. ``label`` is what Flower shows; ``timeout`` is seconds."""
+
+    step_id: str
+    job_id: str
+    queue: str
+    label: str
+    timeout: float | None = None
+
+
+class _Mute:
+    """Remembers that the broker failed just now."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def start(self) -> None:
+        with self._lock:
+            self._until = time.monotonic() + MUTE_SECONDS
+
+
+_mute = _Mute()
+
+
+def ring(rings: Iterable[Ring]) -> bool:
+    """Tell workers of due steps. False when the broker did not take it all; nothing is lost then."""
+    return all(_send_step(one) for one in rings)
+
+
+def ring_deliveries() -> bool:
+    """Tell the webhook workers that deliveries are due."""
+    return _send(DELIVER_TASK, queue=WEBHOOK_QUEUE, args=())
+
+
+def _send_step(one: Ring) -> bool:
+    limits = {}
+    if one.timeout is not None and one.queue == "cpu":  # threads cannot be killed: time-outs are cooperative there
+        limits = {"soft_time_limit": one.timeout, "time_limit": one.timeout + KILL_GRACE}
+    return _send(
+        STEP_TASK, queue=one.queue, args=(one.step_id,), task_id=one.step_id, shadow=one.label, root_id=one.job_id,
+        **limits,
+    )  # fmt: skip
+
+
+def _send(task: str, **options: Any) -> bool:
+    if _mute.on:
+        RINGS.labels("muted").inc()
+        return False
+    try:
+        app.send_task(task, retry=False, ignore_result=True, **options)
+    except Exception as error:  # noqa: BLE001  # whatever the transport raises: the dispatcher rings again
+        _mute.start()
+        RINGS.labels("failed").inc()
+        log.warning("broker did not take a ring", task=task, error=type(error).__name__, detail=str(error)[:200])
+        return False
+    RINGS.labels("sent").inc()
+    return True

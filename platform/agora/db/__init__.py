@@ -1,0 +1,1 @@
+"""Two databases, auth and main: engines, sessions, migrations, partitions."""

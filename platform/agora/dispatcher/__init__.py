@@ -1,0 +1,1 @@
+"""The dispatcher: a loop that makes up for every lost message, dead worker and passed time."""

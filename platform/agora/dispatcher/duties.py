@@ -1,0 +1,174 @@
+"""What the dispatcher does for steps and jobs: one function per duty, each one transaction over a bounded slice.
+
+A duty returns how much it did, so that the loop goes round again at once while there is work.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
+
+from agora import broker
+from agora.agents import QUEUES
+from agora.clock import now
+from agora.db.partitions import ensure_partitions
+from agora.db.session import transaction
+from agora.dispatcher import queries
+from agora.errors import Conflict
+from agora.events.record import record as record_events
+from agora.events.types import job_event
+from agora.jobs import catalogue, catalogue_queries, views
+from agora.jobs import queries as job_queries
+from agora.jobs.announce import Announcement
+from agora.jobs.decide import Position, decide_lost
+from agora.jobs.record import CancelSeen, FenceLost, as_cancelled, record
+from agora.jobs.resume import resume_by_time
+from agora.jobs.states import JobState, may_become
+from agora.settings import get_settings
+
+SLICE = 200
+PARTITIONED = {"events": "evt", "attempts": "att", "webhook_attempts": "wha"}
+WORKER_SILENT_SECONDS = 300.0
+
+
+def refill_rings() -> int:
+    """Ring for due steps, in Postgres' order, as far as each queue's window has room."""
+    count = 0
+    for queue in QUEUES:
+        with transaction() as session:
+            rows = queries.refill(session, queue=queue, window=get_settings().ring_window)
+            rings = _rings(session, rows)
+        broker.ring(rings)
+        count += len(rows)
+    return count
+
+
+def rering_unheard() -> int:
+    """Ring again for steps whose ring nobody answered: the broker lost it, or its worker died with it."""
+    with transaction() as session:
+        after = get_settings().rering_seconds
+        rings = _rings(session, queries.rering(session, queues=QUEUES, after=after, slice_=SLICE))
+    broker.ring(rings)
+    return 0
+
+
+def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:
+    return [
+        broker.Ring(
+            step_id=row["id"], job_id=row["job_id"], queue=row["queue"], label=row["label"],
+            timeout=_timeout_of(session, row),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _timeout_of(session: Session, row: RowMapping) -> float | None:
+    job = queries.get_job(session, job_id=row["job_id"])
+    return catalogue.find(session, job.agent, job.action, job.version).spec.step(row["name"]).timeout
+
+
+def return_lost_leases() -> int:
+    """Take steps back from workers that went silent."""
+    limit = get_settings().lost_lease_limit
+    with transaction() as session:
+        announcements = [_take_back(session, row, limit) for row in queries.lock_expired(session, slice_=SLICE)]
+    return _announce(announcements)
+
+
+def _take_back(session: Session, row: RowMapping, limit: int) -> Announcement | None:
+    job = queries.get_job(session, job_id=row["job_id"])
+    spec = catalogue.find(session, job.agent, job.action, job.version).spec
+    at = Position(
+        action=spec, step=spec.step(row["name"]), iteration=row["iteration"], attempt=row["attempt"],
+        lost_leases=row["lost_leases"],
+    )  # fmt: skip
+    decision = decide_lost(at, limit=limit)
+    common: dict[str, Any] = {"step_id": row["id"], "fence": row["fence"], "job": views.ref(job), "at": at}
+    try:
+        with session.begin_nested():
+            return record(session, decision, stored=None, **common)
+    except CancelSeen:
+        with suppress(FenceLost, CancelSeen), session.begin_nested():
+            return record(session, as_cancelled(decision), stored=None, **common)
+    except FenceLost:
+        pass
+    return None
+
+
+def wake_suspended() -> int:
+    """End naps that are over and questions that were not answered in time."""
+    announcements = []
+    with transaction() as session:
+        for row in queries.lock_woken(session, slice_=SLICE):
+            job = queries.get_job(session, job_id=row["job_id"])
+            with suppress(Conflict), session.begin_nested():
+                announcements.append(resume_by_time(session, job, row, now()))
+    return _announce(announcements)
+
+
+def queue_scheduled() -> int:
+    """Scheduled jobs whose time has come become queued."""
+    with transaction() as session:
+        return queries.queue_scheduled(session, slice_=SLICE)
+
+
+def fail_late_jobs() -> int:
+    """Jobs whose deadline has passed fail, whatever their steps do."""
+    with transaction() as session:
+        late = queries.find_late(session, slice_=SLICE)
+    error = '{"code":"deadline-exceeded","type":"Deadline","message":"the deadline has passed","retryable":false}'
+    return _announce(end_job(row, JobState.FAILED, error=error) for row in late)
+
+
+def finish_cancels() -> int:
+    """Jobs that were asked to cancel and of which no step runs any more are cancelled."""
+    with transaction() as session:
+        asked = queries.find_unattended_cancels(session, slice_=SLICE)
+    return _announce(end_job(row, JobState.CANCELLED, reason=row["cancel_reason"]) for row in asked)
+
+
+def end_job(
+    row: RowMapping, target: JobState, *, error: str | None = None, reason: str | None = None
+) -> Announcement | None:
+    """End one job from outside its steps, in a transaction of its own; None when it has ended meanwhile."""
+    job_id, team_id = row["id"], row["team_id"]
+    with transaction() as session:
+        job_queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
+        job_queries.end_open_steps(session, team_id=team_id, job_id=job_id)
+        moved = job_queries.move_job(
+            session, team_id=team_id, job_id=job_id, target=target, sources=may_become(target), error=error,
+            reason=reason,
+        )  # fmt: skip
+        if not moved:
+            session.rollback()
+            return None
+        job = queries.get_job(session, job_id=job_id)
+        event = job_event(f"job.{target}", views.ref(job), status=target, error=job.error, reason=reason or None)
+        return Announcement(jobs={job_id}, deliveries=record_events(session, views.ref(job), [event]))
+
+
+def make_partitions() -> int:
+    """Make the partitions of this and the next months."""
+    with transaction() as session:
+        if not queries.try_duty(session, duty=1):
+            return 0
+        for table, prefix in PARTITIONED.items():
+            ensure_partitions(session, table, prefix, moment=datetime.now(UTC))
+    return 0
+
+
+def tidy() -> int:
+    """Forget old idempotency keys and workers that have long been silent."""
+    with transaction() as session:
+        catalogue_queries.forget_workers(session, silent=WORKER_SILENT_SECONDS)
+        return job_queries.forget_keys(session, limit=1_000)
+
+
+def _announce(announcements: Iterable[Announcement | None]) -> int:
+    made = [one for one in announcements if one is not None]
+    for one in made:
+        one.make()
+    return len(made)

@@ -1,0 +1,130 @@
+"""The loop: every duty in turn, then sleep until the next is due, at most one tick. Safe to run twice."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
+
+from agora.db.session import transaction
+from agora.dispatcher import deliveries, duties, queries
+from agora.errors import AgoraError
+from agora.settings import get_settings
+from agora.telemetry import configure_logging, get_logger
+
+SHORTEST_SLEEP = 0.05
+"""Seconds between ticks under backlog: a window of 200 rings then feeds 4,000 steps a second."""
+MINUTE = 60.0
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Duty:
+    """A duty and how many seconds apart it is done."""
+
+    do: Callable[[], int]
+    every: float = 0.0
+    after_outage: bool = False
+    """Not done until the database has been in view without a break for one lease period."""
+    last: float = field(default=float("-inf"))
+
+
+def all_duties() -> list[Duty]:
+    """Every duty, in the order in which a tick does them."""
+    return [
+        Duty(duties.make_partitions, every=60 * MINUTE),
+        Duty(duties.queue_scheduled),
+        Duty(duties.refill_rings),
+        Duty(duties.rering_unheard, every=0.5),
+        Duty(duties.return_lost_leases, after_outage=True),
+        Duty(duties.wake_suspended),
+        Duty(duties.fail_late_jobs),
+        Duty(duties.finish_cancels),
+        Duty(deliveries.tend_deliveries),
+        Duty(duties.tidy, every=MINUTE),
+    ]
+
+
+class Dispatcher:
+    """Runs the duties until it is told to stop."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._duties = all_duties()
+        self._in_view_since: float | None = None
+
+    def stop(self, *_: object) -> None:
+        """End after the running duty."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Tick until stopped. An outage of the database is waited out."""
+        while not self._stop.is_set():
+            try:
+                busy = self.tick()
+                pause = SHORTEST_SLEEP if busy else self._pause()
+            except SQLAlchemyError as error:
+                self._in_view_since = None
+                log.warning("the database is out of view", error=type(error).__name__, detail=str(error)[:300])
+                pause = get_settings().tick_seconds
+            self._stop.wait(pause)
+
+    def tick(self) -> bool:
+        """Do every duty that is due once; True when one of them did something."""
+        self._note_tick()
+        return sum(self._do(duty) for duty in self._duties) > 0  # each is done, even after one that was busy
+
+    def _do(self, duty: Duty) -> bool:
+        current = time.monotonic()
+        if current - duty.last < duty.every:
+            return False
+        if duty.after_outage and not self._view_is_steady(current):
+            return False
+        duty.last = current
+        try:
+            return duty.do() > 0
+        except (OperationalError, InterfaceError, TimeoutError):
+            raise  # no database: the whole loop waits
+        except (AgoraError, SQLAlchemyError):
+            # One bad row must not stop the other duties.
+            log.exception("duty failed", duty=duty.do.__name__)
+            return False
+
+    def _view_is_steady(self, current: float) -> bool:
+        """After an outage, workers get one lease period to renew their leases before those are taken back."""
+        return self._in_view_since is not None and current - self._in_view_since >= get_settings().lease_seconds
+
+    def _note_tick(self) -> None:
+        with transaction() as session:
+            queries.note_tick(session, hostname=socket.gethostname(), pid=os.getpid())
+        if self._in_view_since is None:
+            self._in_view_since = time.monotonic()
+
+    def _pause(self) -> float:
+        longest = get_settings().tick_seconds
+        with transaction() as session:
+            due, at = queries.next_due(session)
+        if due is None:
+            return longest
+        return min(longest, max(SHORTEST_SLEEP, (due - at).total_seconds()))
+
+
+def main() -> None:
+    """Run a dispatcher until SIGTERM or SIGINT."""
+    configure_logging()
+    dispatcher = Dispatcher()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        dispatcher.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    log.info("dispatcher runs", pid=os.getpid())
+    dispatcher.run()
+    log.info("dispatcher stopped")

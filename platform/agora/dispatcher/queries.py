@@ -1,0 +1,186 @@
+"""SQL of the dispatcher's duties: over all teams, in bounded slices, each row locked with SKIP LOCKED."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.orm import Session
+
+from agora.jobs.models import JobRow
+
+LOCK = text("SELECT pg_try_advisory_xact_lock(:space, :duty)")
+SPACE = 0x0A60
+
+
+def try_duty(session: Session, *, duty: int) -> bool:
+    """Take a duty for this transaction; False while another dispatcher has it."""
+    return bool(session.execute(LOCK, {"space": SPACE, "duty": duty}).scalar())
+
+
+REFILL = text("""
+WITH room AS (
+    SELECT GREATEST(0, :window - count(*)) AS free
+    FROM (SELECT FROM steps WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL LIMIT :window) rung
+), due AS (
+    SELECT s.id FROM steps s
+    WHERE s.queue = :queue AND s.status = 'ready' AND s.rung_at IS NULL AND s.run_at <= now()
+    ORDER BY s.priority DESC, s.run_at, s.id
+    LIMIT (SELECT free FROM room)
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE steps s SET rung_at = now()
+FROM due
+WHERE s.id = due.id
+RETURNING s.id, s.job_id, s.queue, s.label, s.name
+""")
+
+
+def refill(session: Session, *, queue: str, window: int) -> Sequence[RowMapping]:
+    """Mark due steps as rung, in order, as far as the queue's window has room; returns them."""
+    return session.execute(REFILL, {"queue": queue, "window": window}).mappings().all()
+
+
+RERING = text("""
+UPDATE steps s SET rung_at = now()
+FROM (
+    SELECT id FROM steps
+    WHERE queue = ANY(:queues) AND status = 'ready' AND rung_at IS NOT NULL
+      AND rung_at < now() - make_interval(secs => :after)
+    ORDER BY rung_at
+    LIMIT :slice
+    FOR UPDATE SKIP LOCKED
+) unheard
+WHERE s.id = unheard.id
+RETURNING s.id, s.job_id, s.queue, s.label, s.name
+""")
+
+
+def rering(session: Session, *, queues: Sequence[str], after: float, slice_: int) -> Sequence[RowMapping]:
+    """Mark steps again whose ring nobody answered for ``after`` seconds; returns them."""
+    parameters = {"queues": list(queues), "after": after, "slice": slice_}
+    return session.execute(RERING, parameters).mappings().all()
+
+
+EXPIRED = text("""
+SELECT id, job_id, team_id, name, iteration, attempt, lost_leases, fence
+FROM steps
+WHERE status = 'running' AND lease_expires_at < now()
+ORDER BY lease_expires_at
+LIMIT :slice
+FOR UPDATE SKIP LOCKED
+""")
+
+
+def lock_expired(session: Session, *, slice_: int) -> Sequence[RowMapping]:
+    """Running steps whose worker went silent. A locked row is alive: its worker is just recording."""
+    return session.execute(EXPIRED, {"slice": slice_}).mappings().all()
+
+
+DUE = text("""
+SELECT id, job_id, name, iteration, suspension
+FROM steps
+WHERE status = 'suspended' AND wake_at <= now()
+ORDER BY wake_at
+LIMIT :slice
+FOR UPDATE SKIP LOCKED
+""")
+
+
+def lock_woken(session: Session, *, slice_: int) -> Sequence[RowMapping]:
+    """Suspended steps whose time has come."""
+    return session.execute(DUE, {"slice": slice_}).mappings().all()
+
+
+def get_job(session: Session, *, job_id: str) -> JobRow:
+    """The job of a step that the dispatcher holds."""
+    return session.get_one(JobRow, job_id)
+
+
+STARTED = text("""
+UPDATE jobs SET status = 'queued'
+WHERE id IN (
+    SELECT j.id FROM jobs j JOIN steps s ON s.job_id = j.id
+    WHERE j.status = 'scheduled' AND s.status = 'ready' AND s.run_at <= now()
+    LIMIT :slice
+    FOR UPDATE OF j SKIP LOCKED
+) AND status = 'scheduled'
+""")
+
+
+def queue_scheduled(session: Session, *, slice_: int) -> int:
+    """Scheduled jobs whose time has come become queued."""
+    return session.execute(STARTED, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+LATE = text("""
+SELECT id, team_id FROM jobs
+WHERE deadline <= now() AND ended_at IS NULL AND deadline IS NOT NULL
+ORDER BY deadline
+LIMIT :slice
+""")
+
+
+def find_late(session: Session, *, slice_: int) -> Sequence[RowMapping]:
+    """Open jobs whose deadline has passed."""
+    return session.execute(LATE, {"slice": slice_}).mappings().all()
+
+
+CANCELLING = text("""
+SELECT j.id, j.team_id, j.cancel_reason FROM jobs j
+WHERE j.status = 'running' AND j.cancel_requested_at IS NOT NULL
+  AND NOT EXISTS (SELECT FROM steps s WHERE s.job_id = j.id AND s.status = 'running')
+LIMIT :slice
+""")
+
+
+def find_unattended_cancels(session: Session, *, slice_: int) -> Sequence[RowMapping]:
+    """Jobs that were asked to cancel, of which no step runs any more."""
+    return session.execute(CANCELLING, {"slice": slice_}).mappings().all()
+
+
+NEXT = text("""
+SELECT LEAST(
+    (SELECT min(run_at) FROM steps WHERE status = 'ready' AND rung_at IS NULL),
+    (SELECT min(wake_at) FROM steps WHERE status = 'suspended'),
+    (SELECT min(lease_expires_at) FROM steps WHERE status = 'running')
+) AS due, now() AS now
+""")
+
+
+def next_due(session: Session) -> tuple[datetime | None, datetime]:
+    """When the next step is due, wakes or loses its lease; and what time it is there."""
+    row = session.execute(NEXT).one()
+    return row.due, row.now
+
+
+TICK = text("""
+INSERT INTO workers (id, hostname, pid, actions) VALUES ('dispatcher', :hostname, :pid, '{}')
+ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), hostname = excluded.hostname, pid = excluded.pid
+""")
+
+
+def note_tick(session: Session, *, hostname: str, pid: int) -> None:
+    """Note that a dispatcher has ticked."""
+    session.execute(TICK, {"hostname": hostname, "pid": pid})
+
+
+AGE = text("SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM workers WHERE id = 'dispatcher'")
+
+
+def tick_age(session: Session) -> float | None:
+    """Seconds since a dispatcher last ticked; None when none ever did."""
+    age = session.execute(AGE).scalar()
+    return None if age is None else float(age)
+
+
+DEPTHS = text("""
+SELECT queue, count(*) AS ready, count(rung_at) AS rung,
+       COALESCE(extract(epoch FROM now() - min(run_at)), 0) AS age
+FROM steps WHERE status = 'ready' AND run_at <= now()
+GROUP BY queue
+""")
+
+
+def queue_depths(session: Session) -> Sequence[RowMapping]:
+    """For each queue: due steps, those rung, and the age of the oldest in seconds."""
+    return session.execute(DEPTHS).mappings().all()

@@ -1,0 +1,1 @@
+"""The job engine: the page to read is ``engine.py``."""

@@ -1,0 +1,29 @@
+"""What the world is told after a commit: rings for workers, wake-ups for readers. Never before it."""
+
+from dataclasses import dataclass, field
+
+from agora import broker
+from agora.agents import StepSpec
+from agora.events import stream
+
+
+@dataclass(slots=True)
+class Announcement:
+    """Collected inside a transaction, made after it."""
+
+    rings: list[broker.Ring] = field(default_factory=list)
+    jobs: set[str] = field(default_factory=set)
+    deliveries: bool = False
+
+    def ring_step(self, step_id: str, *, job_id: str, spec: StepSpec, label: str) -> None:
+        """Note that a step is due."""
+        self.rings.append(
+            broker.Ring(step_id=step_id, job_id=job_id, queue=spec.queue, label=label, timeout=spec.timeout)
+        )
+
+    def make(self) -> None:
+        """Tell. Best effort: the dispatcher and the readers' polls make up for what is lost here."""
+        broker.ring(self.rings)
+        if self.deliveries:
+            broker.ring_deliveries()
+        stream.publish(self.jobs)

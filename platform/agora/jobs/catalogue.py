@@ -1,0 +1,171 @@
+"""The catalogue: what workers registered, cached for the API and the dispatcher, which import no agent."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jsonschema_rs
+from sqlalchemy.orm import Session
+
+from agora.agents import Action, ActionSpec, StepSpec
+from agora.db.session import transaction
+from agora.errors import Conflict, FieldError, Invalid, invalid_field
+from agora.jobs import catalogue_queries as queries
+from agora.jobs.models import AgentVersion
+
+LATEST_SECONDS = 2.0
+"""How long a process remembers which version of an action is the newest."""
+MAX_SHOWN_VALUE = 200
+
+
+class CatalogueConflict(Conflict):
+    """Another fleet registered this version of the action with other steps or schemas."""
+
+    slug = "catalogue-conflict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """An action of the catalogue with its input schema compiled."""
+
+    spec: ActionSpec
+    validator: Any
+
+    def check_input(self, value: Any) -> None:
+        """Raise Invalid with a pointer, rule and value for each fault of an input."""
+        raise_faults(self.validator, value, "/input")
+
+
+def raise_faults(validator: Any, value: Any, root: str) -> None:
+    """Raise Invalid with every fault that a compiled JSON Schema finds; pointers start at ``root``."""
+    errors = [
+        FieldError(
+            pointer=root + "".join(f"/{_escaped(part)}" for part in error.instance_path),
+            rule=str(error.schema_path[-1]) if error.schema_path else "schema",
+            message=error.message[:MAX_SHOWN_VALUE],
+            value=_shown(error.instance),
+        )
+        for error in validator.iter_errors(value)
+    ]
+    if errors:
+        raise Invalid(f"{errors[0].pointer}: {errors[0].message}", errors=errors)
+
+
+def _escaped(part: Any) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _shown(value: Any) -> Any:
+    text = str(value)
+    return value if len(text) <= MAX_SHOWN_VALUE and not isinstance(value, dict | list) else text[:MAX_SHOWN_VALUE]
+
+
+_lock = threading.Lock()
+_by_version: dict[tuple[str, str, int], Registered] = {}
+_latest: dict[tuple[str, str], tuple[float, int]] = {}
+
+
+def forget() -> None:
+    """Empty this process's cache."""
+    with _lock:
+        _by_version.clear()
+        _latest.clear()
+
+
+def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
+    """Register action versions. Raises CatalogueConflict when one is registered with another shape already."""
+    for action in actions:
+        spec = action.spec
+        existing = queries.upsert_version(
+            session,
+            spec=as_json(spec),
+            fingerprint=spec.fingerprint,
+            agent=spec.agent,
+            action=spec.action,
+            version=spec.version,
+            description=spec.description,
+            agent_description=action.agent.description,
+        )
+        if existing != spec.fingerprint:
+            raise CatalogueConflict(
+                f"{spec.agent}.{spec.action} version {spec.version} is registered with other steps or schemas; "
+                "give the changed action a new version"
+            )
+
+
+def find(session: Session, agent: str, action: str, version: int | None = None) -> Registered:
+    """The action as registered, of this or the newest version. Raises Invalid that names the field."""
+    if version is None:
+        version = _find_latest(session, agent, action)
+    key = (agent, action, version)
+    with _lock:
+        if key in _by_version:
+            return _by_version[key]
+    row = queries.find_version(session, agent=agent, action=action, version=version)
+    if row is None:
+        known = ", ".join(str(v) for v in queries.list_version_numbers(session, agent=agent, action=action))
+        raise invalid_field(
+            "/version", "registered", f"{agent}.{action} has no version {version}, only {known}", version
+        )
+    made = Registered(spec=from_json(row), validator=jsonschema_rs.validator_for(row.spec["input_schema"]))
+    with _lock:
+        _by_version[key] = made
+    return made
+
+
+def _find_latest(session: Session, agent: str, action: str) -> int:
+    with _lock:
+        checked, version = _latest.get((agent, action), (0.0, 0))
+    if time.monotonic() - checked < LATEST_SECONDS and version:
+        return version
+    versions = queries.list_version_numbers(session, agent=agent, action=action)
+    if not versions:
+        known = queries.list_actions_of(session, agent=agent)
+        if known:
+            listed = ", ".join(known)
+            raise invalid_field(
+                "/action", "registered", f"agent {agent!r} has no action {action!r}, only {listed}", action
+            )
+        raise invalid_field("/agent", "registered", f"no worker has registered an agent {agent!r}", agent)
+    with _lock:
+        _latest[(agent, action)] = (time.monotonic(), versions[-1])
+    return versions[-1]
+
+
+def as_json(spec: ActionSpec) -> Mapping[str, Any]:
+    """The JSON that the catalogue keeps of an action."""
+    return {
+        "steps": [asdict(step) for step in spec.steps],
+        "input_schema": dict(spec.input_schema),
+        "output_schema": dict(spec.output_schema),
+        "max_iterations": spec.max_iterations,
+    }
+
+
+def from_json(row: AgentVersion) -> ActionSpec:
+    """The action that a catalogue row describes."""
+    return ActionSpec(
+        agent=row.agent,
+        action=row.action,
+        version=row.version,
+        description=row.description,
+        steps=tuple(StepSpec(**step) for step in row.spec["steps"]),
+        input_schema=row.spec["input_schema"],
+        output_schema=row.spec["output_schema"],
+        max_iterations=row.spec["max_iterations"],
+    )
+
+
+def register_worker(actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int) -> None:
+    """Enter a starting worker and all that it can run. Raises CatalogueConflict."""
+    with transaction() as session:
+        register(session, actions)
+        names = sorted(label_of(action) for action in actions)
+        queries.upsert_worker(session, worker_id=worker_id, hostname=hostname, pid=pid, actions=names)
+
+
+def label_of(action: Action[Any, Any]) -> str:
+    """``agent.action@version``: what a worker says it knows."""
+    return f"{action.agent.name}.{action.name}@{action.version}"

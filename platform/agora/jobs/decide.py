@@ -1,0 +1,226 @@
+"""Pure: what a step's outcome means, as one value that the record statement writes. No database here."""
+
+import random
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from agora import outcomes
+from agora.agents import ActionSpec, StepSpec
+from agora.errors import AgoraError, TooLarge
+from agora.jobs.states import JobState, StepState
+
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 8_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a try failed. ``retry_after`` is seconds."""
+
+    code: str
+    type: str
+    message: str
+    retryable: bool
+    traceback: str = ""
+    retry_after: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """What is stored and shown."""
+        shown = {"code": self.code, "type": self.type, "message": self.message, "retryable": self.retryable}
+        return shown | ({"traceback": self.traceback} if self.traceback else {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextStep:
+    """The step that a record makes ready."""
+
+    spec: StepSpec
+    position: int
+    iteration: int
+    carry: Any = None
+    new_carry: bool = False
+    """Only a Repeat sets a new carry; other steps of the iteration inherit it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """Where in its action a step stands, and how often it was tried."""
+
+    action: ActionSpec
+    step: StepSpec
+    iteration: int = 0
+    attempt: int = 1
+    lost_leases: int = 0
+
+    @property
+    def index(self) -> int:
+        """Zero-based place of the step in its action."""
+        return self.action.steps.index(self.step)
+
+    @property
+    def failures_left(self) -> int:
+        """How many more failed tries it may have after this one; lost leases do not count, they have their own cap."""
+        return self.step.attempts - (self.attempt - self.lost_leases)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Everything that a record writes. ``job_status`` None leaves the job running."""
+
+    step_status: StepState
+    attempt_outcome: str | None
+    has_result: bool = False
+    result: Any = None
+    error: Failure | None = None
+    retry_in: float = 0.0
+    burns_attempt: bool = True
+    lost_lease: bool = False
+    suspension: Mapping[str, Any] | None = None
+    wake_at: datetime | None = None
+    next_step: NextStep | None = None
+    job_status: JobState | None = None
+    reason: str = ""
+
+
+def decide(outcome: Any, at: Position) -> Decision:
+    """Map what a step returned (its JSON value or an outcome) to what is written."""
+    match outcome:
+        case outcomes.Done(value):
+            return advance(value, at)
+        case outcomes.Snooze(until):
+            return _suspend({"kind": "snooze"}, until)
+        case outcomes.WaitFor(schema, prompt, until):
+            return _suspend({"kind": "input", "prompt": prompt, "schema": dict(schema)}, until)
+        case outcomes.Repeat(step, carry):
+            return _repeat(step if isinstance(step, str) else step.name, carry, at)
+        case outcomes.Cancel(reason):
+            done = Decision(step_status=StepState.SUCCEEDED, attempt_outcome="succeeded", has_result=True)
+            return cancelled(done, reason)
+        case _:
+            return advance(outcome, at)
+
+
+def advance(value: Any, at: Position, *, resumed: bool = False) -> Decision:
+    """The step has its result: the next step becomes ready, or the job has succeeded."""
+    following = at.action.after(at.step.name)
+    onward = NextStep(spec=following, position=at.index + 1, iteration=at.iteration) if following else None
+    moves_to = JobState.RUNNING if resumed else None
+    return Decision(
+        step_status=StepState.SUCCEEDED,
+        attempt_outcome=None if resumed else "succeeded",
+        has_result=True,
+        result=value,
+        next_step=onward,
+        job_status=moves_to if following else JobState.SUCCEEDED,
+    )
+
+
+def _suspend(suspension: Mapping[str, Any], until: datetime | None) -> Decision:
+    if until is not None and until.tzinfo is None:
+        return failed(Failure(code="naive-time", type="ValueError", message="until must be aware", retryable=False))
+    return Decision(
+        step_status=StepState.SUSPENDED,
+        attempt_outcome="suspended",
+        suspension=suspension,
+        wake_at=until,
+        job_status=JobState.WAITING,
+    )
+
+
+def _repeat(name: str, carry: Any, at: Position) -> Decision:
+    if at.iteration + 1 >= at.action.max_iterations:
+        limit = at.action.max_iterations
+        message = f"the action may go through {limit} iterations, and asked for one more"
+        return failed(Failure(code="iterations-exceeded", type="Repeat", message=message, retryable=False))
+    try:
+        target = at.action.step(name)
+    except LookupError as error:
+        return failed(Failure(code="no-such-step", type="Repeat", message=str(error), retryable=False))
+    position = at.action.steps.index(target)
+    onward = NextStep(spec=target, position=position, iteration=at.iteration + 1, carry=carry, new_carry=True)
+    return Decision(step_status=StepState.SUCCEEDED, attempt_outcome="succeeded", has_result=True, next_step=onward)
+
+
+def decide_failure(failure: Failure, at: Position) -> Decision:
+    """Try again with back-off, or fail the job."""
+    if not failure.retryable or at.failures_left <= 0:
+        return failed(failure)
+    tried = at.attempt - at.lost_leases
+    return Decision(
+        step_status=StepState.READY,
+        attempt_outcome="failed",
+        error=failure,
+        retry_in=max(backoff(at.step, tried, random.uniform(-1, 1)), failure.retry_after),  # noqa: S311  # spread only
+    )
+
+
+def decide_lost(at: Position, *, limit: int) -> Decision:
+    """The worker went silent: another one takes over at once, until the step has lost ``limit`` workers."""
+    lost = at.lost_leases + 1
+    message = f"the worker stopped reporting (lost {lost} of at most {limit} times)"
+    failure = Failure(code="worker-lost", type="WorkerLost", message=message, retryable=lost < limit)
+    if lost >= limit:
+        return replace(failed(failure), lost_lease=True, attempt_outcome="lost")
+    return Decision(step_status=StepState.READY, attempt_outcome="lost", error=failure, lost_lease=True)
+
+
+def decide_interrupted(interrupted: outcomes.Interrupted, at: Position) -> Decision | None:
+    """The step was asked to end. None when another worker may own it: then nothing is written."""
+    match interrupted:
+        case outcomes.Cancelled():
+            return cancelled(Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled"))
+        case outcomes.TimeExceeded():
+            return decide_failure(timeout_failure(at.step), at)
+        case outcomes.Draining():
+            return Decision(step_status=StepState.READY, attempt_outcome=None, burns_attempt=False)
+        case _:
+            return None
+
+
+def timeout_failure(step: StepSpec) -> Failure:
+    """The step ran longer than it may."""
+    message = f"the step ran longer than its time-out of {step.timeout} s"
+    return Failure(code="step-timeout", type="TimeExceeded", message=message, retryable=True)
+
+
+def failed(failure: Failure) -> Decision:
+    """The step and its job fail."""
+    return Decision(step_status=StepState.FAILED, attempt_outcome="failed", error=failure, job_status=JobState.FAILED)
+
+
+def cancelled(decision: Decision, reason: str = "") -> Decision:
+    """The same ending of a step, but of a job that is cancelled: a finished step keeps its result, nothing follows."""
+    kept = decision.step_status if decision.step_status is StepState.SUCCEEDED else StepState.CANCELLED
+    return replace(
+        decision, step_status=kept, next_step=None, suspension=None, wake_at=None, retry_in=0.0,
+        job_status=JobState.CANCELLED, reason=reason,
+    )  # fmt: skip
+
+
+def backoff(step: StepSpec, tried: int, spread: float) -> float:
+    """Seconds to wait after the ``tried``-th failed try; ``spread`` is -1 to 1 and scaled by the step's jitter."""
+    plain = min(step.cap, step.first * 2.0 ** min(tried - 1, 60))
+    return max(0.0, plain * (1 + step.jitter * spread))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What is kept of an exception. Unknown ones count as transient until the attempts run out."""
+    frames = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:].replace("\x00", "")
+    code, retryable, retry_after = "step-failed", True, 0.0
+    if isinstance(error, outcomes.StepError):
+        code, retryable = error.code, error.retryable
+        retry_after = error.retry_after.total_seconds() if error.retry_after else 0.0
+    elif isinstance(error, TooLarge):
+        code, retryable = "value-too-large", False
+    elif isinstance(error, AgoraError):
+        code = error.slug
+    elif isinstance(error, MemoryError):
+        code = "out-of-memory"
+    message = str(error).replace("\x00", "")[:MAX_MESSAGE] or type(error).__name__
+    return Failure(
+        code=code, type=type(error).__name__, message=message, retryable=retryable, traceback=frames,
+        retry_after=retry_after,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Leases that this process holds, renewed by one thread in one statement."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agora import outcomes
+from agora.db.session import transaction
+from agora.jobs import step_queries
+from agora.settings import get_settings
+from agora.telemetry import get_logger
+
+TIMEOUT_GRACE = 2.0
+"""Seconds past its time-out at which a step that did not end by itself is written off."""
+
+log = get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Lease:
+    """What this process knows of a step that it runs. Times are of the monotonic clock."""
+
+    step_id: str
+    fence: str
+    lease_seconds: float
+    timeout: float | None = None
+    give_up: Callable[[], None] | None = None
+    draining: Callable[[], bool] = lambda: False
+    started: float = field(default_factory=time.monotonic)
+    renewed: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+    late: bool = False
+    lost: bool = False
+
+    def check(self) -> None:
+        """Raise Interrupted when the step should end now."""
+        now = time.monotonic()
+        if self.lost or now - self.renewed > self.lease_seconds:
+            raise outcomes.LeaseLost
+        if self.cancelled:
+            raise outcomes.Cancelled
+        if self.late or self.overdue(now):
+            raise outcomes.TimeExceeded
+        if self.draining():
+            raise outcomes.Draining
+
+    def overdue(self, now: float, grace: float = 0.0) -> bool:
+        """Whether the step has run longer than its time-out."""
+        return self.timeout is not None and now - self.started > self.timeout + grace
+
+
+class Heartbeat:
+    """Renews the leases of this process. One per process id; its thread lives while there are leases."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._held: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, lease: Lease) -> None:
+        """Begin to renew a lease."""
+        with self._changed:
+            self._held[lease.fence] = lease
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="agora-heartbeat", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def drop(self, lease: Lease) -> None:
+        """Stop renewing a lease."""
+        with self._changed:
+            self._held.pop(lease.fence, None)
+
+    def _run(self) -> None:
+        interval = get_settings().heartbeat_seconds
+        while True:
+            with self._changed:
+                while not self._held:
+                    self._changed.wait()
+            time.sleep(interval)
+            with self._changed:
+                held = list(self._held.values())
+            if held:
+                self._beat(held)
+
+    def _beat(self, held: list[Lease]) -> None:
+        now = time.monotonic()
+        for lease in [one for one in held if one.overdue(now, TIMEOUT_GRACE) and not one.lost]:
+            lease.lost = True
+            self.drop(lease)
+            if lease.give_up is not None:
+                lease.give_up()
+        alive = {lease.step_id: lease for lease in held if not lease.lost}
+        if not alive:
+            return
+        try:
+            self._renew(alive)
+        except SQLAlchemyError as error:
+            # Leases that cannot be renewed run out by themselves; Lease.check() sees it on this process's clock.
+            log.warning("leases not renewed", leases=len(alive), error=type(error).__name__)
+
+    def _renew(self, alive: dict[str, Lease]) -> None:
+        asked = time.monotonic()
+        fences = {step_id: lease.fence for step_id, lease in alive.items()}
+        with transaction() as session:
+            rows = step_queries.renew_leases(session, held=fences, lease=get_settings().lease_seconds)
+            found = {row["id"]: (row["cancelled"], row["late"]) for row in rows}
+        for step_id, lease in alive.items():
+            if step_id in found:
+                lease.renewed = asked
+                lease.cancelled, lease.late = found[step_id]
+            else:
+                lease.lost = True
+
+
+_heartbeats: dict[int, Heartbeat] = {}
+_lock = threading.Lock()
+
+
+def heartbeat() -> Heartbeat:
+    """The heartbeat of this process."""
+    pid = os.getpid()
+    with _lock:
+        if pid not in _heartbeats:
+            _heartbeats.clear()
+            _heartbeats[pid] = Heartbeat()
+        return _heartbeats[pid]

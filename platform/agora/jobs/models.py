@@ -1,0 +1,194 @@
+"""Tables of the job engine: catalogue, workers, jobs, steps, notes, attempts, idempotency keys."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, SmallInteger, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from agora.db.types import Base, Id, IdText, TimestampTZ
+from agora.jobs.states import JOB_ENDED, JobState, StepState
+
+NOW = text("now()")
+
+
+def _one_of(column: str, values: type[JobState] | type[StepState]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+class AgentVersion(Base):
+    """One version of one action, as workers registered it. ``spec`` holds steps and schemas."""
+
+    __tablename__ = "agent_versions"
+
+    agent: Mapped[str] = mapped_column(Text, primary_key=True)
+    action: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    agent_description: Mapped[str] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    registered_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class Worker(Base):
+    """A worker parent process, as it last reported. Rows are hints for people; leases decide who runs what."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    hostname: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    actions: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    started_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    seen_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class JobRow(Base):
+    """A job. ``input`` and ``output`` are stored values: ``{"v": value}`` or ``{"ref": location}``."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", JobState), name="status"),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
+        CheckConstraint(
+            f"(ended_at IS NOT NULL) = (status IN ({', '.join(repr(str(s)) for s in sorted(JOB_ENDED))}))", name="ended"
+        ),
+        Index("jobs_team_id_idx", "team_id", text("id DESC")),
+        Index("jobs_team_status_idx", "team_id", "status", text("id DESC")),
+        Index(
+            "jobs_deadline_idx",
+            "deadline",
+            postgresql_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
+        ),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    team_id: Mapped[Id]
+    key_id: Mapped[Id | None] = mapped_column(IdText)
+    agent: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="5")
+    input: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    output: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    progress: Mapped[float] = mapped_column(server_default="0")
+    progress_message: Mapped[str] = mapped_column(Text, server_default="")
+    usage: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
+    traceparent: Mapped[str | None] = mapped_column(Text)
+    root_id: Mapped[Id]
+    parent_id: Mapped[Id | None] = mapped_column(IdText)
+    retry_of: Mapped[Id | None] = mapped_column(IdText)
+    event_seq: Mapped[int] = mapped_column(Integer, server_default="0")
+    run_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    deadline: Mapped[TimestampTZ | None]
+    cancel_requested_at: Mapped[TimestampTZ | None]
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    started_at: Mapped[TimestampTZ | None]
+    ended_at: Mapped[TimestampTZ | None]
+
+
+class StepRow(Base):
+    """A step of a job: its identity is (job, name, iteration, item)."""
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        UniqueConstraint("job_id", "name", "iteration", "item"),
+        CheckConstraint(_one_of("status", StepState), name="status"),
+        CheckConstraint("(fence IS NOT NULL) = (status = 'running')", name="fence"),
+        Index(
+            "steps_due_idx",
+            "queue",
+            text("priority DESC"),
+            "run_at",
+            "id",
+            postgresql_where=text("status = 'ready' AND rung_at IS NULL"),
+        ),
+        Index("steps_run_at_idx", "run_at", postgresql_where=text("status = 'ready' AND rung_at IS NULL")),
+        Index("steps_rung_idx", "queue", "rung_at", postgresql_where=text("status = 'ready' AND rung_at IS NOT NULL")),
+        Index("steps_lease_idx", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index("steps_wake_idx", "wake_at", postgresql_where=text("status = 'suspended'")),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    team_id: Mapped[Id]
+    name: Mapped[str] = mapped_column(Text)
+    position: Mapped[int] = mapped_column(SmallInteger)
+    iteration: Mapped[int] = mapped_column(Integer, server_default="0")
+    item: Mapped[int] = mapped_column(Integer, server_default="0")
+    status: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    label: Mapped[str] = mapped_column(Text)
+    """``agent.action.step``: what Flower shows."""
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    fence: Mapped[str | None] = mapped_column(Text)
+    worker_id: Mapped[Id | None] = mapped_column(IdText)
+    lease_expires_at: Mapped[TimestampTZ | None]
+    run_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    rung_at: Mapped[TimestampTZ | None]
+    wake_at: Mapped[TimestampTZ | None]
+    suspension: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    carry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    started_at: Mapped[TimestampTZ | None]
+    ended_at: Mapped[TimestampTZ | None]
+
+
+class StepNote(Base):
+    """A value that a step computed once, over all its tries (``ctx.once``)."""
+
+    __tablename__ = "step_notes"
+
+    step_id: Mapped[Id] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class AttemptRow(Base):
+    """One try of a step and how it ended: append-only, partitioned by its id."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        Index("attempts_job_id_idx", "job_id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    job_id: Mapped[Id]
+    step_id: Mapped[Id]
+    team_id: Mapped[Id]
+    number: Mapped[int] = mapped_column(SmallInteger)
+    outcome: Mapped[str] = mapped_column(Text)
+    worker_id: Mapped[Id | None] = mapped_column(IdText)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    started_at: Mapped[TimestampTZ | None]
+    ended_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class IdempotencyRow(Base):
+    """A remembered create: a repeat gets the resource as it is now. Kept 24 hours."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_created_at_idx", "created_at"),)
+
+    team_id: Mapped[Id] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    route: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    resource_id: Mapped[Id]
+    status: Mapped[int] = mapped_column(SmallInteger)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)

@@ -1,0 +1,184 @@
+"""SQL about jobs as their owners see them: submit, read, list, cancel. Every function is scoped by team."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, delete, select, text
+from sqlalchemy.orm import Session
+
+from agora.jobs.models import AttemptRow, IdempotencyRow, JobRow, StepRow
+from agora.jobs.types import JobFilter
+
+INSERT_JOB = text("""
+WITH job AS (
+    INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
+                      root_id, run_at, deadline, event_seq)
+    SELECT :job_id, :team_id, :key_id, :agent, :action, :version,
+           CASE WHEN CAST(:run_at AS timestamptz) > now() THEN 'scheduled' ELSE 'queued' END,
+           :priority, CAST(:input AS jsonb), CAST(:metadata AS jsonb), :traceparent, :job_id,
+           COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1
+    RETURNING id, status, run_at, created_at
+), room AS (
+    -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order.
+    SELECT count(*) < :window AS free
+    FROM (SELECT FROM steps WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL LIMIT :window) rung
+), step AS (
+    INSERT INTO steps (id, job_id, team_id, name, position, status, queue, priority, label, max_attempts, run_at,
+                       rung_at)
+    SELECT :step_id, job.id, :team_id, :step_name, 0, 'ready', :queue, :priority, :label, :attempts, job.run_at,
+           CASE WHEN job.status = 'queued' AND room.free THEN now() END
+    FROM job, room
+    RETURNING rung_at
+), happened AS (
+    INSERT INTO events (id, team_id, job_id, seq, type, data)
+    SELECT :event_id, :team_id, job.id, 1, 'job.created', CAST(:event AS jsonb) FROM job
+)
+SELECT job.status, job.run_at, job.created_at, step.rung_at IS NOT NULL AS ring FROM job, step
+""")
+
+
+def insert_job(session: Session, *, team_id: str, **columns: Any) -> RowMapping:
+    """Insert a job with its first step and first event; says whether there is room to ring."""
+    return session.execute(INSERT_JOB, {"team_id": team_id, **columns}).mappings().one()
+
+
+REMEMBER = text("""
+INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)
+VALUES (:team_id, :key, :route, :fingerprint, :resource_id, :status)
+ON CONFLICT (team_id, key, route) DO UPDATE
+SET fingerprint = excluded.fingerprint, resource_id = excluded.resource_id, status = excluded.status, created_at = now()
+WHERE idempotency_keys.created_at < now() - interval '24 hours'
+""")
+
+
+def remember_key(
+    session: Session, *, team_id: str, key: str, route: str, fingerprint: str, resource_id: str, status: int
+) -> bool:
+    """Take an idempotency key for a create in this transaction; False when a create holds it already.
+
+    While another transaction is about to take it, this waits for that one to end.
+    """
+    parameters = {
+        "team_id": team_id, "key": key, "route": route, "fingerprint": fingerprint, "resource_id": resource_id,
+        "status": status,
+    }  # fmt: skip
+    return session.execute(REMEMBER, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+def find_key(session: Session, *, team_id: str, key: str, route: str) -> IdempotencyRow | None:
+    """The create that holds an idempotency key."""
+    return session.get(IdempotencyRow, (team_id, key, route))
+
+
+def forget_keys(session: Session, *, limit: int) -> int:
+    """Delete up to ``limit`` idempotency keys that are older than 24 hours, of all teams."""
+    old = (
+        select(IdempotencyRow.team_id, IdempotencyRow.key, IdempotencyRow.route)
+        .where(IdempotencyRow.created_at < text("now() - interval '24 hours'"))
+        .limit(limit)
+        .subquery()
+    )
+    statement = delete(IdempotencyRow).where(
+        IdempotencyRow.team_id == old.c.team_id, IdempotencyRow.key == old.c.key, IdempotencyRow.route == old.c.route
+    )
+    return session.execute(statement).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+def find_job(session: Session, *, team_id: str, job_id: str) -> JobRow | None:
+    """One job of the team."""
+    return session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.team_id == team_id))
+
+
+def find_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[StepRow]:
+    """The steps of a job in the order in which they came to be."""
+    statement = select(StepRow).where(StepRow.job_id == job_id, StepRow.team_id == team_id)
+    return session.scalars(statement.order_by(StepRow.iteration, StepRow.position, StepRow.item)).all()
+
+
+def find_attempts(session: Session, *, team_id: str, job_id: str, limit: int) -> Sequence[AttemptRow]:
+    """The newest tries of a job's steps, oldest first."""
+    statement = select(AttemptRow).where(AttemptRow.job_id == job_id, AttemptRow.team_id == team_id)
+    return session.scalars(statement.order_by(AttemptRow.id.desc()).limit(limit)).all()[::-1]
+
+
+def list_jobs(
+    session: Session, *, team_id: str, filters: JobFilter, before: str | None, limit: int
+) -> Sequence[JobRow]:
+    """A page of the team's jobs, newest first, older than the id ``before``."""
+    statement = _filtered(select(JobRow).where(JobRow.team_id == team_id), filters)
+    if before is not None:
+        statement = statement.where(JobRow.id < before)
+    return session.scalars(statement.order_by(JobRow.id.desc()).limit(limit)).all()
+
+
+def _filtered(statement: Select[JobRow], filters: JobFilter) -> Select[JobRow]:
+    given = {name: value for name, value in asdict(filters).items() if value}
+    conditions: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+        "statuses": JobRow.status.in_,
+        "agent": lambda value: JobRow.agent == value,
+        "action": lambda value: JobRow.action == value,
+        "error_code": lambda value: JobRow.error["code"].astext == value,
+        "created_after": lambda value: JobRow.created_at >= value,
+        "created_before": lambda value: JobRow.created_at < value,
+        "metadata": JobRow.labels.contains,
+    }
+    return statement.where(*(conditions[name](value) for name, value in given.items()))
+
+
+LOCK_STEPS = text("""
+SELECT id, name, iteration, status, suspension, wake_at, carry FROM steps
+WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running', 'suspended')
+ORDER BY id
+FOR UPDATE
+""")
+
+
+def lock_open_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[RowMapping]:
+    """Lock the open steps of a job: everybody locks steps before their job, so that nobody waits in a circle."""
+    return session.execute(LOCK_STEPS, {"team_id": team_id, "job_id": job_id}).mappings().all()
+
+
+END_STEPS = text("""
+UPDATE steps
+SET status = 'cancelled', fence = NULL, lease_expires_at = NULL, ended_at = now(), wake_at = NULL
+WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running', 'suspended')
+""")
+
+
+def end_open_steps(session: Session, *, team_id: str, job_id: str) -> None:
+    """Cancel every open step of a job and take its fence away: whoever runs one writes nothing any more."""
+    session.execute(END_STEPS, {"team_id": team_id, "job_id": job_id})
+
+
+REQUEST_CANCEL = text("""
+UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()), cancel_reason = :reason
+WHERE id = :job_id AND team_id = :team_id AND status IN ('running')
+""")
+
+
+def request_cancel(session: Session, *, team_id: str, job_id: str, reason: str) -> None:
+    """Ask a running job to stop: its step sees it, and so does the record of its outcome."""
+    session.execute(REQUEST_CANCEL, {"team_id": team_id, "job_id": job_id, "reason": reason})
+
+
+MOVE = text("""
+UPDATE jobs
+SET status = :target,
+    ended_at = CASE WHEN :target IN ('succeeded', 'failed', 'cancelled') THEN now() END,
+    error = COALESCE(CAST(:error AS jsonb), error),
+    cancel_reason = COALESCE(:reason, cancel_reason)
+WHERE id = :job_id AND team_id = :team_id AND status = ANY(:sources)
+""")
+
+
+def move_job(
+    session: Session, *, team_id: str, job_id: str, target: str, sources: Sequence[str], error: str | None,
+    reason: str | None,
+) -> bool:  # fmt: skip
+    """Move a job to ``target`` if it is in one of ``sources``; False when it is not."""
+    parameters = {
+        "team_id": team_id, "job_id": job_id, "target": target, "sources": list(sources), "error": error,
+        "reason": reason,
+    }  # fmt: skip
+    return session.execute(MOVE, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]

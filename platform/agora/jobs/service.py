@@ -1,0 +1,237 @@
+"""What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
+
+import json
+from typing import Any
+
+from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
+
+from agora.db.session import transaction
+from agora.errors import Conflict, IdempotencyKeyReused, IllegalTransition, NotFound, invalid_field
+from agora.events import queries as event_queries
+from agora.events.record import record as record_events
+from agora.events.types import JobRef, job_event
+from agora.ids import is_id, new_id
+from agora.jobs import catalogue, catalogue_queries, queries, values, views
+from agora.jobs.announce import Announcement
+from agora.jobs.catalogue import Registered
+from agora.jobs.models import JobRow
+from agora.jobs.resume import resume_with_answer
+from agora.jobs.states import JobState, may_become
+from agora.jobs.types import CatalogueAction, Event, IdempotencyKey, Job, JobFilter, Page, Submission, Submitted
+from agora.settings import get_settings
+from agora.webhooks import queries as webhook_queries
+from agora.webhooks import service as webhooks
+
+ACCEPTED = 202
+MAX_METADATA_BYTES = 16 * 1024
+MAX_ATTEMPTS_SHOWN = 1_000
+WORKER_ALIVE_SECONDS = 30.0
+
+
+def submit(
+    submission: Submission, *, team_id: str, key_id: str | None = None, idempotency: IdempotencyKey | None = None
+) -> Submitted:
+    """Accept a job: one transaction, then one ring.
+
+    Raises:
+        Invalid: agent, action, version, input, priority, times or metadata are not acceptable; names the field.
+        IdempotencyKeyReused: the key stands for another request.
+    """
+    job_id = new_id("job")
+    announcement = Announcement(jobs={job_id})
+    with transaction() as session:
+        registered = catalogue.find(session, submission.agent, submission.action, submission.version)
+        _check(submission, registered)
+        if idempotency and not _remember(session, idempotency, team_id=team_id, job_id=job_id):
+            return _replay(session, idempotency, team_id=team_id)
+        secret = None
+        if submission.webhook is not None:
+            secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
+        row = _insert(session, submission, registered, announcement, team_id=team_id, key_id=key_id, job_id=job_id)
+    announcement.make()
+    return Submitted(job=_fresh(submission, registered, row, job_id=job_id, team_id=team_id), webhook_secret=secret)
+
+
+def _check(submission: Submission, registered: Registered) -> None:
+    if not 0 <= submission.priority <= 9:  # noqa: PLR2004  # said in the message
+        raise invalid_field("/priority", "range", "priority must be 0 to 9", submission.priority)
+    for name in ("run_at", "deadline"):
+        moment = getattr(submission, name)
+        if moment is not None and moment.tzinfo is None:
+            raise invalid_field(f"/{name}", "time-zone", f"{name} must have a time zone", str(moment))
+    if submission.deadline and submission.run_at and submission.deadline <= submission.run_at:
+        raise invalid_field("/deadline", "after-run-at", "deadline must be after run_at", str(submission.deadline))
+    if len(json.dumps(dict(submission.metadata))) > MAX_METADATA_BYTES:
+        raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
+    registered.check_input(submission.input)
+
+
+def _remember(session: Session, idempotency: IdempotencyKey, *, team_id: str, job_id: str) -> bool:
+    return queries.remember_key(
+        session, team_id=team_id, key=idempotency.key, route=idempotency.route, fingerprint=idempotency.fingerprint,
+        resource_id=job_id, status=ACCEPTED,
+    )  # fmt: skip
+
+
+def _replay(session: Session, idempotency: IdempotencyKey, *, team_id: str) -> Submitted:
+    known = queries.find_key(session, team_id=team_id, key=idempotency.key, route=idempotency.route)
+    if known is None:
+        raise Conflict("the request that held this idempotency key ended just now; send it again")
+    if known.fingerprint != idempotency.fingerprint:
+        raise IdempotencyKeyReused(f"Idempotency-Key {idempotency.key!r} was used with another request")
+    return Submitted(job=_view(session, known.resource_id, team_id=team_id), replayed=True)
+
+
+def _insert(
+    session: Session,
+    submission: Submission,
+    registered: Registered,
+    announcement: Announcement,
+    *,
+    team_id: str,
+    key_id: str | None,
+    job_id: str,
+) -> RowMapping:
+    spec = registered.spec
+    first = spec.steps[0]
+    step_id, label = new_id("stp"), f"{spec.agent}.{spec.action}.{first.name}"
+    job = _ref(submission, registered, job_id=job_id, team_id=team_id)
+    created = job_event("job.created", job, status=JobState.QUEUED if not submission.run_at else JobState.SCHEDULED)
+    row = queries.insert_job(
+        session, team_id=team_id, job_id=job_id, key_id=key_id, agent=spec.agent, action=spec.action,
+        version=spec.version, priority=submission.priority, run_at=submission.run_at, deadline=submission.deadline,
+        input=values.pack(submission.input, team_id=team_id, what="the input"),
+        metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
+        step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=created.id,
+        event=json.dumps(created.data), window=get_settings().ring_window,
+    )  # fmt: skip
+    if row["ring"]:
+        announcement.ring_step(step_id, job_id=job_id, spec=first, label=label)
+    announcement.deliveries = webhook_queries.fan_out(
+        session, team_id=team_id, job_id=job_id, agent=spec.agent, events=[created], occurred_at=row["created_at"]
+    )
+    return row
+
+
+def _ref(submission: Submission, registered: Registered, *, job_id: str, team_id: str) -> JobRef:
+    return JobRef(
+        id=job_id, team_id=team_id, agent=submission.agent, action=submission.action, version=registered.spec.version,
+        metadata=submission.metadata,
+    )  # fmt: skip
+
+
+def _fresh(submission: Submission, registered: Registered, row: RowMapping, *, job_id: str, team_id: str) -> Job:
+    """The job as it was just inserted, without reading it again."""
+    return Job(
+        id=job_id, team_id=team_id, agent=submission.agent, action=submission.action, version=registered.spec.version,
+        status=row["status"], priority=submission.priority, input=submission.input, output=None, error=None,
+        progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job_id, parent_id=None,
+        retry_of=None, run_at=row["run_at"], deadline=submission.deadline, cancel_requested_at=None,
+        created_at=row["created_at"], started_at=None, ended_at=None,
+    )  # fmt: skip
+
+
+def get_job(job_id: str, *, team_id: str) -> Job:
+    """A job with its steps and their tries. Raises NotFound."""
+    with transaction() as session:
+        return _view(session, job_id, team_id=team_id)
+
+
+def _view(session: Session, job_id: str, *, team_id: str) -> Job:
+    row = _find(session, job_id, team_id=team_id)
+    steps = queries.find_steps(session, team_id=team_id, job_id=job_id)
+    attempts = queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN)
+    return views.job_with_steps(row, steps, attempts)
+
+
+def _find(session: Session, job_id: str, *, team_id: str) -> JobRow:
+    row = queries.find_job(session, team_id=team_id, job_id=job_id) if is_id(job_id, "job") else None
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return row
+
+
+def list_jobs(filters: JobFilter, *, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Job]:
+    """A page of jobs, newest first. Raises Invalid for a cursor that is none."""
+    if cursor is not None and not is_id(cursor, "job"):
+        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of jobs", cursor)
+    with transaction() as session:
+        rows = queries.list_jobs(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
+        items = [views.job(row) for row in rows[:limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def cancel_job(job_id: str, *, team_id: str, reason: str = "") -> Job:
+    """Cancel a job: at once when none of its steps runs, else as soon as its step notices.
+
+    Raises:
+        NotFound: the team has no such job.
+        IllegalTransition: it has ended.
+    """
+    announcement = Announcement(jobs={job_id})
+    with transaction() as session:
+        _find(session, job_id, team_id=team_id)
+        open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
+        if any(step["status"] == "running" for step in open_steps):
+            queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason)
+        else:
+            _cancel_now(session, job_id, announcement, team_id=team_id, reason=reason)
+    announcement.make()
+    return get_job(job_id, team_id=team_id)
+
+
+def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, team_id: str, reason: str) -> None:
+    queries.end_open_steps(session, team_id=team_id, job_id=job_id)
+    moved = queries.move_job(
+        session, team_id=team_id, job_id=job_id, target=JobState.CANCELLED,
+        sources=may_become(JobState.CANCELLED), error=None, reason=reason,
+    )  # fmt: skip
+    row = _find(session, job_id, team_id=team_id)
+    if not moved:
+        raise IllegalTransition(
+            f"job {job_id} is {row.status}; only {', '.join(may_become(JobState.CANCELLED))} jobs can be cancelled",
+            state=row.status, allowed=[],
+        )  # fmt: skip
+    event = job_event("job.cancelled", views.ref(row), status=JobState.CANCELLED, reason=reason or None)
+    announcement.deliveries = record_events(session, views.ref(row), [event])
+
+
+def give_input(job_id: str, *, team_id: str, value: Any) -> Job:
+    """Answer what a waiting job asks; the first valid answer wins.
+
+    Raises:
+        NotFound: the team has no such job.
+        Conflict: it asks nothing now.
+        Invalid: the answer does not satisfy the JSON Schema of the question.
+    """
+    with transaction() as session:
+        row = _find(session, job_id, team_id=team_id)
+        announcement = resume_with_answer(session, row, value)
+    announcement.make()
+    return get_job(job_id, team_id=team_id)
+
+
+def list_events(job_id: str, *, team_id: str, after: int = 0, limit: int = 200) -> list[Event]:
+    """Events of a job with a sequence number above ``after``, in order. Raises NotFound."""
+    with transaction() as session:
+        row = _find(session, job_id, team_id=team_id)
+        found = event_queries.list_events(
+            session, team_id=team_id, job_id=job_id, created_at=row.created_at, after=after, limit=limit
+        )
+        return [views.event(one) for one in found]
+
+
+def list_agents(name: str | None = None) -> list[CatalogueAction]:
+    """Every registered action version."""
+    with transaction() as session:
+        rows = catalogue_queries.list_versions(session, agent=name, alive=WORKER_ALIVE_SECONDS)
+    return [views.catalogue_action(row) for row in rows]
+
+
+def get_agent(name: str) -> list[CatalogueAction]:
+    """The registered action versions of one agent. Raises NotFound."""
+    found = list_agents(name)
+    if not found:
+        raise NotFound(f"no worker has registered an agent {name!r}")
+    return found

@@ -1,0 +1,60 @@
+"""The states of jobs and steps, and every move between them that is legal."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    SCHEDULED = "scheduled"  # in: submit with run_at.                out: dispatcher (due, deadline), caller (cancel)
+    QUEUED = "queued"  #       in: submit, dispatcher.                out: first claim, caller, dispatcher (deadline)
+    RUNNING = "running"  #     in: claim, input, wake.                out: record, cancel; also while a try backs off
+    WAITING = "waiting"  #     in: record of a suspension.            out: input, dispatcher (time), caller
+    SUCCEEDED = "succeeded"  # in: record of the last step.           out: never
+    FAILED = "failed"  #       in: record, dispatcher.                out: never
+    CANCELLED = "cancelled"  # in: caller, record of a cancelled step. out: never
+
+
+class StepState(StrEnum):
+    """Where a step stands. The step is the unit of dispatch: attempt, fence and lease live on its row."""
+
+    READY = "ready"  #         in: submit, record, wake, a retry.     out: claim (once run_at has come), cancel
+    RUNNING = "running"  #     in: claim.                             out: record, dispatcher (lost lease), cancel
+    SUSPENDED = "suspended"  # in: record of a suspension.            out: input, dispatcher (time), cancel
+    SUCCEEDED = "succeeded"  # in: record, input, wake.               out: never
+    FAILED = "failed"  #       in: record, dispatcher.                out: never
+    CANCELLED = "cancelled"  # in: caller, record.                    out: never
+
+
+JOB_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
+    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.WAITING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.WAITING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+"""From each state, the states that a job may move to. `waiting` may become `succeeded` when the last step suspended."""
+
+STEP_TRANSITIONS: Final[Mapping[StepState, frozenset[StepState]]] = {
+    StepState.READY: frozenset({StepState.RUNNING, StepState.CANCELLED}),
+    StepState.RUNNING: frozenset(
+        {StepState.SUCCEEDED, StepState.FAILED, StepState.READY, StepState.SUSPENDED, StepState.CANCELLED}
+    ),
+    StepState.SUSPENDED: frozenset({StepState.SUCCEEDED, StepState.CANCELLED}),
+    StepState.SUCCEEDED: frozenset(),
+    StepState.FAILED: frozenset(),
+    StepState.CANCELLED: frozenset(),
+}
+
+JOB_ENDED: Final = frozenset(state for state, moves in JOB_TRANSITIONS.items() if not moves)
+JOB_OPEN: Final = frozenset(JobState) - JOB_ENDED
+STEP_OPEN: Final = frozenset(state for state, moves in STEP_TRANSITIONS.items() if moves)
+
+
+def may_become(target: JobState) -> list[str]:
+    """The states from which a job may legally move to ``target``, sorted: the WHERE of every move."""
+    return sorted(state for state, moves in JOB_TRANSITIONS.items() if target in moves)

@@ -1,0 +1,171 @@
+"""What the engine takes and gives: frozen values, no rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InlineWebhook:
+    """A one-off callback of one job. Without a secret, one is made and returned once."""
+
+    url: str
+    secret: str | None = None
+    events: tuple[str, ...] = ("job.succeeded", "job.failed", "job.cancelled")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdempotencyKey:
+    """The caller's key of a create, with the route and the SHA-256 of the request that it stands for."""
+
+    key: str
+    route: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """A job to be made. ``version`` None means the newest registered one; priority 0 to 9, higher first."""
+
+    agent: str
+    action: str
+    input: Any
+    version: int | None = None
+    priority: int = 5
+    run_at: datetime | None = None
+    deadline: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    webhook: InlineWebhook | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submitted:
+    """The job as it is now; whether this was a repeat; the inline webhook's new secret, shown only the first time."""
+
+    job: "Job"
+    replayed: bool = False
+    webhook_secret: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One ended try of a step. ``error`` has code, type, message, retryable and, for its owner, the traceback."""
+
+    number: int
+    outcome: str
+    error: Mapping[str, Any] | None
+    worker_id: str | None
+    started_at: datetime | None
+    ended_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepView:
+    """A step as the API shows it. ``suspension`` has kind, and for an answer waited for: prompt and schema."""
+
+    id: str
+    name: str
+    position: int
+    iteration: int
+    item: int
+    status: str
+    queue: str
+    attempt: int
+    lost_leases: int
+    run_at: datetime
+    wake_at: datetime | None
+    suspension: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    result: Any
+    started_at: datetime | None
+    ended_at: datetime | None
+    tries: Sequence[Attempt] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job as the API shows it. ``steps`` is filled by get_job, empty in lists."""
+
+    id: str
+    team_id: str
+    agent: str
+    action: str
+    version: int
+    status: str
+    priority: int
+    input: Any
+    output: Any
+    error: Mapping[str, Any] | None
+    progress: float
+    progress_message: str
+    usage: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    root_id: str
+    parent_id: str | None
+    retry_of: str | None
+    run_at: datetime
+    deadline: datetime | None
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    steps: Sequence[StepView] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its state is final."""
+        return self.ended_at is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFilter:
+    """Which jobs to list; None means any. ``metadata`` matches jobs whose metadata contains all of it."""
+
+    statuses: tuple[str, ...] = ()
+    agent: str | None = None
+    action: str | None = None
+    error_code: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list and where the next begins; None at the end."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that happened. ``seq`` counts within its job from 1, without gaps."""
+
+    id: str
+    job_id: str | None
+    seq: int
+    type: str
+    version: int
+    data: Mapping[str, Any]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueAction:
+    """A registered action version: what ``GET /agents`` shows."""
+
+    agent: str
+    action: str
+    version: int
+    description: str
+    agent_description: str
+    steps: Sequence[Mapping[str, Any]]
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    registered_at: datetime
+    live_workers: int

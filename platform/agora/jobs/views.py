@@ -1,0 +1,76 @@
+"""Rows into the frozen values that callers get."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping
+
+from agora.events.models import EventRow
+from agora.events.types import JobRef
+from agora.jobs.models import AttemptRow, JobRow, StepRow
+from agora.jobs.types import Attempt, CatalogueAction, Event, Job, StepView
+from agora.jobs.values import peek, unpack
+
+
+def ref(row: JobRow) -> JobRef:
+    """What events say of a job."""
+    return JobRef(
+        id=row.id, team_id=row.team_id, agent=row.agent, action=row.action, version=row.version, metadata=row.labels
+    )
+
+
+def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> Job:
+    """A job; ``whole`` reads large values from the file store, else their reference stands."""
+    read = unpack if whole else peek
+    return Job(
+        id=row.id, team_id=row.team_id, agent=row.agent, action=row.action, version=row.version, status=row.status,
+        priority=row.priority, input=read(row.input), output=read(row.output), error=row.error,
+        progress=row.progress, progress_message=row.progress_message, usage=row.usage, metadata=row.labels,
+        root_id=row.root_id, parent_id=row.parent_id, retry_of=row.retry_of, run_at=row.run_at,
+        deadline=row.deadline, cancel_requested_at=row.cancel_requested_at, created_at=row.created_at,
+        started_at=row.started_at, ended_at=row.ended_at, steps=steps,
+    )  # fmt: skip
+
+
+def job_with_steps(row: JobRow, steps: Sequence[StepRow], attempts: Sequence[AttemptRow]) -> Job:
+    """A job with its steps, each with its tries."""
+    tries: dict[str, list[Attempt]] = defaultdict(list)
+    for one in attempts:
+        tries[one.step_id].append(attempt(one))
+    return job(row, [step(one, tries[one.id]) for one in steps], whole=True)
+
+
+def attempt(row: AttemptRow) -> Attempt:
+    """One try."""
+    return Attempt(
+        number=row.number, outcome=row.outcome, error=row.error, worker_id=row.worker_id, started_at=row.started_at,
+        ended_at=row.ended_at,
+    )  # fmt: skip
+
+
+def step(row: StepRow, tries: Sequence[Attempt]) -> StepView:
+    """One step; a result that is kept in the file store stands as its reference."""
+    return StepView(
+        id=row.id, name=row.name, position=row.position, iteration=row.iteration, item=row.item, status=row.status,
+        queue=row.queue, attempt=row.attempt, lost_leases=row.lost_leases, run_at=row.run_at, wake_at=row.wake_at,
+        suspension=row.suspension, error=row.error, result=peek(row.result), started_at=row.started_at,
+        ended_at=row.ended_at, tries=tries,
+    )  # fmt: skip
+
+
+def event(row: EventRow) -> Event:
+    """One event."""
+    return Event(
+        id=row.id, job_id=row.job_id, seq=row.seq, type=row.type, version=row.version, data=row.data,
+        occurred_at=row.occurred_at,
+    )  # fmt: skip
+
+
+def catalogue_action(row: RowMapping) -> CatalogueAction:
+    """One registered action version."""
+    return CatalogueAction(
+        agent=row["agent"], action=row["action"], version=row["version"], description=row["description"],
+        agent_description=row["agent_description"], steps=row["spec"]["steps"],
+        input_schema=row["spec"]["input_schema"], output_schema=row["spec"]["output_schema"],
+        registered_at=row["registered_at"], live_workers=row["live_workers"],
+    )  # fmt: skip

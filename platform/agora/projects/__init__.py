@@ -1,0 +1,1 @@
+"""Projects: sessions, specifications, conflicts, and how complete they are."""

@@ -1,0 +1,156 @@
+"""One frozen settings object, read from the environment once.
+
+This is the only module of the repository that reads ``os.environ``. Twelve-factor names: ``DATABASE_URL``,
+``AUTH_DATABASE_URL``, ``REDIS_URL``, ``DATABASE_DIRECT_URL``, and ``AGORA_*`` for the rest.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agora.errors import SettingsError
+
+KIB = 1024
+MIB = 1024 * KIB
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+
+PLAIN_NAMES = ("database_url", "auth_database_url", "database_direct_url", "redis_url")
+"""Settings whose variable has no ``AGORA_`` prefix, as hosting platforms name them."""
+
+
+class Settings(BaseSettings):
+    """Every knob of Agora. Durations are seconds, sizes are bytes. Wrong or unknown values raise SettingsError."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="AGORA_", env_ignore_empty=True)
+
+    database_url: str = Field("", description="Main database. Unset: the embedded Postgres of `agora up`.")
+    auth_database_url: str = Field("", description="Auth database. Unset: the embedded Postgres of `agora up`.")
+    database_direct_url: str = Field("", description="Main database without a transaction pooler in between.")
+    redis_url: str = Field("", description="Broker and live stream. Unset: the embedded Valkey of `agora up`.")
+
+    data_dir: Path = Path(".agora")
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    flower_port: int = Field(5555, ge=1, le=65535)
+    flower_password: SecretStr = SecretStr("")
+    secret_key: SecretStr = Field(SecretStr(""), description="Encrypts secrets at rest. At least 32 characters.")
+    files_url: str = Field("", description="Any fsspec URL. Unset: the folder `files` of the data directory.")
+    agents: Annotated[tuple[str, ...], NoDecode] = ("workers.agents",)
+
+    lease_seconds: float = Field(10.0, gt=0)
+    heartbeat_seconds: float = Field(3.0, gt=0)
+    tick_seconds: float = Field(1.0, gt=0, le=1.0, description="The dispatcher ticks at most this far apart.")
+    rering_seconds: float = Field(5.0, gt=0, description="A rung step that nobody claimed is rung again after this.")
+    ring_window: int = Field(200, ge=1, description="Rung, unclaimed steps that a queue may hold.")
+    lost_lease_limit: int = Field(5, ge=1, description="A step that loses its worker this often fails.")
+    drain_seconds: float = Field(8.0, ge=0, description="How long a stopping worker lets its steps finish.")
+
+    db_pool_size: int = Field(5, ge=1)
+    db_pool_overflow: int = Field(10, ge=0)
+    db_connect_seconds: int = Field(5, ge=1)
+
+    max_body_bytes: int = Field(MIB, ge=KIB)
+    max_file_bytes: int = Field(64 * MIB, ge=KIB)
+    inline_value_bytes: int = Field(64 * KIB, ge=KIB)
+    max_value_bytes: int = Field(16 * MIB, ge=KIB)
+    max_json_depth: int = Field(32, ge=1)
+    max_wait_seconds: int = Field(60, ge=1, le=60)
+    max_streams: int = Field(500, ge=1, description="Live streams and waiting calls that one web process holds.")
+    max_streams_per_key: int = Field(100, ge=1)
+
+    egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    egress_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
+    egress_allow_http: bool = False
+    webhook_timeout: float = Field(20.0, gt=0)
+    webhook_schedule: Annotated[tuple[float, ...], NoDecode] = (
+        0.0, 5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
+    )  # fmt: skip
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip() and value.strip() != "any")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value()) < 32:  # noqa: PLR2004  # said in the message
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be at most half of lease_seconds")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # pydantic-settings passes it by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # load_settings reads the environment itself
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor only: the environment is read by load_settings, which names variables."""
+        return (init_settings,)
+
+    @property
+    def resolved_files_url(self) -> str:
+        """The fsspec URL of the file store."""
+        return self.files_url or f"file://{(self.data_dir / 'files').resolve()}"
+
+
+_KNOWN_EXTRAS = frozenset({"AGORA_DATA", "AGORA_INSTANCE", "AGORA_SHARED_DATA", "AGORA_API_URL", "AGORA_API_KEY"})
+"""AGORA_ variables that are not settings of the platform: the CLI's own, and names that the Procfile uses."""
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets the field ``name``."""
+    return name.upper() if name in PLAIN_NAMES else f"AGORA_{name.upper()}"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read settings from ``environ``.
+
+    Raises:
+        SettingsError: one line that names the variable, its value's fault, and for an unknown one its nearest name.
+    """
+    by_variable = {variable_of(name): name for name in Settings.model_fields}
+    unknown = sorted(v for v in environ if v.startswith("AGORA_") and v not in by_variable and v not in _KNOWN_EXTRAS)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], by_variable, n=1)
+        raise SettingsError(f"{unknown[0]} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    values = {name: environ[variable] for variable, name in by_variable.items() if environ.get(variable, "") != ""}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = [variable_of(str(part)) for part in first["loc"][:1]] or ["settings"]
+        shown = "" if "secret" in names[0].lower() or "URL" in names[0] else f" (got {first['input']!r})"
+        raise SettingsError(f"{names[0]}: {first['msg']}{shown if first['loc'] else ''}") from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process; the environment is read at the first call only."""
+    return load_settings(os.environ)
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, to hand to child processes."""
+    return dict(os.environ)
