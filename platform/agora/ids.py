@@ -6,7 +6,8 @@ Source: the TypeID specification, version 0.3.
 from datetime import datetime
 from typing import Final
 
-from typeid import TypeID, from_string, from_uuid
+from typeid import TypeID
+from typeid.errors import TypeIDException
 from uuid_utils import UUID
 
 PREFIXES: Final = {
@@ -42,12 +43,12 @@ def new_id(prefix: str) -> str:
 def is_id(text: str, prefix: str) -> bool:
     """Whether ``text`` is a well-formed id of this kind."""
     try:
-        return from_string(text).prefix == prefix
-    except Exception:  # noqa: BLE001  # the library raises several kinds for malformed text
+        return TypeID.from_string(text).prefix == prefix
+    except TypeIDException:
         return False
 
 
 def floor_id(prefix: str, moment: datetime) -> str:
     """The smallest id of this kind made at ``moment`` (to the millisecond): a bound for partitions and scans."""
     milliseconds = int(moment.timestamp() * 1000)
-    return str(from_uuid(UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT), prefix))
+    return str(TypeID.from_uuid(UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT), prefix))

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agora.agents import ActionSpec, StepSpec
 from agora.jobs.decide import (
     Failure,
@@ -29,8 +32,6 @@ from agora.outcomes import (
     Transient,
     WaitFor,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 

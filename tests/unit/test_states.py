@@ -1,6 +1,8 @@
 """The state machines: the table is what the database and the code say."""
 
 import pytest
+from sqlalchemy import CheckConstraint
+
 from agora.jobs import models
 from agora.jobs.states import (
     JOB_ENDED,
@@ -10,7 +12,6 @@ from agora.jobs.states import (
     StepState,
     may_become,
 )
-from sqlalchemy import CheckConstraint
 
 
 @pytest.mark.parametrize(("table", "states"), [(JOB_TRANSITIONS, JobState), (STEP_TRANSITIONS, StepState)])
