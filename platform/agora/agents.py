@@ -14,7 +14,7 @@ from functools import cached_property
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar, Union, overload
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from sqlalchemy.orm import Session
 
 from agora.outcomes import (
@@ -224,7 +224,12 @@ class Step(Generic[I, R]):
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """How this step's result becomes JSON and comes back."""
-        return TypeAdapter(_result_type(typing.get_type_hints(self.function).get("return", Any)))
+        kind = _result_type(typing.get_type_hints(self.function).get("return", Any))
+        try:
+            # Without this NaN would silently become null; as it is, storing it fails.
+            return TypeAdapter(kind, config=ConfigDict(ser_json_inf_nan="constants"))
+        except PydanticUserError:  # a model has a configuration of its own
+            return TypeAdapter(kind)
 
     def dump(self, value: Any) -> Any:
         """The JSON value of a result. Raises pydantic's error when the value is not of the declared type."""
