@@ -53,8 +53,8 @@ task_create_missing_queues = True
 worker_soft_shutdown_timeout = get_settings().drain_seconds
 worker_enable_soft_shutdown_on_idle = False
 
-# Flower shows every step.
-worker_send_task_events = True
+# Flower turns task events on while it runs; without Flower nobody pays for them.
+worker_send_task_events = False
 task_send_sent_event = False
 # An event queue whose reader has gone must not grow for ever.
 event_queue_expires = 60

@@ -128,7 +128,7 @@ def _read(path: Path, schema: str) -> Any:
 
 @cache
 def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_bytes()))
+    return jsonschema_rs.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.schema.json").read_bytes()))
 
 
 def _lexicon(name: str, parts: Mapping[str, Any]) -> Lexicon:

@@ -5,6 +5,16 @@ from dataclasses import dataclass, field
 from agora import broker
 from agora.agents import StepSpec
 from agora.events import stream
+from agora.jobs.decide import NextStep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """The next step, which a record claimed for the same worker: nobody is rung for it."""
+
+    step_id: str
+    fence: str
+    following: NextStep
 
 
 @dataclass(slots=True)
@@ -14,6 +24,7 @@ class Announcement:
     rings: list[broker.Ring] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     deliveries: bool = False
+    claimed: "Claimed | None" = None
 
     def ring_step(self, step_id: str, *, job_id: str, spec: StepSpec, label: str) -> None:
         """Note that a step is due."""

@@ -29,6 +29,11 @@ class Claim:
     previous: tuple[str | None, Any]
     traceparent: str | None
 
+    @property
+    def label(self) -> str:
+        """``agent.action.step``: what people see."""
+        return f"{self.job.agent}.{self.job.action}.{self.step.name}"
+
 
 def claim_of(row: RowMapping, *, action: Action[Any, Any], spec: ActionSpec, fence: str, worker_id: str) -> Claim:
     """Build a claim from the row that the claim statement returned."""

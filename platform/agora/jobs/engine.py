@@ -12,7 +12,7 @@ it has, no other record of the same try can.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -20,18 +20,19 @@ from uuid import uuid4
 from sqlalchemy.orm import Session
 
 from agora import outcomes
-from agora.agents import Action, Repeat, StepContext, TransactionContext
+from agora.agents import Action, ActionSpec, Repeat, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
 from agora.events.record import record as record_events
 from agora.events.types import job_event
 from agora.files.service import TeamFiles
 from agora.jobs import step_queries, values
-from agora.jobs.announce import Announcement
+from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.claim import Claim, claim_of
 from agora.jobs.context import Runtime
 from agora.jobs.decide import (
     Decision,
+    Position,
     decide,
     decide_failure,
     decide_interrupted,
@@ -39,7 +40,7 @@ from agora.jobs.decide import (
     timeout_failure,
 )
 from agora.jobs.leases import Lease, heartbeat
-from agora.jobs.record import CancelSeen, FenceLost, as_cancelled, record
+from agora.jobs.record import CancelSeen, FenceLost, Turn, as_cancelled, record
 from agora.jobs.states import JobState, StepState
 from agora.settings import get_settings
 from agora.telemetry import STEP_SECONDS, STEPS, get_logger
@@ -59,25 +60,62 @@ class Engine:
     clock: Callable[[], datetime] = now
     hard_timeouts: tuple[type[BaseException], ...] = ()
     """What the pool raises in a step that exceeds its soft time limit."""
+    observe: Callable[[Claim, str, float], None] = lambda *_: None
+    """Told of every try that ended: claim, outcome, seconds."""
     known: Sequence[str] = field(init=False)
+    specs: Mapping[str, ActionSpec] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", sorted(self.actions))
+        object.__setattr__(self, "specs", {label: action.spec for label, action in self.actions.items()})
 
     def run(self, step_id: str) -> str | None:
-        """Run one try of a step; returns how it ended, or None when it was not to be had."""
-        claim = self._claim(step_id)
-        if claim is None:
-            return None
+        """Run one turn: a try of this step, and in place the job's next steps while they are due on the same queue.
+
+        Returns how the last try ended, or None when the step was not to be had. A long step ends the turn: what
+        follows it gets a message of its own.
+        """
+        ends = time.monotonic() + get_settings().turn_seconds
+        claim, outcome = self._claim(step_id), None
+        while claim is not None:
+            ended = self._try(claim, ends)
+            self.observe(claim, ended.outcome, ended.seconds)
+            outcome, claim = ended.outcome, self._next(claim, ended)
+        return outcome
+
+    def _try(self, claim: Claim, ends: float) -> "Ended":
         lease = self._lease(claim)
         heartbeat().hold(lease)
         started = time.monotonic()
         try:
-            outcome = self._run_transactional(claim, lease) if claim.step.transactional else self._run(claim, lease)
+            run = self._run_transactional if claim.step.transactional else self._run
+            ended = run(claim, lease, lambda: self._turn(claim, ends))
         finally:
             heartbeat().drop(lease)
-        report(claim, outcome, time.monotonic() - started)
-        return outcome
+        ended = replace(ended, seconds=time.monotonic() - started)
+        report(claim, ended)
+        return ended
+
+    def _turn(self, claim: Claim, ends: float) -> Turn | None:
+        if time.monotonic() >= ends or self.draining():
+            return None
+        return Turn(queue=claim.step.queue, lease=get_settings().lease_seconds)
+
+    def _next(self, claim: Claim, ended: "Ended") -> Claim | None:
+        if ended.claimed is None:
+            return None
+        following = ended.claimed.following
+        again = following.iteration != claim.position.iteration
+        return replace(
+            claim,
+            step_id=ended.claimed.step_id,
+            fence=ended.claimed.fence,
+            step=claim.action.named(following.spec.name),
+            position=Position(action=claim.position.action, step=following.spec, iteration=following.iteration),
+            carry=values.packed(following.carry) if following.new_carry else claim.carry,
+            previous=(None, None) if again else (claim.step.name, ended.stored),
+            first=False,
+        )
 
     def _claim(self, step_id: str) -> Claim | None:
         fence = uuid4().hex
@@ -88,8 +126,10 @@ class Engine:
             )
             if row is None:
                 return None
-            action = self.actions[f"{row['agent']}.{row['action']}@{row['version']}"]
-            claim = claim_of(row, action=action, spec=action.spec, fence=fence, worker_id=self.worker_id)
+            label = f"{row['agent']}.{row['action']}@{row['version']}"
+            claim = claim_of(
+                row, action=self.actions[label], spec=self.specs[label], fence=fence, worker_id=self.worker_id
+            )
             deliveries = False
             if claim.first:
                 started = job_event("job.started", claim.job, status=JobState.RUNNING)
@@ -110,9 +150,9 @@ class Engine:
             give_up=give_up, draining=self.draining,
         )  # fmt: skip
 
-    def _run(self, claim: Claim, lease: Lease) -> str:
+    def _run(self, claim: Claim, lease: Lease, turn: "MayGoOn") -> "Ended":
         decision, stored = self._call(claim, lambda: claim.step.run(self._context(claim, lease)))
-        return settle(claim, decision, stored)
+        return settle(claim, decision, stored, turn())
 
     def _call(self, claim: Claim, function: Callable[[], Any]) -> tuple[Decision | None, str | None]:
         """Call the step and decide. Every way in which it can end is mapped here, and only here."""
@@ -126,28 +166,28 @@ class Engine:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a step may raise anything; it is the step's failure
             return decide_failure(failure_of(error), claim.position), None
 
-    def _run_transactional(self, claim: Claim, lease: Lease) -> str:
+    def _run_transactional(self, claim: Claim, lease: Lease, turn: "MayGoOn") -> "Ended":
         """Call and record in one transaction: the step's writes commit with its checkpoint, or not at all."""
         try:
             with transaction() as session:
                 if not step_queries.hold_step(session, step_id=claim.step_id, fence=claim.fence):
-                    return "lost"
+                    return LOST
                 decision, stored = self._call(
                     claim, lambda: claim.step.run(self._transaction_context(claim, lease, session))
                 )
                 if decision is None or decision.step_status is not StepState.SUCCEEDED:
                     raise _Undo(decision)  # noqa: TRY301  # the only way out of a transaction that undoes it
-                announcement = _record(session, claim, decision, stored)
+                announcement = _record(session, claim, decision, stored, turn())
         except _Undo as undone:
             return settle(claim, undone.decision)
         except CancelSeen:
             return settle(claim, as_cancelled(Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled")))
         except FenceLost:
-            return "lost"
+            return LOST
         except Exception as error:  # noqa: BLE001  # a deferred constraint or the commit itself can fail
             return settle(claim, decide_failure(failure_of(error), claim.position))
         announcement.make()
-        return decision.attempt_outcome or "returned"
+        return ended_as(decision, stored, announcement)
 
     def _context(self, claim: Claim, lease: Lease) -> StepContext[Any]:
         files = TeamFiles(claim.job.team_id, scope=f"{claim.root_id}:{claim.step.name}:{claim.position.iteration}")
@@ -180,32 +220,52 @@ class _Undo(Exception):
         self.decision = decision
 
 
-def settle(claim: Claim, decision: Decision | None, stored: str | None = None) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a try ended; ``claimed`` is the step with which the turn goes on, ``stored`` the packed result."""
+
+    outcome: str
+    stored: str | None = None
+    claimed: Claimed | None = None
+    seconds: float = 0.0
+
+
+LOST = Ended(outcome="lost")
+MayGoOn = Callable[[], Turn | None]
+
+
+def ended_as(decision: Decision, stored: str | None, announcement: Announcement) -> Ended:
+    """What the turn needs to know of a recorded try."""
+    return Ended(outcome=decision.attempt_outcome or "returned", stored=stored, claimed=announcement.claimed)
+
+
+def settle(claim: Claim, decision: Decision | None, stored: str | None = None, turn: Turn | None = None) -> Ended:
     """Record a decision in a transaction of its own and announce it; returns how the try ended.
 
     None means that somebody else may own the step: then nothing is written.
     """
     if decision is None:
-        return "lost"
+        return LOST
     try:
         with transaction() as session:
-            announcement = _record(session, claim, decision, stored)
+            announcement = _record(session, claim, decision, stored, turn)
     except CancelSeen:
-        return settle(claim, as_cancelled(decision), stored) if not _is_cancelled(decision) else "lost"
+        return LOST if _is_cancelled(decision) else settle(claim, as_cancelled(decision), stored)
     except FenceLost:
-        return "lost"
+        return LOST
     announcement.make()
-    return decision.attempt_outcome or "returned"
+    return ended_as(decision, stored, announcement)
 
 
 def _is_cancelled(decision: Decision) -> bool:
     return decision.job_status is JobState.CANCELLED
 
 
-def _record(session: Session, claim: Claim, decision: Decision, stored: str | None) -> Announcement:
+def _record(session: Session, claim: Claim, decision: Decision, stored: str | None, turn: Turn | None) -> Announcement:
     return record(
-        session, decision, step_id=claim.step_id, fence=claim.fence, job=claim.job, at=claim.position, stored=stored
-    )
+        session, decision, step_id=claim.step_id, fence=claim.fence, job=claim.job, at=claim.position, stored=stored,
+        turn=turn,
+    )  # fmt: skip
 
 
 def _as_json(claim: Claim, returned: Any) -> Any:
@@ -225,12 +285,11 @@ def _pack(claim: Claim, decision: Decision) -> str | None:
     return values.pack(decision.result, team_id=claim.job.team_id, what=f"the result of step {claim.step.name}")
 
 
-def report(claim: Claim, outcome: str, seconds: float) -> None:
+def report(claim: Claim, ended: Ended) -> None:
     """Log and count how a try ended."""
-    label = f"{claim.job.agent}.{claim.job.action}.{claim.step.name}"
-    STEPS.labels(label, outcome).inc()
-    STEP_SECONDS.labels(label).observe(seconds)
+    STEPS.labels(claim.label, ended.outcome).inc()
+    STEP_SECONDS.labels(claim.label).observe(ended.seconds)
     log.info(
-        "step ended", job_id=claim.job.id, step=label, attempt=claim.position.attempt, outcome=outcome,
-        ms=round(seconds * 1000, 1),
+        "step ended", job_id=claim.job.id, step=claim.label, attempt=claim.position.attempt, outcome=ended.outcome,
+        ms=round(ended.seconds * 1000, 1),
     )  # fmt: skip

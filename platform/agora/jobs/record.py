@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -10,11 +12,19 @@ from agora.events.queries import as_json
 from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.ids import new_id
 from agora.jobs import step_queries, values
-from agora.jobs.announce import Announcement
+from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.decide import Decision, Position, cancelled
 from agora.jobs.states import JobState, StepState, may_become
 from agora.jobs.step_queries import Record
 from agora.webhooks import queries as webhooks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """The worker would go on in place with a next step of this queue; ``lease`` is seconds."""
+
+    queue: str
+    lease: float
 
 
 class CancelSeen(Exception):
@@ -34,6 +44,7 @@ def record(
     job: JobRef,
     at: Position,
     stored: str | None,
+    turn: Turn | None = None,
 ) -> Announcement:
     """Write ``decision`` in the caller's transaction. ``stored`` is the packed result.
 
@@ -44,7 +55,7 @@ def record(
     events = _events(decision, job, at)
     announcement = Announcement(jobs={job.id})
     parameters = _parameters(decision, step_id=step_id, fence=fence, at=at, stored=stored, events=events)
-    parameters = _with_next(parameters, decision, job, announcement)
+    parameters = _with_next(parameters, decision, job, announcement, turn)
     row = step_queries.record_step(session, Record(**parameters))  # type: ignore[arg-type]
     if row is None:
         raise FenceLost
@@ -105,7 +116,7 @@ def _parameters(
 
 
 def _with_next(
-    parameters: dict[str, object], decision: Decision, job: JobRef, announcement: Announcement
+    parameters: dict[str, object], decision: Decision, job: JobRef, announcement: Announcement, turn: Turn | None
 ) -> dict[str, object]:
     following = decision.next_step
     if following is None:
@@ -115,7 +126,11 @@ def _with_next(
     carry = None
     if following.new_carry:
         carry = values.pack(following.carry, team_id=job.team_id, what="the carry")
-    announcement.ring_step(step_id, job_id=job.id, spec=following.spec, label=label)
+    fence = uuid4().hex if turn is not None and turn.queue == following.spec.queue else None
+    if fence is None:
+        announcement.ring_step(step_id, job_id=job.id, spec=following.spec, label=label)
+    else:
+        announcement.claimed = Claimed(step_id=step_id, fence=fence, following=following)
     return parameters | {
         "next_id": step_id,
         "next_name": following.spec.name,
@@ -125,6 +140,8 @@ def _with_next(
         "next_label": label,
         "next_attempts": following.spec.attempts,
         "next_carry": carry,
+        "next_fence": fence,
+        "next_lease": turn.lease if turn is not None and fence is not None else None,
     }
 
 

@@ -94,6 +94,8 @@ class Record:
     next_label: str | None = None
     next_attempts: int | None = None
     next_carry: str | None = None
+    next_fence: str | None = None
+    next_lease: float | None = None
     job_from: Sequence[str] = ()
     job_status: str | None = None
     progress: float | None = None
@@ -140,11 +142,18 @@ WITH step AS (
     FROM step
     WHERE CAST(:attempt_id AS text) IS NOT NULL
 ), following AS (
+    -- With a fence, the worker goes on with the next step in the same turn: recording this one claims that one.
     INSERT INTO steps (id, job_id, team_id, name, position, iteration, status, queue, priority, label, max_attempts,
-                       carry, rung_at)
-    SELECT :next_id, job_id, team_id, :next_name, :next_position, :next_iteration, 'ready', :next_queue, priority,
-           :next_label, :next_attempts, COALESCE(CAST(:next_carry AS jsonb), carry), now()
-    FROM step
+                       carry, rung_at, attempt, fence, worker_id, lease_expires_at, started_at)
+    SELECT :next_id, job_id, team_id, :next_name, :next_position, :next_iteration,
+           CASE WHEN f.fence IS NULL THEN 'ready' ELSE 'running' END, :next_queue, priority,
+           :next_label, :next_attempts, COALESCE(CAST(:next_carry AS jsonb), carry),
+           CASE WHEN f.fence IS NULL THEN now() END, CASE WHEN f.fence IS NULL THEN 0 ELSE 1 END, f.fence,
+           CASE WHEN f.fence IS NOT NULL THEN worker_id END,
+           CASE WHEN f.fence IS NOT NULL
+                THEN clock_timestamp() + make_interval(secs => CAST(:next_lease AS float8)) END,
+           CASE WHEN f.fence IS NOT NULL THEN now() END
+    FROM step, (SELECT CAST(:next_fence AS text) AS fence) f
     WHERE CAST(:next_id AS text) IS NOT NULL
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)

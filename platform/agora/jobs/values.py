@@ -28,8 +28,15 @@ def pack(value: Any, *, team_id: str, what: str) -> str:
     return json.dumps({"ref": files.put_value(team_id, text.encode()), "size": size})
 
 
-def unpack(stored: Mapping[str, Any] | None) -> Any:
-    """The value behind a stored one; reads the file store for a reference."""
+def packed(value: Any) -> dict[str, Any]:
+    """A value as its row would hold it, for whoever has it at hand."""
+    return {"v": value}
+
+
+def unpack(stored: Mapping[str, Any] | str | None) -> Any:
+    """The value behind a stored one, a row's or its text; reads the file store for a reference."""
+    if isinstance(stored, str):
+        stored = json.loads(stored)
     if stored is None:
         return None
     if "ref" in stored:

@@ -1,0 +1,75 @@
+"""Agora: one Celery task per step; every guarantee and every event on (claim, lease, fence, attempts, events)."""
+import os
+import sys
+import time
+
+import common
+
+ROOT = os.path.dirname(os.path.dirname(common.HERE))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "platform")]
+SECRET = "benchmark-secret-benchmark-secret-benchmark"
+
+
+class Agora(common.Peer):
+    name = "agora"
+    variants = {
+        "default": {"args": "-P prefork -c 2"},
+        "best": {"args": "-P solo", "workers": 2},
+    }
+
+    def environment(self):
+        return {"DATABASE_URL": common.pg_uri(self.db), "AUTH_DATABASE_URL": common.pg_uri(self.db),
+                "REDIS_URL": common.redis_url() + "/5", "AGORA_SECRET_KEY": SECRET, "AGORA_AGENTS": "bench.agents",
+                "AGORA_LOG_LEVEL": "warning", "AGORA_DATA_DIR": os.environ["PEERS_WORK"],
+                "PYTHONPATH": os.pathsep.join([ROOT, f"{ROOT}/platform", os.environ.get("PYTHONPATH", "")])}
+
+    def prepare(self):
+        os.environ.update(self.environment())
+        from agora.db.migrate import upgrade
+        from agora.db.session import transaction
+        from agora.jobs import catalogue
+        from bench.agents import agent
+
+        upgrade("main", common.pg_uri(self.db))
+        with transaction() as session:
+            catalogue.register(session, list(agent.actions.values()))
+        from agora.db.engines import dispose_all
+        dispose_all()  # the next phases copy this database, which must have no other user then
+        for _ in range(100):
+            if self.one("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", self.db)[0] == 1:
+                break
+            time.sleep(0.05)
+
+    def connect(self):
+        os.environ.update(self.environment())
+        from agora.db.engines import dispose_all
+        from agora.jobs import service, types
+        dispose_all()
+        self.service, self.types = service, types
+
+    def start_workers(self):
+        env = self.environment()
+        for i in range(self.opts.get("workers", 1)):
+            self.spawn([sys.executable, "-m", "celery", "-A", "workers.celery", "worker", "-n", f"w{i}@bench",
+                        "-Q", "cpu", "--without-gossip", "--without-mingle", "--loglevel", "warning",
+                        *self.opts["args"].split()], **env)
+        self.spawn([sys.executable, "-c", "from agora.dispatcher.loop import main; main()"], **env)
+
+    def submit(self, job):
+        submission = self.types.Submission(agent="bench", action="chain", input=common.payload(job))
+        return self.service.submit(submission, team_id="team_bench").job.id
+
+    def done(self, handles):
+        if len(handles) == 1:
+            return self.one("SELECT count(*) FROM jobs WHERE id = %s AND status = 'succeeded'", handles[0])[0]
+        return self.one("SELECT count(*) FROM jobs WHERE id >= %s AND id <= %s AND status = 'succeeded'",
+                        handles[0], handles[-1])[0]
+
+    def verify(self, prefix):
+        return self.one("SELECT count(DISTINCT j.id), count(s.id) FROM jobs j JOIN steps s ON s.job_id = j.id "
+                        "WHERE j.input->'v'->>'job' LIKE %s AND j.status = 'succeeded' "
+                        "AND s.status = 'succeeded' AND s.result IS NOT NULL", prefix + "%")
+
+
+if __name__ == "__main__":
+    common.main(Agora)

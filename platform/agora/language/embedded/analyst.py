@@ -1,0 +1,94 @@
+"""The embedded analyst: deterministic, without a key, without a network."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from agora.language.embedded.classify import Class, Classifier
+from agora.language.embedded.demand import Demand, DemandJudge
+from agora.language.embedded.naming import Namer
+from agora.language.embedded.reading import Reader, Sentence
+from agora.language.embedded.sentences import sentences
+from agora.language.lexicon import Lexicon
+from agora.language.ports import Candidate, Passage, Span
+
+MAX_SENTENCE = 2000
+"""Longer ones are no sentences (a dump, a base64 blob) and are left out."""
+
+
+class EmbeddedAnalyst:
+    """Implements ``agora.language.ports.Analyst`` with a lexicon. Thread-safe: nothing in it changes after the start."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._reader = Reader(lexicon)
+        self._classifier = Classifier(self._reader)
+        self._judge = DemandJudge(self._reader)
+        self._namer = Namer(self._reader)
+
+    def extract(self, passages: Sequence[Passage]) -> list[Candidate]:
+        """The specifications in these passages, in reading order, with unique keys; repeated sentences once."""
+        read = self._read(passages)
+        neighbours = self._neighbours([sentence for _, _, sentence in read])
+        found: list[Candidate] = []
+        keys: set[str] = set()
+        contents: set[str] = set()
+        for span, _, sentence in read:
+            demand = self._judge.judge(
+                sentence,
+                evidence=self._classifier.evidence(sentence),
+                neighbours=neighbours.get(sentence.heading, 0.0),
+            )
+            content = " ".join(sentence.text.lower().split())
+            if demand.holds and content not in contents:
+                contents.add(content)
+                found.append(self._candidate(sentence, span, demand, keys))
+        return found
+
+    def _read(self, passages: Sequence[Passage]) -> list[tuple[Span, Passage, Sentence]]:
+        read: list[tuple[Span, Passage, Sentence]] = []
+        for passage in passages:
+            for start, end in sentences(passage, priorities=self._reader.priorities):
+                if end - start > MAX_SENTENCE:
+                    continue
+                sentence = self._reader.read(passage.text[start:end], heading=passage.heading, layout=passage.layout)
+                span = Span(start=passage.start + start, end=passage.start + end, page=passage.page)
+                read.append((span, passage, sentence))
+        return read
+
+    def _neighbours(self, read: Sequence[Sentence]) -> dict[str, float]:
+        """The share of explicit demands under each heading."""
+        explicit: dict[str, int] = defaultdict(int)
+        total: dict[str, int] = defaultdict(int)
+        for sentence in read:
+            total[sentence.heading] += 1
+            explicit[sentence.heading] += self._judge.explicit(sentence)
+        return {heading: explicit[heading] / total[heading] for heading in total}
+
+    def _candidate(self, sentence: Sentence, span: Span, demand: Demand, keys: set[str]) -> Candidate:
+        group = self._classifier.classify(sentence)
+        return Candidate(
+            category=group.category,
+            key=self._unique(group.category, sentence, keys),
+            value=self._namer.value(sentence),
+            content=sentence.text,
+            confidence=demand.confidence,
+            reasoning=_reasoning(demand, group),
+            span=span,
+            heading=sentence.heading,
+        )
+
+    def _unique(self, category: str, sentence: Sentence, keys: set[str]) -> str:
+        key = self._namer.key(category, sentence)
+        if key in keys:
+            key = self._namer.qualified(key, sentence)
+        unique, count = key, 1
+        while unique in keys:
+            count += 1
+            unique = f"{key}_{count}"
+        keys.add(unique)
+        return unique
+
+
+def _reasoning(demand: Demand, group: Class) -> str:
+    shown = ", ".join(f'"{word}"' for word in group.words[:4])
+    why = f"{group.category} by {shown}" if shown else f"{group.category} by its context"
+    return "; ".join((*demand.reasons, why))
