@@ -4,6 +4,7 @@ import sys
 import time
 
 import common
+import psycopg
 
 ROOT = os.path.dirname(os.path.dirname(common.HERE))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "platform")]
@@ -35,16 +36,19 @@ class Agora(common.Peer):
             catalogue.register(session, list(agent.actions.values()))
         from agora.db.engines import dispose_all
         dispose_all()  # the next phases copy this database, which must have no other user then
-        for _ in range(100):
-            if self.one("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", self.db)[0] == 1:
-                break
-            time.sleep(0.05)
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        with psycopg.connect(common.pg_uri("postgres"), autocommit=True) as other:
+            while other.execute(query, (self.db,)).fetchone()[0]:
+                time.sleep(0.05)
 
     def connect(self):
         os.environ.update(self.environment())
         from agora.db.engines import dispose_all
         from agora.jobs import service, types
+        from agora.settings import get_settings
         dispose_all()
+        get_settings.cache_clear()  # this database, not the one that prepare() made
+        get_settings()
         self.service, self.types = service, types
 
     def start_workers(self):

@@ -20,6 +20,7 @@ from agora.telemetry import configure_logging, get_logger
 SHORTEST_SLEEP = 0.05
 """Seconds between ticks under backlog: a window of 200 rings then feeds 4,000 steps a second."""
 MINUTE = 60.0
+NOTE_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -39,14 +40,14 @@ def all_duties() -> list[Duty]:
     """Every duty, in the order in which a tick does them."""
     return [
         Duty(duties.make_partitions, every=60 * MINUTE),
-        Duty(duties.queue_scheduled),
+        Duty(duties.queue_scheduled, every=0.2),
         Duty(duties.refill_rings),
         Duty(duties.rering_unheard, every=0.5),
-        Duty(duties.return_lost_leases, after_outage=True),
-        Duty(duties.wake_suspended),
-        Duty(duties.fail_late_jobs),
-        Duty(duties.finish_cancels),
-        Duty(deliveries.tend_deliveries),
+        Duty(duties.return_lost_leases, every=0.2, after_outage=True),
+        Duty(duties.wake_suspended, every=0.05),
+        Duty(duties.fail_late_jobs, every=0.5),
+        Duty(duties.finish_cancels, every=0.5),
+        Duty(deliveries.tend_deliveries, every=0.2),
         Duty(duties.tidy, every=MINUTE),
     ]
 
@@ -58,6 +59,7 @@ class Dispatcher:
         self._stop = threading.Event()
         self._duties = all_duties()
         self._in_view_since: float | None = None
+        self._noted = float("-inf")
 
     def stop(self, *_: object) -> None:
         """End after the running duty."""
@@ -77,7 +79,9 @@ class Dispatcher:
 
     def tick(self) -> bool:
         """Do every duty that is due once; True when one of them did something."""
-        self._note_tick()
+        if time.monotonic() - self._noted >= NOTE_SECONDS or self._in_view_since is None:
+            self._note_tick()
+            self._noted = time.monotonic()
         return sum(self._do(duty) for duty in self._duties) > 0  # each is done, even after one that was busy
 
     def _do(self, duty: Duty) -> bool:

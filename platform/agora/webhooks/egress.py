@@ -1,8 +1,8 @@
 """The egress guard: which addresses outgoing calls to user-given URLs may reach (against SSRF).
 
 It judges at connect time, since a name may point elsewhere than when it was entered: every answer of the resolver is
-judged, and only a judged address is dialled; SNI, Host and certificate stay on the name. IP literals go round a resolver,
-so the URL and each socket are judged as well.
+judged, and only a judged address is dialled; SNI, Host and certificate stay on the name. IP literals go round a
+resolver, so the URL and each socket are judged as well.
 """
 
 import asyncio
@@ -102,10 +102,9 @@ def literal_of(host: str) -> Address | None:
     """
     if ":" in host:
         try:
-            return IPv6Address(host)
+            return IPv6Address(host.replace("%", "?"))  # a scope (%eth0) names an interface of this machine
         except ValueError:
             raise EgressRefused(f"{host}: is not a plain IPv6 address", host=host) from None
-        # a scope (%eth0) is part of the parsed address, and rejected below
     last = host.rstrip(".").rpartition(".")[2].lower()
     if last.isdigit() or (last.startswith("0x") and all(letter in "0123456789abcdef" for letter in last[2:])):
         try:

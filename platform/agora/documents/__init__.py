@@ -1,0 +1,1 @@
+"""Documents: reading text, Markdown, PDF and DOCX, and writing reports."""

@@ -1,0 +1,98 @@
+"""PDF: text page by page, running heads and feet left out, divided words joined."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pypdf import PdfReader
+from pypdf.errors import PdfReadError, PyPdfError
+
+from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
+from agora.documents.model import MAX_CHARACTERS, MAX_PAGES, MAX_TITLE, Builder
+from agora.documents.plain import add_plain, dehyphenate
+
+_REPEATED = 0.6
+_MIN_PAGES = 3
+_EDGE_LINES = 2
+_DIGITS = re.compile(r"\d+")
+
+
+def add_pdf(builder: Builder, data: bytes) -> int:
+    """Add the text of a PDF and return its number of pages.
+
+    Raises DocumentEncrypted, DocumentTooLong, DocumentCorrupt.
+    """
+    try:
+        reader = PdfReader(io.BytesIO(data), strict=False)
+        _open(reader)
+        pages = len(reader.pages)
+        if pages > MAX_PAGES:
+            raise DocumentTooLong(f"the PDF has {pages:,} pages; at most {MAX_PAGES:,} are read", pages=pages)
+        texts = _texts(reader)
+        title = _title(reader)
+    except PyPdfError as error:
+        raise DocumentCorrupt(f"the PDF cannot be read: {error}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, RecursionError, ZeroDivisionError) as error:
+        # pypdf meets damaged files with whatever its parser stumbles over.
+        raise DocumentCorrupt(f"the PDF is damaged: {type(error).__name__}") from error
+    _add_pages(builder, texts)
+    builder.title = title or builder.title
+    return pages
+
+
+def _open(reader: PdfReader) -> None:
+    """A PDF that opens with the empty password is readable by everyone, so it is read."""
+    if not reader.is_encrypted:
+        return
+    try:
+        opened = reader.decrypt("")
+    except (PyPdfError, NotImplementedError) as error:
+        raise DocumentEncrypted("the PDF is encrypted in a way that cannot be opened") from error
+    if not opened:
+        raise DocumentEncrypted("the PDF needs a password")
+
+
+def _texts(reader: PdfReader) -> list[str]:
+    texts: list[str] = []
+    length = 0
+    for page in reader.pages:
+        text = page.extract_text() or ""
+        length += len(text)
+        if length > MAX_CHARACTERS:
+            raise DocumentTooLong(f"the PDF has more than {MAX_CHARACTERS:,} characters")
+        texts.append(text.replace("\x00", ""))
+    return texts
+
+
+def _title(reader: PdfReader) -> str:
+    try:
+        title = reader.metadata.title if reader.metadata else ""
+    except PdfReadError:
+        return ""
+    return " ".join(str(title or "").split())[:MAX_TITLE]
+
+
+def _add_pages(builder: Builder, texts: Sequence[str]) -> None:
+    lines = [[line.rstrip() for line in text.split("\n")] for text in texts]
+    running = _running(lines)
+    for number, page in enumerate(lines, 1):
+        kept = [line for line in page if _shape(line) not in running]
+        spaced = sum(1 for line in kept if not line.strip()) > len(kept) / 10
+        add_plain(builder, dehyphenate(kept), page=number, spaced=spaced)
+
+
+def _running(pages: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Lines at the edges of most pages, whatever number they carry: running heads and feet."""
+    if len(pages) < _MIN_PAGES:
+        return frozenset()
+    seen: Counter[str] = Counter()
+    for page in pages:
+        filled = [line for line in page if line.strip()]
+        edges = filled[:_EDGE_LINES] + filled[-_EDGE_LINES:]
+        seen.update({_shape(line) for line in edges})
+    return frozenset(shape for shape, count in seen.items() if shape and count >= _REPEATED * len(pages))
+
+
+def _shape(line: str) -> str:
+    return _DIGITS.sub("#", " ".join(line.split()))

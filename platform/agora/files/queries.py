@@ -1,0 +1,28 @@
+"""SQL about files."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from agora.files.models import FileRow
+
+
+def insert_file(session: Session, *, team_id: str, file_id: str, **columns: str | int) -> bool:
+    """Insert a file; False when a file of that id exists already."""
+    statement = insert(FileRow).values(id=file_id, team_id=team_id, **columns).on_conflict_do_nothing()
+    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+def find_file(session: Session, *, team_id: str, file_id: str) -> FileRow | None:
+    """One file of the team."""
+    return session.scalar(select(FileRow).where(FileRow.id == file_id, FileRow.team_id == team_id))
+
+
+def list_files(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[FileRow]:
+    """A page of the team's files, newest first, older than the id ``before``."""
+    statement = select(FileRow).where(FileRow.team_id == team_id)
+    if before is not None:
+        statement = statement.where(FileRow.id < before)
+    return session.scalars(statement.order_by(FileRow.id.desc()).limit(limit)).all()

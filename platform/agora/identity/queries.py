@@ -1,0 +1,56 @@
+"""SQL of the auth database: teams and API keys."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from agora.identity.models import ApiKeyRow, TeamRow
+
+
+def upsert_team(session: Session, *, team_id: str, name: str) -> str:
+    """The id of the team of that name, made when there is none."""
+    statement = insert(TeamRow).values(id=team_id, name=name)
+    statement = statement.on_conflict_do_update(index_elements=["name"], set_={"name": statement.excluded.name})
+    return session.scalars(statement.returning(TeamRow.id)).one()
+
+
+def insert_key(
+    session: Session, *, team_id: str, key_id: str, name: str, prefix: str, digest: bytes, scopes: Sequence[str],
+    expires_at: datetime | None,
+) -> ApiKeyRow:  # fmt: skip
+    """Insert an API key."""
+    row = ApiKeyRow(
+        id=key_id, team_id=team_id, name=name, prefix=prefix, hash=digest, scopes=list(scopes), expires_at=expires_at
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def find_key_by_hash(session: Session, *, digest: bytes) -> ApiKeyRow | None:
+    """The key with this hash: it is how a caller's team is found out."""
+    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.hash == digest))
+
+
+def list_keys(session: Session, *, team_id: str) -> Sequence[ApiKeyRow]:
+    """The team's keys, newest first."""
+    return session.scalars(select(ApiKeyRow).where(ApiKeyRow.team_id == team_id).order_by(ApiKeyRow.id.desc())).all()
+
+
+def revoke_key(session: Session, *, team_id: str, key_id: str) -> bool:
+    """Revoke a key; False when the team has no such key that is still valid."""
+    statement = update(ApiKeyRow).where(
+        ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None)
+    )
+    return session.execute(statement.values(revoked_at=func.now())).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+def touch_key(session: Session, *, key_id: str) -> None:
+    """Note that a key was used; at most once a minute."""
+    stale = ApiKeyRow.last_used_at.is_(None) | (
+        ApiKeyRow.last_used_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 1)
+    )
+    session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id, stale).values(last_used_at=func.now()))

@@ -1,0 +1,143 @@
+"""Teams and API keys: made, shown once, checked, revoked."""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import NotFound, Unauthenticated, invalid_field
+from agora.identity import queries
+from agora.identity.models import ApiKeyRow
+from agora.ids import is_id, new_id
+
+SCOPES = (
+    "*",
+    "jobs:read",
+    "jobs:write",
+    "files:read",
+    "files:write",
+    "webhooks:manage",
+    "keys:manage",
+)
+REMEMBER_SECONDS = 3.0
+"""How long a process trusts a key that it has checked: a revoked key works at most so much longer."""
+REMEMBERED = 10_000
+MAX_NAME = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """Who calls: a key of a team, and what it may do."""
+
+    team_id: str
+    key_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has this scope."""
+        return "*" in self.scopes or scope in self.scopes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey:
+    """An API key as its team sees it; ``plain`` is there only when it was just made."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: Sequence[str]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    plain: str | None = None
+
+
+def ensure_team(name: str) -> str:
+    """The id of the team of that name, made when there is none."""
+    with transaction("auth") as session:
+        return queries.upsert_team(session, team_id=new_id("team"), name=name)
+
+
+def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None) -> ApiKey:
+    """Make an API key. Only its SHA-256 is kept: 256 random bits need no slow hash.
+
+    Raises:
+        Invalid: the name, a scope or the expiry is not acceptable.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        allowed = ", ".join(SCOPES)
+        raise invalid_field("/scopes", "one-of", f"scopes must be some of {allowed}", unknown)
+    if not 1 <= len(name.strip()) <= MAX_NAME:
+        raise invalid_field("/name", "length", f"name must have 1 to {MAX_NAME} characters", name[:MAX_NAME])
+    if expires_at is not None and expires_at <= now():
+        raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
+    prefix = secrets.token_hex(4)
+    plain = f"agora_{prefix}_{secrets.token_urlsafe(32)}"
+    with transaction("auth") as session:
+        row = queries.insert_key(
+            session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=prefix, digest=_digest(plain),
+            scopes=scopes, expires_at=expires_at,
+        )  # fmt: skip
+        return _view(row, plain=plain)
+
+
+def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
+    return ApiKey(
+        id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), created_at=row.created_at or now(),
+        last_used_at=row.last_used_at, expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
+    )  # fmt: skip
+
+
+def _digest(plain: str) -> bytes:
+    return hashlib.sha256(plain.encode()).digest()
+
+
+def list_keys(team_id: str) -> list[ApiKey]:
+    """The team's keys, newest first; never their text."""
+    with transaction("auth") as session:
+        return [_view(row) for row in queries.list_keys(session, team_id=team_id)]
+
+
+def revoke_key(team_id: str, key_id: str) -> None:
+    """Revoke a key. Raises NotFound when the team has no such valid key."""
+    with transaction("auth") as session:
+        revoked = is_id(key_id, "key") and queries.revoke_key(session, team_id=team_id, key_id=key_id)
+    if not revoked:
+        raise NotFound(f"there is no valid key {key_id}")
+    with _lock:
+        _remembered.clear()
+
+
+_lock = threading.Lock()
+_remembered: dict[bytes, tuple[float, Principal]] = {}
+
+
+def authenticate(plain: str) -> Principal:
+    """Who presents this key. Raises Unauthenticated, without saying which part was wrong."""
+    digest = _digest(plain)
+    with _lock:
+        checked = _remembered.get(digest)
+    if checked is not None and time.monotonic() - checked[0] < REMEMBER_SECONDS:
+        return checked[1]
+    principal = _look_up(digest)
+    with _lock:
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        _remembered[digest] = (time.monotonic(), principal)
+    return principal
+
+
+def _look_up(digest: bytes) -> Principal:
+    with transaction("auth") as session:
+        row = queries.find_key_by_hash(session, digest=digest)
+        if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now()):
+            raise Unauthenticated("the API key is not valid")
+        queries.touch_key(session, key_id=row.id)
+        return Principal(team_id=row.team_id, key_id=row.id, scopes=frozenset(row.scopes))

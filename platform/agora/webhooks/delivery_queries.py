@@ -1,0 +1,253 @@
+"""SQL of the sender: claim, settle, release, take back. For all teams; rows are guarded by their lease token.
+
+Lock order everywhere: endpoints by id, then deliveries. What locks deliveries first never waits for an endpoint.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.orm import Session
+
+CHOOSE = text("""
+SELECT id FROM webhook_endpoints
+WHERE status = 'active' AND next_due_at <= now() AND (open_until IS NULL OR open_until <= now())
+ORDER BY last_served_at NULLS FIRST, id
+LIMIT :slice
+FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot of
+# its own: so the cap holds. A failing endpoint gets two at a time, one that rests a single probe, and a new one four.
+LEASE = text("""
+WITH room AS MATERIALIZED (
+    SELECT e.id, GREATEST(0, CASE
+               WHEN e.consecutive_failures >= :threshold THEN 1
+               WHEN e.consecutive_failures > 0 THEN LEAST(e.max_in_flight, 2)
+               WHEN e.last_success_at IS NULL THEN LEAST(e.max_in_flight, 4)
+               ELSE e.max_in_flight
+           END - (SELECT count(*) FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased')) AS free
+    FROM webhook_endpoints e
+    WHERE e.id = ANY(:endpoint_ids)
+), picked AS MATERIALIZED (
+    SELECT d.id, r.id AS endpoint_id
+    FROM room r CROSS JOIN LATERAL (
+        SELECT id FROM webhook_deliveries
+        WHERE endpoint_id = r.id AND status = 'pending' AND next_attempt_at <= now()
+        ORDER BY next_attempt_at, id
+        LIMIT LEAST(r.free, :share)
+        FOR UPDATE SKIP LOCKED
+    ) d
+), served AS (
+    SELECT r.id, r.free, (SELECT count(*) FROM picked p WHERE p.endpoint_id = r.id) AS got,
+           (SELECT d.next_attempt_at FROM webhook_deliveries d
+            WHERE d.endpoint_id = r.id AND d.status = 'pending' AND NOT EXISTS (SELECT FROM picked p WHERE p.id = d.id)
+            ORDER BY d.next_attempt_at LIMIT 1) AS following
+    FROM room r
+), noted AS (
+    UPDATE webhook_endpoints e SET
+        last_served_at = CASE WHEN s.got > 0 THEN now() ELSE e.last_served_at END,
+        next_due_at = CASE
+            WHEN s.got >= s.free THEN NULL  -- full: settling looks again
+            WHEN s.got > 0 THEN LEAST(s.following, now() + make_interval(secs => :second_look))
+            ELSE s.following
+        END
+    FROM served s
+    WHERE e.id = s.id
+)
+UPDATE webhook_deliveries d
+SET status = 'leased', attempt = d.attempt + 1, lease_token = :token,
+    lease_expires_at = now() + make_interval(secs => :lease)
+FROM picked p JOIN webhook_endpoints e ON e.id = p.endpoint_id
+WHERE d.id = p.id
+RETURNING d.id, d.team_id, d.endpoint_id, d.event_id, d.event_type, d.body, d.attempt, d.lease_token,
+          e.url, e.headers, e.secrets, e.schedule, e.kind
+""")
+
+SECOND_LOOK = 0.2
+"""Seconds after which a served endpoint is looked at again: a fan-out that commits just now was not visible."""
+
+
+def claim(
+    session: Session, *, room: int, slice_: int, token: str, lease: float, threshold: int
+) -> Sequence[RowMapping]:
+    """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first."""
+    endpoint_ids = session.scalars(CHOOSE, {"slice": min(room, slice_)}).all()
+    if not endpoint_ids:
+        return []
+    parameters = {
+        "endpoint_ids": list(endpoint_ids),
+        "share": room // len(endpoint_ids),
+        "token": token,
+        "lease": lease,
+        "threshold": threshold,
+        "second_look": SECOND_LOOK,
+    }
+    return session.execute(LEASE, parameters).mappings().all()
+
+
+OWNED = text("SELECT EXISTS (SELECT FROM webhook_deliveries WHERE id = :id AND lease_token = :token)")
+
+
+def owns_lease(session: Session, *, delivery_id: str, token: str) -> bool:
+    """Whether the lease is still this one."""
+    return bool(session.execute(OWNED, {"id": delivery_id, "token": token}).scalar())
+
+
+LOCK = text("""
+SELECT id, status, consecutive_failures, open_until > now() AS resting FROM webhook_endpoints
+WHERE id = ANY(:ids)
+ORDER BY id
+FOR NO KEY UPDATE
+""")
+
+
+def lock_endpoints(session: Session, *, ids: Iterable[str]) -> dict[str, RowMapping]:
+    """Lock the endpoints that are to be written, in order; those deleted meanwhile are missing."""
+    return {row["id"]: row for row in session.execute(LOCK, {"ids": sorted(ids)}).mappings()}
+
+
+# next_attempt_at stays when the endpoint was paused meanwhile: resuming finds the time there.
+SETTLE = text("""
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r (
+        delivery_id text, token text, status text, pause double precision, status_code smallint, last_error text,
+        attempt_id text, delivered boolean, started_at timestamptz, duration_ms integer, timings jsonb,
+        error_class text, error text, request_headers jsonb, response_headers jsonb, response_body text,
+        peer_address text)
+), settled AS (
+    UPDATE webhook_deliveries d SET
+        status = CASE WHEN r.status = 'pending' AND e.status <> 'active' THEN 'held' ELSE r.status END,
+        next_attempt_at = CASE WHEN r.pause IS NULL THEN d.next_attempt_at
+                               ELSE clock_timestamp() + make_interval(secs => r.pause) END,
+        lease_token = NULL, lease_expires_at = NULL,
+        last_status_code = r.status_code, last_error = r.last_error,
+        ended_at = CASE WHEN r.status IN ('succeeded', 'exhausted') THEN clock_timestamp() END
+    FROM given r
+    JOIN webhook_deliveries w ON w.id = r.delivery_id
+    LEFT JOIN webhook_endpoints e ON e.id = w.endpoint_id
+    WHERE d.id = r.delivery_id AND d.status = 'leased' AND d.lease_token = r.token
+    RETURNING d.id, d.team_id, d.attempt
+), tried AS (
+    INSERT INTO webhook_attempts (id, team_id, delivery_id, number, delivered, started_at, duration_ms, timings,
+        status_code, error_class, error, request_headers, response_headers, response_body, peer_address)
+    SELECT r.attempt_id, s.team_id, s.id, s.attempt, r.delivered, r.started_at, r.duration_ms, r.timings,
+           r.status_code, r.error_class, r.error, r.request_headers, r.response_headers, r.response_body, r.peer_address
+    FROM settled s JOIN given r ON r.delivery_id = s.id
+)
+SELECT id FROM settled
+""")
+
+
+def settle(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Write how tries ended, and their attempts; returns the deliveries whose lease was still the given one."""
+    return set(session.scalars(SETTLE, {"rows": json.dumps(list(rows))}))
+
+
+UPDATE_ENDPOINTS = text("""
+UPDATE webhook_endpoints e SET
+    consecutive_failures = n.failures,
+    open_until = CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END,
+    last_success_at = CASE WHEN n.delivered THEN now() ELSE e.last_success_at END,
+    failing_since = CASE WHEN n.healthy THEN NULL ELSE COALESCE(e.failing_since, now()) END,
+    status = CASE WHEN n.gone THEN 'disabled' ELSE e.status END,
+    status_reason = CASE WHEN n.gone THEN 'the receiver answered 410 Gone' ELSE e.status_reason END,
+    updated_at = CASE WHEN n.gone THEN now() ELSE e.updated_at END,
+    next_due_at = GREATEST(
+        LEAST((SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
+               ORDER BY d.next_attempt_at LIMIT 1), clock_timestamp() + make_interval(secs => :second_look)),
+        CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END)
+FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS n (
+    id text, failures integer, rest double precision, delivered boolean, healthy boolean, gone boolean)
+WHERE e.id = n.id
+""")
+
+HOLD = text("UPDATE webhook_deliveries SET status = 'held' WHERE endpoint_id = ANY(:ids) AND status = 'pending'")
+
+
+def note_endpoints(session: Session, *, notes: Sequence[Mapping[str, Any]]) -> None:
+    """Write what tries told about endpoints that the caller has locked, and when to look at them again."""
+    session.execute(UPDATE_ENDPOINTS, {"notes": json.dumps(list(notes)), "second_look": SECOND_LOOK})
+    gone = [note["id"] for note in notes if note["gone"]]
+    if gone:
+        session.execute(HOLD, {"ids": gone})
+
+
+RELEASE = text("""
+UPDATE webhook_deliveries d
+SET status = CASE e.status WHEN 'active' THEN 'pending' ELSE 'held' END,
+    attempt = d.attempt - 1, next_attempt_at = now(), lease_token = NULL, lease_expires_at = NULL
+FROM webhook_endpoints e
+WHERE e.id = d.endpoint_id AND d.id = ANY(:ids) AND d.status = 'leased' AND d.lease_token = ANY(:tokens)
+""")
+
+
+def release(session: Session, *, ids: Sequence[str], tokens: Sequence[str]) -> int:
+    """Give leases back unsent, without spending a try."""
+    parameters = {"ids": list(ids), "tokens": list(tokens)}
+    return session.execute(RELEASE, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+LOST = text("""
+WITH lost AS (
+    SELECT id FROM webhook_deliveries
+    WHERE status = 'leased' AND lease_expires_at < now()
+    ORDER BY lease_expires_at
+    LIMIT :slice
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE webhook_deliveries d SET
+    status = CASE WHEN d.lost_leases + 1 >= :limit THEN 'exhausted' WHEN e.status = 'active' THEN 'pending' ELSE 'held' END,
+    ended_at = CASE WHEN d.lost_leases + 1 >= :limit THEN now() END,
+    last_error = 'the sender was lost', attempt = d.attempt - 1, lost_leases = d.lost_leases + 1,
+    next_attempt_at = now(), lease_token = NULL, lease_expires_at = NULL
+FROM lost JOIN webhook_deliveries w ON w.id = lost.id JOIN webhook_endpoints e ON e.id = w.endpoint_id
+WHERE d.id = lost.id
+""")
+
+
+def return_lost(session: Session, *, slice_: int, limit: int) -> int:
+    """Take deliveries back from senders that went silent; a try that nobody saw end is not spent."""
+    return session.execute(LOST, {"slice": slice_, "limit": limit}).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+# From one endpoint with something pending to the next, by index: the rows of a backlog are not read.
+MARK_DUE = text("""
+WITH RECURSIVE busy AS (
+    (SELECT endpoint_id, next_attempt_at, 1 AS n FROM webhook_deliveries WHERE status = 'pending'
+     ORDER BY endpoint_id, next_attempt_at LIMIT 1)
+    UNION ALL
+    SELECT following.endpoint_id, following.next_attempt_at, busy.n + 1
+    FROM busy CROSS JOIN LATERAL (
+        SELECT d.endpoint_id, d.next_attempt_at FROM webhook_deliveries d
+        WHERE d.status = 'pending' AND d.endpoint_id > busy.endpoint_id
+        ORDER BY d.endpoint_id, d.next_attempt_at LIMIT 1
+    ) following
+    WHERE busy.n < :most
+), late AS (
+    SELECT e.id, GREATEST(busy.next_attempt_at, e.open_until) AS due
+    FROM busy JOIN webhook_endpoints e ON e.id = busy.endpoint_id
+    WHERE e.status = 'active'
+      AND (e.next_due_at IS NULL OR e.next_due_at > GREATEST(busy.next_attempt_at, e.open_until))
+    ORDER BY e.id
+    FOR NO KEY UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e SET next_due_at = late.due FROM late WHERE e.id = late.id
+""")
+
+
+def mark_due(session: Session, *, most: int) -> int:
+    """Correct ``next_due_at`` of endpoints that have more pending than it tells; returns how many were wrong."""
+    return session.execute(MARK_DUE, {"most": most}).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+NEXT_DUE = text("""
+SELECT extract(epoch FROM min(next_due_at) - clock_timestamp()) FROM webhook_endpoints WHERE status = 'active'
+""")
+
+
+def next_due(session: Session) -> float | None:
+    """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending."""
+    seconds = session.execute(NEXT_DUE).scalar()
+    return None if seconds is None else float(seconds)

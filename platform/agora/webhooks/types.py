@@ -1,0 +1,116 @@
+"""What the webhooks' service takes and gives: frozen values, no rows, no secrets but the one shown at creation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+REDACTED = "[redacted]"
+ALL_TYPES = ("*",)
+TEST_EVENT = "webhook.test"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEndpoint:
+    """An endpoint to be made.
+
+    ``event_types`` are types, or beginnings such as ``job.*``; ``*`` is everything but ``job.progressed``, which must be
+    named in full. Empty ``agents`` means every agent. Without a ``secret``, one is made. ``schedule``: pauses in seconds,
+    one per try; None means the platform's.
+    """
+
+    url: str
+    event_types: tuple[str, ...] = ALL_TYPES
+    description: str = ""
+    uid: str | None = None
+    agents: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret: str | None = None
+    schedule: tuple[float, ...] | None = None
+    max_in_flight: int = 32
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """An endpoint as the API shows it. ``headers`` has its values redacted where their names sound secret."""
+
+    id: str
+    team_id: str
+    uid: str | None
+    kind: str
+    job_id: str | None
+    url: str
+    description: str
+    event_types: Sequence[str]
+    agents: Sequence[str]
+    headers: Mapping[str, str]
+    schedule: Sequence[float] | None
+    max_in_flight: int
+    metadata: Mapping[str, Any]
+    status: str
+    status_reason: str | None
+    last_success_at: datetime | None
+    failing_since: datetime | None
+    consecutive_failures: int
+    open_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreatedEndpoint:
+    """A new endpoint with its secret, which is shown this once."""
+
+    endpoint: Endpoint
+    secret: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryAttempt:
+    """One try. ``timings`` are milliseconds since its start: dns, connect (with TLS), first_byte."""
+
+    id: str
+    number: int
+    delivered: bool
+    started_at: datetime
+    duration_ms: int
+    timings: Mapping[str, float]
+    status_code: int | None
+    error_class: str | None
+    error: str | None
+    request_headers: Mapping[str, str]
+    response_headers: Mapping[str, str] | None
+    response_body: str | None
+    peer_address: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One event for one endpoint. ``next_attempt_at`` is None unless it is pending; get_delivery fills ``attempts``."""
+
+    id: str
+    team_id: str
+    endpoint_id: str
+    event_id: str
+    job_id: str | None
+    event_type: str
+    body: str
+    status: str
+    attempt: int
+    next_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    attempts: Sequence[DeliveryAttempt] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list; None means any. ``endpoint`` is an endpoint's id or uid."""
+
+    endpoint: str | None = None
+    statuses: tuple[str, ...] = ()
+    job_id: str | None = None
+    event_type: str | None = None
