@@ -6,7 +6,8 @@ This is the only module of the repository that reads ``os.environ``. Twelve-fact
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -155,3 +156,17 @@ def get_settings() -> Settings:
 def environment() -> dict[str, str]:
     """A copy of this process's environment, to hand to child processes."""
     return dict(os.environ)
+
+
+@contextmanager
+def override_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Let this process see other settings for the length of the block: `agora up` prepares a platform that way."""
+    kept = dict(os.environ)
+    os.environ.update(values)
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+        get_settings.cache_clear()

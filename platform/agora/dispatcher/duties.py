@@ -18,11 +18,11 @@ from agora.db.partitions import ensure_partitions
 from agora.db.session import transaction
 from agora.dispatcher import queries
 from agora.errors import Conflict
-from agora.events.record import record as record_events
 from agora.events.types import job_event
 from agora.jobs import catalogue, catalogue_queries, views
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
+from agora.jobs.chronicle import record as record_events
 from agora.jobs.decide import Position, decide_lost
 from agora.jobs.record import CancelSeen, FenceLost, as_cancelled, record
 from agora.jobs.resume import resume_by_time

@@ -12,7 +12,7 @@ from agora.errors import NotFound, TooLarge, invalid_field
 from agora.files import queries, store
 from agora.files.models import FileRow
 from agora.ids import id_from_bytes, is_id, new_id
-from agora.jobs.types import Page
+from agora.paging import Page
 from agora.settings import get_settings
 
 MAX_NAME = 255

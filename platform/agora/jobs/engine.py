@@ -23,11 +23,11 @@ from agora import outcomes
 from agora.agents import Action, ActionSpec, Repeat, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
-from agora.events.record import record as record_events
 from agora.events.types import job_event
 from agora.files.service import TeamFiles
 from agora.jobs import step_queries, values
 from agora.jobs.announce import Announcement, Claimed
+from agora.jobs.chronicle import record as record_events
 from agora.jobs.claim import Claim, claim_of
 from agora.jobs.context import Runtime
 from agora.jobs.decide import (

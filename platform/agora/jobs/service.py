@@ -9,16 +9,17 @@ from sqlalchemy.orm import Session
 from agora.db.session import transaction
 from agora.errors import Conflict, IdempotencyKeyReused, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
-from agora.events.record import record as record_events
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
 from agora.jobs import catalogue, catalogue_queries, queries, values, views
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
+from agora.jobs.chronicle import record as record_events
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
 from agora.jobs.states import JobState, may_become
-from agora.jobs.types import CatalogueAction, Event, IdempotencyKey, Job, JobFilter, Page, Submission, Submitted
+from agora.jobs.types import CatalogueAction, Event, IdempotencyKey, Job, JobFilter, Submission, Submitted
+from agora.paging import Page
 from agora.settings import get_settings
 from agora.webhooks import queries as webhook_queries
 from agora.webhooks import service as webhooks

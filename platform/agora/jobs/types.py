@@ -3,18 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InlineWebhook:
-    """A one-off callback of one job. Without a secret, one is made and returned once."""
-
-    url: str
-    secret: str | None = None
-    events: tuple[str, ...] = ("job.succeeded", "job.failed", "job.cancelled")
+from agora.webhooks.types import InlineWebhook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,14 +123,6 @@ class JobFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list and where the next begins; None at the end."""
-
-    items: Sequence[T]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

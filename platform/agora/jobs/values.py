@@ -36,7 +36,7 @@ def packed(value: Any) -> dict[str, Any]:
 def unpack(stored: Mapping[str, Any] | str | None) -> Any:
     """The value behind a stored one, a row's or its text; reads the file store for a reference."""
     if isinstance(stored, str):
-        stored = json.loads(stored)
+        return unpack(json.loads(stored))
     if stored is None:
         return None
     if "ref" in stored:

@@ -18,8 +18,9 @@ LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-# The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot of
-# its own: so the cap holds. A failing endpoint gets two at a time, one that rests a single probe, and a new one four.
+# The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot
+# of its own: so the cap holds. A failing endpoint gets two at a time, one after its rest a single
+# probe, a new one four.
 LEASE = text("""
 WITH room AS MATERIALIZED (
     SELECT e.id, GREATEST(0, CASE
@@ -198,7 +199,8 @@ WITH lost AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_deliveries d SET
-    status = CASE WHEN d.lost_leases + 1 >= :limit THEN 'exhausted' WHEN e.status = 'active' THEN 'pending' ELSE 'held' END,
+    status = CASE WHEN d.lost_leases + 1 >= :limit THEN 'exhausted'
+                  WHEN e.status = 'active' THEN 'pending' ELSE 'held' END,
     ended_at = CASE WHEN d.lost_leases + 1 >= :limit THEN now() END,
     last_error = 'the sender was lost', attempt = d.attempt - 1, lost_leases = d.lost_leases + 1,
     next_attempt_at = now(), lease_token = NULL, lease_expires_at = NULL

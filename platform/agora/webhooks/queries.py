@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Select, select, text, update
+from sqlalchemy import CursorResult, func, select, text, update
 from sqlalchemy.orm import Session
 
 from agora.events.types import NewEvent
@@ -83,17 +83,17 @@ def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
 def insert_delivery(
     session: Session, *, team_id: str, delivery_id: str, endpoint: EndpointRow, event: NewEvent, occurred_at: datetime
 ) -> DeliveryRow:
-    """Insert one delivery that is no job's, due at once."""
+    """Insert one delivery that is no job's, due at once, for an endpoint that the caller has locked."""
     row = DeliveryRow(
         id=delivery_id, team_id=team_id, endpoint_id=endpoint.id, event_id=event.id, event_type=event.type,
-        body=body_of(event.type, event.data, occurred_at), attempt=0, next_attempt_at=occurred_at,
-        created_at=occurred_at,
+        body=body_of(event.type, event.data, occurred_at),
         status=DeliveryState.PENDING if endpoint.status == EndpointState.ACTIVE else DeliveryState.HELD,
     )  # fmt: skip
     session.add(row)
     if row.status == DeliveryState.PENDING:
-        endpoint.next_due_at = occurred_at
+        endpoint.next_due_at = func.now()
     session.flush()
+    session.refresh(row)
     return row
 
 
@@ -177,7 +177,7 @@ def list_deliveries(
     limit: int,
 ) -> Sequence[DeliveryRow]:
     """Deliveries, newest first."""
-    statement: Select[tuple[DeliveryRow]] = select(DeliveryRow).where(DeliveryRow.team_id == team_id)
+    statement = select(DeliveryRow).where(DeliveryRow.team_id == team_id)
     if endpoint_id is not None:
         statement = statement.where(DeliveryRow.endpoint_id == endpoint_id)
     if statuses:

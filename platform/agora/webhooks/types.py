@@ -14,9 +14,9 @@ TEST_EVENT = "webhook.test"
 class NewEndpoint:
     """An endpoint to be made.
 
-    ``event_types`` are types, or beginnings such as ``job.*``; ``*`` is everything but ``job.progressed``, which must be
-    named in full. Empty ``agents`` means every agent. Without a ``secret``, one is made. ``schedule``: pauses in seconds,
-    one per try; None means the platform's.
+    ``event_types`` are types, or beginnings such as ``job.*``; ``*`` is everything but ``job.progressed``, which must
+    be named in full. Empty ``agents`` means every agent. Without a ``secret``, one is made. ``schedule``: pauses in
+    seconds, one per try; None means the platform's.
     """
 
     url: str
@@ -114,3 +114,12 @@ class DeliveryFilter:
     statuses: tuple[str, ...] = ()
     job_id: str | None = None
     event_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InlineWebhook:
+    """A one-off callback of one job. Without a secret, one is made and returned once."""
+
+    url: str
+    secret: str | None = None
+    events: tuple[str, ...] = ("job.succeeded", "job.failed", "job.cancelled")

@@ -1,0 +1,1 @@
+"""The embedded default: Postgres and Valkey from wheels, and a supervisor that runs the Procfile."""

@@ -1,0 +1,231 @@
+"""What teams do with webhooks: endpoints, deliveries, tests. API handlers and the CLI's back end call only this."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from agora import broker
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid_field
+from agora.events.types import NewEvent
+from agora.ids import is_id, new_id
+from agora.paging import Page
+from agora.webhooks import queries, shapes, signing, vault, views
+from agora.webhooks.models import EndpointRow
+from agora.webhooks.states import DeliveryState, EndpointState
+from agora.webhooks.types import (
+    TEST_EVENT,
+    CreatedEndpoint,
+    Delivery,
+    DeliveryFilter,
+    Endpoint,
+    InlineWebhook,
+    NewEndpoint,
+)
+
+MAX_ATTEMPTS_SHOWN = 200
+INLINE_POINTER = "/webhook"
+
+
+def create_endpoint(new: NewEndpoint, *, team_id: str) -> CreatedEndpoint:
+    """Make an endpoint; its secret is shown in the answer and never again.
+
+    Raises:
+        Invalid: names every field that is wrong.
+        Conflict: the team has an endpoint with this uid.
+    """
+    fields = asdict(new)
+    given = fields.pop("secret")
+    checked = _columns(shapes.check_fields(fields))
+    secret = _own_or_new(given)
+    try:
+        with transaction() as session:
+            row = queries.insert_endpoint(
+                session, team_id=team_id, id=new_id("whe"), kind="endpoint", secrets=[vault.seal(secret)], **checked
+            )
+            return CreatedEndpoint(endpoint=views.endpoint(row), secret=secret)
+    except IntegrityError as error:
+        raise _uid_taken(error, new.uid) from None
+
+
+def _own_or_new(given: str | None, *, pointer: str = "/secret") -> str:
+    if given is None:
+        return signing.generate_secret()
+    return signing.format_secret(signing.parse_secret(given, pointer=pointer))
+
+
+def _columns(checked: dict[str, Any]) -> dict[str, Any]:
+    if "headers" in checked:
+        checked["headers"] = vault.seal_headers(checked["headers"])
+    if "metadata" in checked:
+        checked["meta"] = checked.pop("metadata")
+    return checked
+
+
+def _uid_taken(error: IntegrityError, uid: str | None) -> Exception:
+    if "webhook_endpoints_uid_idx" in str(error.orig):
+        return Conflict(f"uid {uid!r} is taken by another endpoint of this team", field="/uid")
+    return error
+
+
+def create_inline(session: Session, *, team_id: str, job_id: str, webhook: InlineWebhook) -> str | None:
+    """Make the one-off endpoint of a job, in the transaction that submits it; returns the secret if one was made.
+
+    Raises:
+        Invalid: url, events or secret are not acceptable; pointers begin with ``/webhook``.
+    """
+    try:
+        url = shapes.check_url(webhook.url)
+    except Invalid as error:
+        first = error.errors[0]
+        raise invalid_field(INLINE_POINTER + first.pointer, first.rule, first.message, first.value) from None
+    types = shapes.check_event_types(webhook.events, pointer=f"{INLINE_POINTER}/events")
+    secret = _own_or_new(webhook.secret, pointer=f"{INLINE_POINTER}/secret")
+    queries.insert_endpoint(
+        session, team_id=team_id, id=new_id("whe"), kind="inline", job_id=job_id, url=url, event_types=types,
+        secrets=[vault.seal(secret)],
+    )  # fmt: skip
+    return secret if webhook.secret is None else None
+
+
+def get_endpoint(ref: str, *, team_id: str) -> Endpoint:
+    """An endpoint by id or uid. Raises NotFound."""
+    with transaction() as session:
+        return views.endpoint(_find(session, ref, team_id=team_id))
+
+
+def _find(session: Session, ref: str, *, team_id: str, lock: bool = False) -> EndpointRow:
+    row = queries.find_endpoint(session, team_id=team_id, ref=ref, lock=lock)
+    if row is None:
+        raise NotFound(f"there is no webhook endpoint {ref}")
+    return row
+
+
+def list_endpoints(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, job_id: str | None = None
+) -> Page[Endpoint]:
+    """A page of endpoints, newest first; with ``job_id``, the inline ones of that job. Raises Invalid."""
+    _check_cursor(cursor, "whe", "webhook endpoints")
+    with transaction() as session:
+        rows = queries.list_endpoints(session, team_id=team_id, before=cursor, limit=limit + 1, job_id=job_id)
+        items = [views.endpoint(row) for row in rows[:limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def _check_cursor(cursor: str | None, prefix: str, what: str) -> None:
+    if cursor is not None and not is_id(cursor, prefix):
+        raise invalid_field("/cursor", "cursor", f"cursor must come from next_cursor of a list of {what}", cursor)
+
+
+def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> Endpoint:
+    """Change the given fields of an endpoint, named as in NewEndpoint but for the secret.
+
+    Raises:
+        NotFound: the team has no such endpoint.
+        Invalid: names every field that is wrong or cannot be changed.
+        Conflict: the uid is taken.
+    """
+    columns = _columns(shapes.check_fields(changes))
+    try:
+        with transaction() as session:
+            row = _find(session, ref, team_id=team_id, lock=True)
+            for name, value in columns.items():
+                setattr(row, name, value)
+            row.updated_at = now()
+            session.flush()
+            return views.endpoint(row)
+    except IntegrityError as error:
+        raise _uid_taken(error, changes.get("uid")) from None
+
+
+def delete_endpoint(ref: str, *, team_id: str) -> None:
+    """Delete an endpoint. What it was still to get is cancelled; what it got stays readable. Raises NotFound."""
+    with transaction() as session:
+        row = _find(session, ref, team_id=team_id, lock=True)
+        queries.delete_endpoint(session, team_id=team_id, endpoint_id=row.id)
+
+
+def pause_endpoint(ref: str, *, team_id: str) -> Endpoint:
+    """Send nothing to an endpoint until it is resumed; its deliveries are held.
+
+    Raises:
+        NotFound: the team has no such endpoint.
+        IllegalTransition: it is disabled.
+    """
+    with transaction() as session:
+        row = _find(session, ref, team_id=team_id, lock=True)
+        if row.status == EndpointState.DISABLED:
+            raise IllegalTransition(f"endpoint {ref} is disabled; resume it first", state=row.status)
+        row.status, row.status_reason, row.updated_at = EndpointState.PAUSED, "paused by its owner", now()
+        queries.hold_pending(session, team_id=team_id, endpoint_id=row.id)
+        session.flush()
+        return views.endpoint(row)
+
+
+def resume_endpoint(ref: str, *, team_id: str) -> Endpoint:
+    """Make an endpoint active; what was held becomes pending and drains at a new endpoint's pace. Raises NotFound."""
+    with transaction() as session:
+        row = _find(session, ref, team_id=team_id, lock=True)
+        moment = now()
+        row.status, row.status_reason, row.updated_at = EndpointState.ACTIVE, None, moment
+        row.consecutive_failures, row.open_until, row.failing_since, row.last_success_at = 0, None, None, None
+        row.next_due_at = moment
+        queries.release_held(session, team_id=team_id, endpoint_id=row.id)
+        session.flush()
+        found = views.endpoint(row)
+    broker.ring_deliveries()
+    return found
+
+
+def send_test(ref: str, *, team_id: str) -> Delivery:
+    """Send an endpoint one ``webhook.test`` event, whatever its filter says. Raises NotFound, IllegalTransition."""
+    with transaction() as session:
+        row = _find(session, ref, team_id=team_id, lock=True)
+        if row.status != EndpointState.ACTIVE:
+            raise IllegalTransition(f"endpoint {ref} is {row.status}; resume it first", state=row.status)
+        event = NewEvent(type=TEST_EVENT, data={"endpoint_id": row.id, "message": "This is a test event."})
+        made = queries.insert_delivery(
+            session, team_id=team_id, delivery_id=new_id("whd"), endpoint=row, event=event, occurred_at=now()
+        )
+        found = views.delivery(made)
+    broker.ring_deliveries()
+    return found
+
+
+def list_deliveries(
+    filters: DeliveryFilter, *, team_id: str, limit: int = 50, cursor: str | None = None
+) -> Page[Delivery]:
+    """A page of deliveries, newest first, without their tries. Raises Invalid, and NotFound for the endpoint."""
+    _check_cursor(cursor, "whd", "webhook deliveries")
+    unknown = [status for status in filters.statuses if status not in set(DeliveryState)]
+    if unknown:
+        message = f"status must be one of {', '.join(DeliveryState)}"
+        raise invalid_field("/status", "enum", message, unknown[0])
+    with transaction() as session:
+        endpoint_id = _endpoint_id(session, filters.endpoint, team_id=team_id)
+        rows = queries.list_deliveries(
+            session, team_id=team_id, endpoint_id=endpoint_id, statuses=filters.statuses, job_id=filters.job_id,
+            event_type=filters.event_type, before=cursor, limit=limit + 1,
+        )  # fmt: skip
+        items = [views.delivery(row) for row in rows[:limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def _endpoint_id(session: Session, ref: str | None, *, team_id: str) -> str | None:
+    if ref is None or is_id(ref, "whe"):  # deliveries of a deleted endpoint stay readable by its id
+        return ref
+    return _find(session, ref, team_id=team_id).id
+
+
+def get_delivery(delivery_id: str, *, team_id: str) -> Delivery:
+    """A delivery with its tries. Raises NotFound."""
+    with transaction() as session:
+        row = queries.find_delivery(session, team_id=team_id, delivery_id=delivery_id)
+        if row is None:
+            raise NotFound(f"there is no webhook delivery {delivery_id}")
+        attempts = queries.list_attempts(session, team_id=team_id, delivery=row, limit=MAX_ATTEMPTS_SHOWN)
+        return views.delivery(row, attempts)

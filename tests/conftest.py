@@ -1,0 +1,124 @@
+"""Real services for the tests: Postgres and Valkey from wheels, one pair for each test process, nothing else on the wire."""
+
+import ipaddress
+import os
+import socket
+
+import psycopg
+import pytest
+from agora.db import engines, migrate
+from agora.events import stream
+from agora.identity import service as identity
+from agora.jobs import catalogue
+from agora.runtime.postgres import EmbeddedPostgres
+from agora.runtime.valkey import EmbeddedValkey
+from agora.settings import get_settings
+from psycopg import sql
+
+SECRET = "tests-only-tests-only-tests-only-tests-only"
+UNTOUCHED = {"alembic_version"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_only():
+    """No test may dial another machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in {socket.AF_INET, socket.AF_INET6}:
+            host = address[0]
+            allowed = host == "localhost" or ipaddress.ip_address(host).is_loopback
+            assert allowed, f"a test dials {host}"
+        return connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", guarded)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """An embedded Postgres without fsync, as only tests may have it."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fsync=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory):
+    """An embedded Valkey."""
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def templates(postgres):
+    """Migrated databases, to be cloned: ``(main, auth)``."""
+    migrate.upgrade("main", postgres.url("agora_main"))
+    migrate.upgrade("auth", postgres.url("agora_auth"))
+    return "agora_main", "agora_auth"
+
+
+def clone(postgres, template, name):
+    """A copy of a template database; returns its URL."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+    return postgres.url(name)
+
+
+@pytest.fixture(scope="session")
+def environment(postgres, valkey, templates, tmp_path_factory):
+    """The settings of this test process, in its environment: databases of its own, cloned from the templates."""
+    values = {
+        "DATABASE_URL": clone(postgres, templates[0], f"main_{os.getpid()}"),
+        "AUTH_DATABASE_URL": clone(postgres, templates[1], f"auth_{os.getpid()}"),
+        "REDIS_URL": valkey.url,
+        "AGORA_SECRET_KEY": SECRET,
+        "AGORA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        "AGORA_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+        "AGORA_EGRESS_PORTS": "any",
+        "AGORA_EGRESS_ALLOW_HTTP": "1",
+        "AGORA_LOG_LEVEL": "warning",
+    }
+    patch = pytest.MonkeyPatch()
+    for name, value in values.items():
+        patch.setenv(name, value)
+    get_settings.cache_clear()
+    yield values
+    engines.dispose_all()
+    patch.undo()
+    get_settings.cache_clear()
+
+
+def empty(url):
+    """Delete every row of a database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+            " AND NOT relispartition"
+        ).fetchall()
+        names = [sql.Identifier(name) for (name,) in rows if name not in UNTOUCHED]
+        connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(names)))
+
+
+@pytest.fixture
+def db(environment):
+    """Empty databases for one test; returns the environment that leads to them."""
+    empty(environment["DATABASE_URL"])
+    empty(environment["AUTH_DATABASE_URL"])
+    catalogue.forget()
+    identity._remembered.clear()
+    yield environment
+    engines.dispose_all()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_stream():
+    """The live stream's thread may still hold its socket when the process ends."""
+    yield
+    stream._streams.clear()
