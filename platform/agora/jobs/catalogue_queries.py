@@ -77,3 +77,9 @@ def forget_workers(session: Session, *, silent: float) -> None:
 def delete_worker(session: Session, *, worker_id: str) -> None:
     """Delete a worker that said goodbye."""
     session.execute(text("DELETE FROM workers WHERE id = :worker_id"), {"worker_id": worker_id})
+
+
+def find_revision(session: Session) -> str | None:
+    """The migration that the session's database is at."""
+    found: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found

@@ -1,0 +1,46 @@
+"""Put the Flask application together."""
+
+from flask import Flask
+from flask_smorest import Api
+
+from agora import __version__
+from agora.telemetry import configure_logging
+from api import auth, docs, health, limits, problems
+from api.v1 import BLUEPRINTS
+
+OPENAPI = {
+    "API_TITLE": "Agora",
+    "API_VERSION": "v1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/api/v1",
+    "OPENAPI_JSON_PATH": "openapi.json",
+    "API_SPEC_OPTIONS": {
+        "info": {
+            "description": "Submit agent jobs, watch their steps, and be called back by signed webhooks.",
+            "version": __version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}],
+    },
+}
+
+
+def create_app() -> Flask:
+    """The WSGI application."""
+    configure_logging()
+    app = Flask(__name__)
+    app.config.update(OPENAPI)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
+    limits.install(app)
+    auth.install(app)
+    problems.install(app)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(docs.blueprint)
+    api = Api(app)
+    api.DEFAULT_ERROR_RESPONSE_NAME = None
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    app.extensions["agora-api"] = api
+    problems.install(app)  # flask-smorest registers handlers of its own; ours answer
+    return app

@@ -1,0 +1,42 @@
+"""Health and metrics: open, cheap, and honest."""
+
+from flask import Blueprint, Response, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import REGISTRY as PROCESS
+
+from agora import health
+
+blueprint = Blueprint("health", __name__)
+ESSENTIAL = ("database", "auth_database", "dispatcher")
+READY, NOT_READY = 200, 503
+
+
+@blueprint.get("/healthz")
+def live() -> Response:
+    """This process answers."""
+    return jsonify(status="ok")
+
+
+@blueprint.get("/readyz")
+def ready() -> tuple[Response, int]:
+    """The platform can do its work; Redis being away is shown but does not count: jobs are still accepted."""
+    checks = health.readiness()
+    ok = all(checks[name]["ok"] for name in ESSENTIAL)
+    return jsonify(status="ready" if ok else "not-ready", checks=checks), READY if ok else NOT_READY
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text: queues from Postgres, so that any process tells the same, and this process's own counters."""
+    registry = CollectorRegistry()
+    depth = Gauge("agora_queue_ready_steps", "Due steps that wait.", ["queue"], registry=registry)
+    rung = Gauge("agora_queue_rung_steps", "Due steps that workers were told of.", ["queue"], registry=registry)
+    age = Gauge("agora_queue_age_seconds", "Age of the oldest due step.", ["queue"], registry=registry)
+    tick = Gauge("agora_dispatcher_tick_age_seconds", "Since the dispatcher last ticked.", registry=registry)
+    depths, found = health.queues()
+    for one in depths:
+        depth.labels(one.queue).set(one.ready)
+        rung.labels(one.queue).set(one.rung)
+        age.labels(one.queue).set(one.age)
+    tick.set(float("inf") if found is None else found)
+    return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,62 @@
+"""What all resources share."""
+
+import datetime as dt
+from typing import Any
+
+import marshmallow as ma
+
+
+class Schema(ma.Schema):
+    """Unknown fields are refused; fields keep their order."""
+
+    class Meta:
+        unknown = ma.RAISE
+
+
+class Moment(ma.fields.AwareDateTime):
+    """An RFC 3339 time; answered in UTC with a Z."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="iso", default_timezone=None, **options)
+
+    def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        del attr, obj, kwargs
+        return None if value is None else value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+class PageArgs(Schema):
+    """Where in a list."""
+
+    limit = ma.fields.Integer(load_default=50, validate=ma.validate.Range(1, 200))
+    cursor = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 200))
+
+
+class FieldProblem(Schema):
+    """What is wrong with one field."""
+
+    pointer = ma.fields.String(metadata={"description": "JSON pointer into the request"})
+    rule = ma.fields.String()
+    message = ma.fields.String()
+    value = ma.fields.Raw(allow_none=True)
+
+
+class Problem(Schema):
+    """A problem document (RFC 9457)."""
+
+    type = ma.fields.String()
+    title = ma.fields.String()
+    status = ma.fields.Integer()
+    detail = ma.fields.String()
+    instance = ma.fields.String()
+    code = ma.fields.String()
+    request_id = ma.fields.String(allow_none=True)
+    errors = ma.fields.List(ma.fields.Nested(FieldProblem))
+
+
+def page_of(item: type[ma.Schema], name: str) -> type[ma.Schema]:
+    """The schema of a page of items."""
+    fields = {
+        "items": ma.fields.List(ma.fields.Nested(item), required=True),
+        "next_cursor": ma.fields.String(allow_none=True, required=True),
+    }
+    return Schema.from_dict(fields, name=name)

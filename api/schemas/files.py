@@ -1,0 +1,29 @@
+"""Files."""
+
+import marshmallow as ma
+
+from api.schemas.common import Moment, Schema, page_of
+
+
+class FileOut(Schema):
+    """A stored file."""
+
+    id = ma.fields.String()
+    name = ma.fields.String()
+    media_type = ma.fields.String()
+    size = ma.fields.Integer()
+    sha256 = ma.fields.String()
+    created_at = Moment()
+    links = ma.fields.Function(
+        lambda file: {"self": f"/api/v1/files/{file.id}", "content": f"/api/v1/files/{file.id}/content"},
+        metadata={"type": "object"},
+    )
+
+
+class UploadQuery(Schema):
+    """What the body is."""
+
+    name = ma.fields.String(required=True, validate=ma.validate.Length(1, 255))
+
+
+FilePage = page_of(FileOut, "FilePage")

@@ -1,0 +1,158 @@
+"""Jobs, steps, events."""
+
+import marshmallow as ma
+
+from agora.jobs.states import JobState
+from api.schemas.common import Moment, PageArgs, Schema, page_of
+
+MAX_REASON = 500
+STATUSES = [str(state) for state in JobState]
+
+
+class InlineWebhookIn(Schema):
+    """A one-off callback."""
+
+    url = ma.fields.String(required=True, validate=ma.validate.Length(1, 2048))
+    secret = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 200))
+    events = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)), validate=ma.validate.Length(1, 20))
+
+
+class JobIn(Schema):
+    """A job to be run."""
+
+    agent = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
+    action = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
+    version = ma.fields.Integer(strict=True, load_default=None, validate=ma.validate.Range(1, 1_000_000))
+    input = ma.fields.Dict(keys=ma.fields.String(), required=True)
+    priority = ma.fields.Integer(strict=True, load_default=5, validate=ma.validate.Range(0, 9))
+    run_at = Moment(load_default=None)
+    deadline = Moment(load_default=None)
+    metadata = ma.fields.Dict(keys=ma.fields.String(validate=ma.validate.Length(1, 100)), load_default=dict)
+    webhook = ma.fields.Nested(InlineWebhookIn, load_default=None)
+
+
+class JobQuery(PageArgs):
+    """Which jobs."""
+
+    status = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(STATUSES)), load_default=list)
+    agent = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    action = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    error_code = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    created_after = Moment(load_default=None)
+    created_before = Moment(load_default=None)
+
+
+class CancelIn(Schema):
+    """Why."""
+
+    reason = ma.fields.String(load_default="", validate=ma.validate.Length(0, MAX_REASON))
+
+
+class InputIn(Schema):
+    """The answer to what a job asks."""
+
+    value = ma.fields.Raw(required=True, allow_none=True)
+
+
+class EventQuery(Schema):
+    """From where in the stream."""
+
+    after = ma.fields.Integer(load_default=0, validate=ma.validate.Range(0, 2**31 - 1))
+    limit = ma.fields.Integer(load_default=200, validate=ma.validate.Range(1, 1000))
+
+
+class AttemptOut(Schema):
+    """One try of a step."""
+
+    number = ma.fields.Integer()
+    outcome = ma.fields.String()
+    error = ma.fields.Dict(allow_none=True)
+    worker_id = ma.fields.String(allow_none=True)
+    started_at = Moment(allow_none=True)
+    ended_at = Moment()
+
+
+class StepOut(Schema):
+    """One step of a job."""
+
+    id = ma.fields.String()
+    name = ma.fields.String()
+    position = ma.fields.Integer()
+    iteration = ma.fields.Integer()
+    item = ma.fields.Integer()
+    status = ma.fields.String()
+    queue = ma.fields.String()
+    attempt = ma.fields.Integer()
+    lost_leases = ma.fields.Integer()
+    run_at = Moment()
+    wake_at = Moment(allow_none=True)
+    suspension = ma.fields.Dict(allow_none=True)
+    error = ma.fields.Dict(allow_none=True)
+    result = ma.fields.Raw(allow_none=True)
+    started_at = Moment(allow_none=True)
+    ended_at = Moment(allow_none=True)
+    tries = ma.fields.List(ma.fields.Nested(AttemptOut))
+
+
+class JobOut(Schema):
+    """A job."""
+
+    id = ma.fields.String()
+    agent = ma.fields.String()
+    action = ma.fields.String()
+    version = ma.fields.Integer()
+    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES))
+    priority = ma.fields.Integer()
+    input = ma.fields.Raw()
+    output = ma.fields.Raw(allow_none=True)
+    error = ma.fields.Dict(allow_none=True)
+    progress = ma.fields.Float()
+    progress_message = ma.fields.String()
+    usage = ma.fields.Dict()
+    metadata = ma.fields.Dict()
+    root_id = ma.fields.String()
+    parent_id = ma.fields.String(allow_none=True)
+    retry_of = ma.fields.String(allow_none=True)
+    run_at = Moment()
+    deadline = Moment(allow_none=True)
+    cancel_requested_at = Moment(allow_none=True)
+    created_at = Moment()
+    started_at = Moment(allow_none=True)
+    ended_at = Moment(allow_none=True)
+    steps = ma.fields.List(ma.fields.Nested(StepOut))
+    links = ma.fields.Function(
+        lambda job: {
+            "self": f"/api/v1/jobs/{job.id}",
+            "events": f"/api/v1/jobs/{job.id}/events",
+            "cancel": f"/api/v1/jobs/{job.id}/cancel",
+        },
+        metadata={"type": "object"},
+    )
+
+
+class SubmittedOut(JobOut):
+    """A job that was just accepted."""
+
+    webhook_secret = ma.fields.String(metadata={"description": "of the inline webhook; shown this once"})
+
+
+class EventOut(Schema):
+    """Something that happened."""
+
+    id = ma.fields.String()
+    job_id = ma.fields.String(allow_none=True)
+    seq = ma.fields.Integer()
+    type = ma.fields.String()
+    version = ma.fields.Integer()
+    data = ma.fields.Dict()
+    occurred_at = Moment()
+
+
+class EventsOut(Schema):
+    """Events of a job, in order."""
+
+    items = ma.fields.List(ma.fields.Nested(EventOut))
+    next_after = ma.fields.Integer(metadata={"description": "pass as `after` for what follows"})
+
+
+JobPage = page_of(JobOut, "JobPage")

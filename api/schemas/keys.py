@@ -1,0 +1,38 @@
+"""API keys."""
+
+import marshmallow as ma
+
+from api.schemas.common import Moment, Schema
+
+
+class KeyIn(Schema):
+    """A key to be made."""
+
+    name = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
+    scopes = ma.fields.List(ma.fields.String(), load_default=lambda: ["*"], validate=ma.validate.Length(1, 20))
+    expires_at = Moment(load_default=None)
+
+
+class KeyOut(Schema):
+    """A key; ``plain`` is there only in the answer to its making."""
+
+    id = ma.fields.String()
+    name = ma.fields.String()
+    prefix = ma.fields.String()
+    scopes = ma.fields.List(ma.fields.String())
+    created_at = Moment()
+    last_used_at = Moment(allow_none=True)
+    expires_at = Moment(allow_none=True)
+    revoked_at = Moment(allow_none=True)
+
+
+class NewKeyOut(KeyOut):
+    """A new key, with its text."""
+
+    plain = ma.fields.String()
+
+
+class KeysOut(Schema):
+    """The team's keys."""
+
+    items = ma.fields.List(ma.fields.Nested(KeyOut))

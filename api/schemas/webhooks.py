@@ -1,0 +1,122 @@
+"""Webhook endpoints and deliveries."""
+
+from typing import Any
+
+import marshmallow as ma
+
+from api.schemas.common import Moment, PageArgs, Schema, page_of
+
+
+class EndpointIn(Schema):
+    """An endpoint to be made."""
+
+    url = ma.fields.String(required=True, validate=ma.validate.Length(1, 2048))
+    event_types = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    description = ma.fields.String(validate=ma.validate.Length(0, 500))
+    uid = ma.fields.String(allow_none=True, validate=ma.validate.Length(1, 100))
+    agents = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    headers = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
+    secret = ma.fields.String(allow_none=True, validate=ma.validate.Length(1, 200))
+    schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
+    max_in_flight = ma.fields.Integer(strict=True)
+    metadata = ma.fields.Dict(keys=ma.fields.String())
+
+
+class EndpointPatch(Schema):
+    """What to change of an endpoint."""
+
+    url = ma.fields.String(validate=ma.validate.Length(1, 2048))
+    event_types = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    description = ma.fields.String(validate=ma.validate.Length(0, 500))
+    uid = ma.fields.String(allow_none=True, validate=ma.validate.Length(1, 100))
+    agents = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    headers = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
+    schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
+    max_in_flight = ma.fields.Integer(strict=True)
+    metadata = ma.fields.Dict(keys=ma.fields.String())
+
+
+class EndpointOut(Schema):
+    """An endpoint."""
+
+    id = ma.fields.String()
+    uid = ma.fields.String(allow_none=True)
+    kind = ma.fields.String()
+    job_id = ma.fields.String(allow_none=True)
+    url = ma.fields.String()
+    description = ma.fields.String()
+    event_types = ma.fields.List(ma.fields.String())
+    agents = ma.fields.List(ma.fields.String())
+    headers = ma.fields.Dict()
+    schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
+    max_in_flight = ma.fields.Integer()
+    metadata = ma.fields.Dict()
+    status = ma.fields.String()
+    status_reason = ma.fields.String(allow_none=True)
+    last_success_at = Moment(allow_none=True)
+    failing_since = Moment(allow_none=True)
+    consecutive_failures = ma.fields.Integer()
+    open_until = Moment(allow_none=True)
+    created_at = Moment()
+    updated_at = Moment()
+
+
+class NewEndpointOut(EndpointOut):
+    """A new endpoint, with its secret."""
+
+    secret = ma.fields.String(metadata={"description": "shown this once"})
+
+
+class DeliveryQuery(PageArgs):
+    """Which deliveries."""
+
+    endpoint = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    status = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 20)), load_default=list)
+    job_id = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    event_type = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+
+
+class DeliveryAttemptOut(Schema):
+    """One try of a delivery."""
+
+    id = ma.fields.String()
+    number = ma.fields.Integer()
+    delivered = ma.fields.Boolean()
+    started_at = Moment()
+    duration_ms = ma.fields.Integer()
+    timings = ma.fields.Dict()
+    status_code = ma.fields.Integer(allow_none=True)
+    error_class = ma.fields.String(allow_none=True)
+    error = ma.fields.String(allow_none=True)
+    request_headers = ma.fields.Dict()
+    response_headers = ma.fields.Dict(allow_none=True)
+    response_body = ma.fields.String(allow_none=True)
+    peer_address = ma.fields.String(allow_none=True)
+
+
+class DeliveryOut(Schema):
+    """One event for one endpoint."""
+
+    id = ma.fields.String()
+    endpoint_id = ma.fields.String()
+    event_id = ma.fields.String()
+    job_id = ma.fields.String(allow_none=True)
+    event_type = ma.fields.String()
+    body = ma.fields.String()
+    status = ma.fields.String()
+    attempt = ma.fields.Integer()
+    next_attempt_at = Moment(allow_none=True)
+    last_status_code = ma.fields.Integer(allow_none=True)
+    last_error = ma.fields.String(allow_none=True)
+    created_at = Moment()
+    ended_at = Moment(allow_none=True)
+    attempts = ma.fields.List(ma.fields.Nested(DeliveryAttemptOut))
+
+
+EndpointPage = page_of(EndpointOut, "EndpointPage")
+DeliveryPage = page_of(DeliveryOut, "DeliveryPage")
+
+
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as the service takes them: lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

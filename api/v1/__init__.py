@@ -1,0 +1,13 @@
+"""Version 1: one blueprint for each resource."""
+
+from api.v1 import agents, events, files, jobs, keys, webhooks
+
+BLUEPRINTS = (
+    jobs.blueprint,
+    events.blueprint,
+    agents.blueprint,
+    files.blueprint,
+    webhooks.endpoints,
+    webhooks.deliveries,
+    keys.blueprint,
+)

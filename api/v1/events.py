@@ -1,0 +1,86 @@
+"""The events of a job: a list, or a live stream (server-sent events)."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, json, request
+from flask_smorest import Blueprint
+
+from agora.errors import invalid_field
+from agora.events import stream
+from agora.events.types import TERMINAL
+from agora.jobs import service
+from agora.jobs.types import Event
+from api import capacity
+from api.auth import principal, scope, team_id
+from api.schemas.common import Problem
+from api.schemas.jobs import EventOut, EventQuery, EventsOut
+
+OK = 200
+POLL_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 15.0
+BATCH = 500
+RETRY_MS = 1000
+
+blueprint = Blueprint("events", __name__, url_prefix="/api/v1/jobs", description="What happened to a job.")
+_shown = EventOut()
+
+
+@blueprint.get("/<job_id>/events")
+@scope("jobs:read")
+@blueprint.arguments(EventQuery, location="query")
+@blueprint.response(OK, EventsOut, description="A list; with `Accept: text/event-stream`, a live stream.")
+@blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
+def list_events(query: dict[str, Any], job_id: str) -> Any:
+    """The events of a job, in order, without gaps.
+
+    With `Accept: text/event-stream` they come live: everything from the start or from after `Last-Event-ID`, each with
+    its sequence number as `id`. The stream ends after the event that ends the job.
+    """
+    if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
+        return _stream(job_id, _resume_after(query["after"]))
+    found = service.list_events(job_id, team_id=team_id(), after=query["after"], limit=query["limit"])
+    return {"items": found, "next_after": found[-1].seq if found else query["after"]}
+
+
+def _resume_after(after: int) -> int:
+    last = request.headers.get("Last-Event-ID", "")
+    if not last:
+        return after
+    if not last.isdecimal() or len(last) > 10:  # noqa: PLR2004  # longer than any sequence number
+        raise invalid_field("/headers/Last-Event-ID", "integer", "Last-Event-ID must be a sequence number", last[:50])
+    return int(last)
+
+
+def _stream(job_id: str, after: int) -> Response:
+    team, key_id = team_id(), principal().key_id
+    service.list_events(job_id, team_id=team, after=after, limit=1)  # 404 before the stream begins
+    capacity.take(key_id)
+    response = Response(_events(job_id, team, after), content_type="text/event-stream; charset=utf-8")
+    response.headers["X-Accel-Buffering"] = "no"
+    response.call_on_close(lambda: capacity.give_back(key_id))
+    return response
+
+
+def _events(job_id: str, team: str, after: int) -> Iterator[str]:
+    yield f"retry: {RETRY_MS}\n\n"
+    spoken = time.monotonic()
+    with stream.listen(job_id) as wake:
+        while True:
+            found = service.list_events(job_id, team_id=team, after=after, limit=BATCH)
+            for event in found:
+                yield _message(event)
+                after, spoken = event.seq, time.monotonic()
+                if event.type in TERMINAL:
+                    return
+            if len(found) == BATCH:
+                continue
+            if not found and time.monotonic() - spoken > KEEP_ALIVE_SECONDS:
+                yield ": still here\n\n"
+                spoken = time.monotonic()
+            wake.wait(POLL_SECONDS)
+
+
+def _message(event: Event) -> str:
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(_shown.dump(event))}\n\n"

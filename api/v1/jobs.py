@@ -1,0 +1,156 @@
+"""Submit jobs, look at them, cancel them, answer them."""
+
+import hashlib
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, json, request
+from flask_smorest import Blueprint
+
+from agora.errors import invalid_field
+from agora.events import stream
+from agora.jobs import service
+from agora.jobs.types import IdempotencyKey, Job, JobFilter, Submission, Submitted
+from agora.settings import get_settings
+from agora.webhooks.types import InlineWebhook
+from api.auth import principal, scope, team_id
+from api.capacity import held_open
+from api.limits import check_json
+from api.schemas.common import Problem
+from api.schemas.jobs import CancelIn, InputIn, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
+
+ROUTE = "POST /api/v1/jobs"
+OK, ACCEPTED = 200, 202
+POLL_SECONDS = 1.0
+WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs", description="Jobs: work that agents do.")
+_shown = SubmittedOut()
+
+
+@blueprint.post("")
+@scope("jobs:write")
+@blueprint.arguments(JobIn)
+@blueprint.response(ACCEPTED, SubmittedOut, description="Accepted: it will run.")
+@blueprint.alt_response(OK, schema=SubmittedOut, description="Ended while the caller waited (`Prefer: wait=N`).")
+@blueprint.alt_response(422, schema=Problem, description="A field is not acceptable.")
+def submit(fields: dict[str, Any]) -> Response:
+    """Submit a job.
+
+    With `Idempotency-Key` a repeat gets the job that the first one made. With `Prefer: wait=N` the answer waits up to
+    N seconds for the job to end.
+    """
+    check_json(fields["input"], "/input")
+    check_json(fields["metadata"], "/metadata")
+    idempotency, wait = _idempotency(), _wait_seconds()
+    submitted = service.submit(
+        _submission(fields), team_id=team_id(), key_id=principal().key_id, idempotency=idempotency
+    )
+    if wait and not submitted.job.ended:
+        with held_open(principal().key_id):
+            submitted = replace(submitted, job=_wait_for(submitted.job, wait))
+    return _answer(submitted, waited=bool(wait))
+
+
+def _submission(fields: dict[str, Any]) -> Submission:
+    webhook = fields.pop("webhook")
+    if webhook is not None:
+        webhook = InlineWebhook(**{k: tuple(v) if isinstance(v, list) else v for k, v in webhook.items()})
+    traceparent = request.headers.get("traceparent", "")
+    return Submission(
+        webhook=webhook, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None, **fields
+    )
+
+
+def _idempotency() -> IdempotencyKey | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        raise invalid_field(
+            "/headers/Idempotency-Key", "pattern", "Idempotency-Key must be 1 to 255 printable ASCII characters", key
+        )
+    fingerprint = hashlib.sha256(request.get_data(cache=True)).hexdigest()
+    return IdempotencyKey(key=key, route=ROUTE, fingerprint=fingerprint)
+
+
+def _wait_seconds() -> int:
+    found = WAIT.search(request.headers.get("Prefer", ""))
+    return min(int(found[1]), get_settings().max_wait_seconds) if found else 0
+
+
+def _wait_for(job: Job, seconds: int) -> Job:
+    deadline = time.monotonic() + seconds
+    with stream.listen(job.id) as wake:
+        while True:
+            job = service.get_job(job.id, team_id=job.team_id)
+            left = deadline - time.monotonic()
+            if job.ended or left <= 0:
+                return job
+            wake.wait(min(POLL_SECONDS, left))
+
+
+def _answer(submitted: Submitted, *, waited: bool) -> Response:
+    body = _shown.dump(submitted.job)
+    if submitted.webhook_secret is not None:
+        body["webhook_secret"] = submitted.webhook_secret
+    status = OK if waited and submitted.job.ended else ACCEPTED
+    response = Response(json.dumps(body), status=status, content_type="application/json")
+    response.headers["Location"] = f"/api/v1/jobs/{submitted.job.id}"
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    if waited:
+        response.headers["Preference-Applied"] = "wait"
+    return response
+
+
+@blueprint.get("")
+@scope("jobs:read")
+@blueprint.arguments(JobQuery, location="query")
+@blueprint.response(OK, JobPage)
+def list_jobs(query: dict[str, Any]) -> Any:
+    """List jobs, newest first."""
+    filters = JobFilter(
+        statuses=tuple(query["status"]), agent=query["agent"], action=query["action"],
+        error_code=query["error_code"], created_after=query["created_after"], created_before=query["created_before"],
+    )  # fmt: skip
+    return service.list_jobs(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+
+
+@blueprint.get("/<job_id>")
+@scope("jobs:read")
+@blueprint.response(OK, JobOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
+def get_job(job_id: str) -> Job:
+    """A job with its steps, their tries and its output."""
+    return service.get_job(job_id, team_id=team_id())
+
+
+@blueprint.post("/<job_id>/cancel")
+@scope("jobs:write")
+@blueprint.arguments(CancelIn, required=False)
+@blueprint.response(OK, JobOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
+@blueprint.alt_response(409, schema=Problem, description="The job has ended.")
+def cancel_job(fields: dict[str, Any], job_id: str) -> Job:
+    """Cancel a job: at once when none of its steps runs, else as soon as its step notices."""
+    return service.cancel_job(job_id, team_id=team_id(), reason=fields.get("reason", ""))
+
+
+@blueprint.post("/<job_id>/input")
+@scope("jobs:write")
+@blueprint.arguments(InputIn)
+@blueprint.response(OK, JobOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
+@blueprint.alt_response(409, schema=Problem, description="The job asks nothing now.")
+@blueprint.alt_response(422, schema=Problem, description="The answer does not satisfy the question's JSON Schema.")
+def give_input(fields: dict[str, Any], job_id: str) -> Job:
+    """Answer what a waiting job asks; the first valid answer wins."""
+    check_json(fields["value"], "/value")
+    return service.give_input(job_id, team_id=team_id(), value=fields["value"])
+
+

@@ -1,0 +1,127 @@
+"""Webhook endpoints, and what was delivered to them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from agora.webhooks import service
+from agora.webhooks.types import DeliveryFilter, NewEndpoint
+from api.auth import scope, team_id
+from api.schemas.common import PageArgs, Problem
+from api.schemas.webhooks import (
+    DeliveryOut,
+    DeliveryPage,
+    DeliveryQuery,
+    EndpointIn,
+    EndpointOut,
+    EndpointPage,
+    EndpointPatch,
+    NewEndpointOut,
+    given,
+)
+
+endpoints = Blueprint(
+    "webhook-endpoints", __name__, url_prefix="/api/v1/webhook-endpoints", description="Where events are delivered."
+)
+deliveries = Blueprint(
+    "webhook-deliveries", __name__, url_prefix="/api/v1/webhook-deliveries", description="What was delivered, and how."
+)
+MISSING = "The team has no such endpoint."
+
+
+@endpoints.post("")
+@scope("webhooks:manage")
+@endpoints.arguments(EndpointIn)
+@endpoints.response(201, NewEndpointOut)
+@endpoints.alt_response(422, schema=Problem, description="A field is not acceptable.")
+def create_endpoint(fields: dict[str, Any]) -> Any:
+    """Make an endpoint. Its secret is shown this once."""
+    created = service.create_endpoint(NewEndpoint(**given(fields)), team_id=team_id())
+    return {**asdict(created.endpoint), "secret": created.secret}
+
+
+@endpoints.get("")
+@scope("webhooks:manage")
+@endpoints.arguments(PageArgs, location="query")
+@endpoints.response(200, EndpointPage)
+def list_endpoints(query: dict[str, Any]) -> Any:
+    """List endpoints."""
+    return service.list_endpoints(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+
+
+@endpoints.get("/<ref>")
+@scope("webhooks:manage")
+@endpoints.response(200, EndpointOut)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def get_endpoint(ref: str) -> Any:
+    """An endpoint, by its id or uid."""
+    return service.get_endpoint(ref, team_id=team_id())
+
+
+@endpoints.patch("/<ref>")
+@scope("webhooks:manage")
+@endpoints.arguments(EndpointPatch)
+@endpoints.response(200, EndpointOut)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def update_endpoint(fields: dict[str, Any], ref: str) -> Any:
+    """Change an endpoint."""
+    return service.update_endpoint(ref, given(fields), team_id=team_id())
+
+
+@endpoints.delete("/<ref>")
+@scope("webhooks:manage")
+@endpoints.response(204)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def delete_endpoint(ref: str) -> None:
+    """Delete an endpoint; what it has not got yet is cancelled."""
+    service.delete_endpoint(ref, team_id=team_id())
+
+
+@endpoints.post("/<ref>/pause")
+@scope("webhooks:manage")
+@endpoints.response(200, EndpointOut)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def pause_endpoint(ref: str) -> Any:
+    """Pause an endpoint: its deliveries are held, not lost."""
+    return service.pause_endpoint(ref, team_id=team_id())
+
+
+@endpoints.post("/<ref>/resume")
+@scope("webhooks:manage")
+@endpoints.response(200, EndpointOut)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def resume_endpoint(ref: str) -> Any:
+    """Resume an endpoint: what was held is delivered."""
+    return service.resume_endpoint(ref, team_id=team_id())
+
+
+@endpoints.post("/<ref>/test")
+@scope("webhooks:manage")
+@endpoints.response(202, DeliveryOut)
+@endpoints.alt_response(404, schema=Problem, description=MISSING)
+def send_test(ref: str) -> Any:
+    """Send a test event."""
+    return service.send_test(ref, team_id=team_id())
+
+
+@deliveries.get("")
+@scope("webhooks:manage")
+@deliveries.arguments(DeliveryQuery, location="query")
+@deliveries.response(200, DeliveryPage)
+def list_deliveries(query: dict[str, Any]) -> Any:
+    """List deliveries, newest first."""
+    filters = DeliveryFilter(
+        endpoint=query["endpoint"], statuses=tuple(query["status"]), job_id=query["job_id"],
+        event_type=query["event_type"],
+    )  # fmt: skip
+    return service.list_deliveries(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+
+
+@deliveries.get("/<delivery_id>")
+@scope("webhooks:manage")
+@deliveries.response(200, DeliveryOut)
+@deliveries.alt_response(404, schema=Problem, description="The team has no such delivery.")
+def get_delivery(delivery_id: str) -> Any:
+    """A delivery with every try."""
+    return service.get_delivery(delivery_id, team_id=team_id())

@@ -1,0 +1,83 @@
+"""Whether the platform can do its work: databases, migrations, broker, dispatcher."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from agora.db import migrate
+from agora.db.engines import Database
+from agora.db.session import transaction
+from agora.dispatcher import queries as dispatcher
+from agora.jobs import catalogue_queries
+from agora.settings import get_settings
+
+TICK_LATE_SECONDS = 10.0
+
+
+def readiness() -> dict[str, dict[str, object]]:
+    """Each part with ``ok`` and ``detail``. Redis being away does not make it unready: jobs are still accepted."""
+    return {
+        "database": _check(lambda: _database("main")),
+        "auth_database": _check(lambda: _database("auth")),
+        "dispatcher": _check(_dispatcher),
+        "redis": _check(_redis),
+    }
+
+
+def _check(probe: Callable[[], str]) -> dict[str, object]:
+    try:
+        return {"ok": True, "detail": probe()}
+    except (SQLAlchemyError, redis.RedisError, OSError, LookupError) as error:
+        return {"ok": False, "detail": type(error).__name__ if not isinstance(error, LookupError) else str(error)}
+
+
+def _database(database: Database) -> str:
+    expected = migrate.head(database)
+    with transaction(database) as session:
+        found = _revision(session)
+    if found != expected:
+        raise LookupError(f"is at migration {found}, this version needs {expected}: run `agora db upgrade`")
+    return f"migration {found}"
+
+
+def _revision(session: Session) -> str | None:
+    return catalogue_queries.find_revision(session)
+
+
+def _dispatcher() -> str:
+    with transaction() as session:
+        age = dispatcher.tick_age(session)
+    if age is None:
+        raise LookupError("has never ticked")
+    if age > TICK_LATE_SECONDS:
+        raise LookupError(f"ticked {age:.0f} s ago")
+    return f"ticked {age:.1f} s ago"
+
+
+def _redis() -> str:
+    with redis.Redis.from_url(get_settings().redis_url, socket_timeout=1, socket_connect_timeout=1) as client:
+        client.ping()
+    return "answers"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueDepth:
+    """A queue: due steps, those of them that workers were told of, and the age of the oldest in seconds."""
+
+    queue: str
+    ready: int
+    rung: int
+    age: float
+
+
+def queues() -> tuple[list[QueueDepth], float | None]:
+    """Every queue that has due steps, and the seconds since a dispatcher last ticked."""
+    with transaction() as session:
+        rows = dispatcher.queue_depths(session)
+        depths = [
+            QueueDepth(queue=row["queue"], ready=row["ready"], rung=row["rung"], age=float(row["age"])) for row in rows
+        ]
+        return depths, dispatcher.tick_age(session)

@@ -1,0 +1,219 @@
+"""One try: sign, send, read the answer within one total deadline. No database here."""
+
+import asyncio
+import importlib.metadata
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientError,
+    ClientOSError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ServerDisconnectedError,
+    TraceConfig,
+)
+from aiohttp.connector import Connection
+from yarl import URL
+
+from agora.clock import now
+from agora.webhooks import signing
+from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed
+from agora.webhooks.redaction import MAX_VALUE, printable, redact
+
+MAX_BODY = 64 * 1024
+CHUNK = 16 * 1024
+MAX_ERROR = 500
+
+
+def user_agent() -> str:
+    """What receivers see."""
+    return f"Agora-Webhooks/{importlib.metadata.version('agora-platform')}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What is to be sent. ``keys`` sign it, newest first; ``headers`` are the endpoint's own."""
+
+    webhook_id: str
+    url: str
+    body: bytes
+    keys: tuple[bytes, ...] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True)
+class Try:
+    """How one try went. ``status`` is None without a complete answer; ``timings`` are milliseconds since its start."""
+
+    started_at: datetime
+    status: int | None = None
+    error_class: str | None = None
+    error: str | None = None
+    retry_after: str | None = None
+    duration_ms: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    request_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: dict[str, str] | None = None
+    response_body: str | None = None
+    peer_address: str | None = None
+    reused: bool = False
+    clock: float = field(default_factory=time.monotonic)
+
+    def mark(self, name: str) -> None:
+        """Note how long after the start something was done."""
+        self.timings[name] = round((time.monotonic() - self.clock) * 1000, 2)
+
+    def fail(self, error_class: str, error: str) -> None:
+        """End without a complete answer."""
+        self.status, self.error_class, self.error = None, error_class, printable(error)[:MAX_ERROR]
+
+
+class PeerResponse(ClientResponse):
+    """A response that remembers whom it came from; its connection may be gone when the body has been read."""
+
+    peer: str | None = None
+
+    async def start(self, connection: Connection) -> "PeerResponse":
+        """As in aiohttp, after a look at the connection."""
+        transport = connection.transport
+        address = transport.get_extra_info("peername") if transport else None
+        self.peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else None
+        await super().start(connection)
+        return self
+
+
+def tracing() -> TraceConfig:
+    """Notes the timings of a request in the Try that it was made with."""
+    config = TraceConfig()
+
+    def noting(name: str) -> Any:
+        async def note(_session: ClientSession, context: Any, _params: Any) -> None:  # noqa: RUF029  # aiohttp awaits it
+            if context.trace_request_ctx is not None:
+                context.trace_request_ctx.mark(name)
+
+        return note
+
+    async def reused(_session: ClientSession, context: Any, _params: Any) -> None:  # noqa: RUF029  # aiohttp awaits it
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.reused = True
+
+    config.on_dns_resolvehost_end.append(noting("dns"))
+    config.on_connection_create_end.append(noting("connect"))
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
+async def send(session: ClientSession, policy: Policy, message: Message, *, seconds: float) -> Try:
+    """Make one try, within ``seconds`` over DNS, connect, TLS, headers and body. Never raises for what the world does."""
+    attempt = Try(started_at=now())
+    try:
+        async with asyncio.timeout(seconds):
+            await _exchange(session, policy, message, attempt)
+    except TimeoutError:
+        stage = "the answer's body" if attempt.status else _stage(attempt)
+        attempt.fail("timeout", f"no complete answer within {seconds:g} s, waiting for {stage}")
+    except (ClientError, OSError, EgressRefused, ValueError) as error:
+        attempt.fail(class_of(error), _words(error))
+    attempt.duration_ms = round((time.monotonic() - attempt.clock) * 1000)
+    return attempt
+
+
+def _stage(attempt: Try) -> str:
+    if attempt.reused or "connect" in attempt.timings:
+        return "the answer"
+    return "the connection" if "dns" in attempt.timings else "the name or the connection"
+
+
+async def _exchange(session: ClientSession, policy: Policy, message: Message, attempt: Try) -> None:
+    url = policy.vet_url(message.url)
+    try:
+        await _post(session, url, message, attempt)
+    except (ServerDisconnectedError, ClientOSError):
+        # The receiver closed a kept connection as we wrote to it: no fault of either, and the id is the same.
+        if not attempt.reused or attempt.status is not None:
+            raise
+        attempt.reused = False
+        await _post(session, url, message, attempt)
+
+
+async def _post(session: ClientSession, url: URL, message: Message, attempt: Try) -> None:
+    headers = headers_of(message, int(time.time()))
+    attempt.request_headers = redact(headers, own=message.headers)
+    async with session.post(
+        url, data=message.body, headers=headers, allow_redirects=False, trace_request_ctx=attempt,
+        timeout=ClientTimeout(total=None),
+    ) as response:  # fmt: skip
+        attempt.mark("first_byte")
+        attempt.status = response.status
+        attempt.retry_after = response.headers.get("Retry-After", "")[:MAX_VALUE] or None
+        attempt.response_headers = redact(response.headers.items())
+        attempt.peer_address = getattr(response, "peer", None)
+        body, whole = await _read(response)
+        attempt.response_body = _shown(body, response.headers.get("Content-Encoding", "identity"))
+        if not whole:
+            response.close()  # the rest is not worth reading, and the connection not worth keeping
+    if response.status >= 300:  # noqa: PLR2004  # only 2xx is a success
+        followed = " and is not followed" if response.status < 400 else ""  # noqa: PLR2004  # redirections
+        attempt.error_class, attempt.error = "status", f"the receiver answered {response.status}{followed}"
+
+
+def headers_of(message: Message, timestamp: int) -> dict[str, str]:
+    """The headers of a try at ``timestamp``, in whole seconds. The platform's own win over the endpoint's."""
+    return {
+        **message.headers,
+        "content-type": "application/json",
+        "user-agent": user_agent(),
+        "accept-encoding": "identity",
+        signing.ID_HEADER: message.webhook_id,
+        signing.TIMESTAMP_HEADER: str(timestamp),
+        signing.SIGNATURE_HEADER: signing.sign(message.webhook_id, timestamp, message.body, message.keys),
+    }
+
+
+async def _read(response: ClientResponse) -> tuple[bytes, bool]:
+    """At most 64 KiB of the body, and whether that was all of it."""
+    parts, size = [], 0
+    while size <= MAX_BODY:
+        part = await response.content.read(CHUNK)
+        if not part:
+            return b"".join(parts), True
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)[:MAX_BODY], False
+
+
+def _shown(body: bytes, encoding: str) -> str:
+    if encoding.lower() not in {"identity", ""}:
+        return f"[{len(body)} bytes, content-encoding {printable(encoding)[:MAX_VALUE]}]"
+    return printable(body.decode("utf-8", "replace"))
+
+
+def class_of(error: Exception) -> str:
+    """A word for why there was no answer: what statistics count."""
+    cause = getattr(error, "os_error", None) or getattr(error, "__cause__", None)
+    if isinstance(error, EgressRefused) or isinstance(cause, EgressRefused):
+        return "egress-refused"
+    if isinstance(error, ResolveFailed) or isinstance(cause, ResolveFailed):
+        return "dns"
+    if isinstance(error, ClientConnectorCertificateError | ClientConnectorSSLError | ssl.SSLError):
+        return "tls"
+    if isinstance(error, ClientConnectorError):
+        return "connect"
+    if isinstance(error, ServerDisconnectedError | ClientOSError | ClientPayloadError | ConnectionError):
+        return "disconnected"
+    return "protocol"
+
+
+def _words(error: Exception) -> str:
+    text = str(getattr(error, "os_error", None) or error)
+    return text or type(error).__name__
