@@ -97,13 +97,13 @@ def tracing() -> TraceConfig:
     config = TraceConfig()
 
     def noting(name: str) -> Any:
-        async def note(_session: ClientSession, context: Any, _params: Any) -> None:  # noqa: RUF029  # aiohttp awaits it
+        async def note(_session: ClientSession, context: Any, _params: Any) -> None:
             if context.trace_request_ctx is not None:
                 context.trace_request_ctx.mark(name)
 
         return note
 
-    async def reused(_session: ClientSession, context: Any, _params: Any) -> None:  # noqa: RUF029  # aiohttp awaits it
+    async def reused(_session: ClientSession, context: Any, _params: Any) -> None:
         if context.trace_request_ctx is not None:
             context.trace_request_ctx.reused = True
 
@@ -114,7 +114,7 @@ def tracing() -> TraceConfig:
 
 
 async def send(session: ClientSession, policy: Policy, message: Message, *, seconds: float) -> Try:
-    """Make one try, within ``seconds`` over DNS, connect, TLS, headers and body. Never raises for what the world does."""
+    """Make one try, within ``seconds`` over DNS, connect, TLS, headers and body. What the world does never raises."""
     attempt = Try(started_at=now())
     try:
         async with asyncio.timeout(seconds):
@@ -182,7 +182,8 @@ def headers_of(message: Message, timestamp: int) -> dict[str, str]:
 
 async def _read(response: ClientResponse) -> tuple[bytes, bool]:
     """At most 64 KiB of the body, and whether that was all of it."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while size <= MAX_BODY:
         part = await response.content.read(CHUNK)
         if not part:

@@ -102,7 +102,7 @@ def row_of(ended: Ended) -> dict[str, Any]:
     }
 
 
-def note_of(endpoint: Mapping[str, Any], tries: Iterable[Ended]) -> dict[str, Any]:
+def note_of(endpoint: Mapping[str, Any] | RowMapping, tries: Iterable[Ended]) -> dict[str, Any]:
     """What the tries of one batch, in the order in which they ended, tell about their endpoint.
 
     While the endpoint rests, failures of tries that were under way say nothing new. Before its first rest, a burst of

@@ -1,0 +1,60 @@
+"""What commands share: the client they talk through, and how they print."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agora.client import Agora
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def client(ctx: click.Context) -> Agora:
+    """The client of --url and --key, or of the platform that runs on the data directory."""
+    options = ctx.find_root().obj
+    url, key = options["url"], options["key"]
+    if not (url and key):
+        run = options["data_dir"] / "run.json"
+        if not run.exists():
+            raise click.ClickException(
+                f"no platform runs on {options['data_dir']}: start one with `agora up`, or give --url and --key"
+            )
+        known = json.loads(run.read_text())
+        url, key = url or known["url"], key or known["api_key"]
+    try:
+        return Agora(url, key)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def json_option(function: Command) -> Command:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on a line of its own; indented for people."""
+    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
+
+
+def print_rows(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> None:
+    """A plain table: columns as wide as their content."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def read_json(text: str, what: str) -> Any:
+    """JSON given as text, ``@file`` or ``-`` for standard input."""
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        text = Path(text[1:]).read_text()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{what} is not JSON: {error}") from None

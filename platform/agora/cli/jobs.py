@@ -1,0 +1,160 @@
+"""submit, jobs, watch, cancel, answer, agents."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from agora.cli.common import client, json_option, print_json, print_rows, read_json
+from agora.cli.progress import follow
+
+FAILED = 1
+
+
+@click.command("submit")
+@click.argument("target", metavar="AGENT.ACTION")
+@click.option("--input", "-i", "given", default="{}", help="JSON, @file or - for standard input.")
+@click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True)
+@click.option("--metadata", default="{}", help="JSON, @file or -.")
+@click.option("--webhook", help="URL to call back when the job has ended.")
+@click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
+@click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@json_option
+@click.pass_context
+def submit_command(ctx: click.Context, target: str, given: str, as_json: bool, watch: bool, **options: Any) -> int:
+    """Submit a job."""
+    agent, dot, action = target.rpartition(".")
+    if not dot:
+        raise click.UsageError(f"the target must be AGENT.ACTION, not {target!r}")
+    api = client(ctx)
+    webhook = {"url": options["webhook"]} if options["webhook"] else None
+    job = api.submit(
+        agent, action, read_json(given, "--input"), priority=options["priority"],
+        metadata=read_json(options["metadata"], "--metadata"), webhook=webhook,
+        idempotency_key=options["idempotency_key"],
+    )  # fmt: skip
+    if watch:
+        return follow(api, job["id"], as_json=as_json)
+    if as_json:
+        print_json(job)
+    else:
+        print(job["id"])
+        if "webhook_secret" in job:
+            print(f"webhook secret, shown this once: {job['webhook_secret']}", file=sys.stderr)
+    return 0
+
+
+@click.command("jobs")
+@click.argument("job_id", required=False)
+@click.option("--status", multiple=True)
+@click.option("--agent")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@click.pass_context
+def jobs_command(
+    ctx: click.Context, job_id: str | None, status: tuple[str, ...], agent: str | None, limit: int, as_json: bool
+) -> int:
+    """List jobs, newest first; or show one."""
+    api = client(ctx)
+    if job_id:
+        job = api.get_job(job_id)
+        if as_json:
+            print_json(job)
+        else:
+            _show(job)
+        return 0
+    found = list(_first(api.iter_jobs(status=list(status) or None, agent=agent, limit=min(limit, 200)), limit))
+    if as_json:
+        print_json(found)
+        return 0
+    rows = [
+        (job["id"], f"{job['agent']}.{job['action']}", job["status"], f"{job['progress']:.0%}", job["created_at"][:19])
+        for job in found
+    ]
+    print_rows(rows, ("JOB", "ACTION", "STATUS", "DONE", "CREATED"))
+    return 0
+
+
+def _first(items: Iterator[Any], count: int) -> Iterator[Any]:
+    for _, item in zip(range(count), items, strict=False):
+        yield item
+
+
+def _show(job: dict[str, Any]) -> None:
+    print(f"{job['id']}  {job['agent']}.{job['action']}  {job['status']}  {job['progress']:.0%}")
+    if job["error"]:
+        print(f"error: {job['error']['message']} ({job['error']['code']})")
+    rows = [
+        (step["name"], str(step["iteration"]), step["status"], step["queue"], str(step["attempt"]))
+        for step in job["steps"]
+    ]
+    print_rows(rows, ("STEP", "ITERATION", "STATUS", "QUEUE", "TRIES"))
+    for step in job["steps"]:
+        if step["status"] == "suspended" and (step["suspension"] or {}).get("prompt"):
+            print(f"asks: {step['suspension']['prompt']}")
+    if job["output"] is not None:
+        print("output:")
+        print_json(job["output"])
+
+
+@click.command("watch")
+@click.argument("job_id")
+@json_option
+@click.pass_context
+def watch_command(ctx: click.Context, job_id: str, as_json: bool) -> int:
+    """Follow a job until it ends; exit code 1 unless it succeeds."""
+    return follow(client(ctx), job_id, as_json=as_json)
+
+
+@click.command("cancel")
+@click.argument("job_id")
+@click.option("--reason", default="")
+@json_option
+@click.pass_context
+def cancel_command(ctx: click.Context, job_id: str, reason: str, as_json: bool) -> int:
+    """Cancel a job."""
+    job = client(ctx).cancel(job_id, reason)
+    if as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']}  {'cancel requested' if job['status'] == 'running' else job['status']}")
+    return 0
+
+
+@click.command("answer")
+@click.argument("job_id")
+@click.argument("value")
+@json_option
+@click.pass_context
+def answer_command(ctx: click.Context, job_id: str, value: str, as_json: bool) -> int:
+    """Answer what a job asks. VALUE is JSON, @file or - for standard input."""
+    job = client(ctx).give_input(job_id, read_json(value, "VALUE"))
+    if as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']}  {job['status']}")
+    return 0
+
+
+@click.command("agents")
+@click.argument("name", required=False)
+@json_option
+@click.pass_context
+def agents_command(ctx: click.Context, name: str | None, as_json: bool) -> int:
+    """List agents and their actions."""
+    found = client(ctx).agents(name)
+    if as_json:
+        print_json(found)
+        return 0
+    rows = [
+        (
+            f"{one['agent']}.{one['action']}",
+            str(one["version"]),
+            str(one["live_workers"]),
+            " > ".join(step["name"] for step in one["steps"]),
+        )
+        for one in found
+    ]
+    print_rows(rows, ("ACTION", "VERSION", "WORKERS", "STEPS"))
+    return 0

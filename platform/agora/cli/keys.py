@@ -1,0 +1,49 @@
+"""API keys."""
+
+import click
+
+from agora.cli.common import client, json_option, print_json, print_rows
+
+
+@click.group("keys")
+def keys_command() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys_command.command("create")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, default=("*",), show_default=True)
+@json_option
+@click.pass_context
+def create(ctx: click.Context, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make a key; its text is shown this once."""
+    key = client(ctx).create_key(name, list(scopes))
+    if as_json:
+        print_json(key)
+    else:
+        print(key["plain"])
+
+
+@keys_command.command("list")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List keys."""
+    found = client(ctx).list_keys()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one["id"], one["name"], one["prefix"], " ".join(one["scopes"]), "revoked" if one["revoked_at"] else "valid")
+        for one in found
+    ]
+    print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "STATE"))
+
+
+@keys_command.command("revoke")
+@click.argument("key_id")
+@click.pass_context
+def revoke(ctx: click.Context, key_id: str) -> None:
+    """Revoke a key."""
+    client(ctx).revoke_key(key_id)
+    print(f"{key_id}  revoked")

@@ -1,0 +1,7 @@
+"""The Python client: submit, wait, stream, verify."""
+
+from agora.client.errors import ApiError, Unreachable
+from agora.client.http import Agora
+from agora.webhooks.signing import verify
+
+__all__ = ["Agora", "ApiError", "Unreachable", "verify"]

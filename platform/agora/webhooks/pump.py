@@ -1,0 +1,277 @@
+"""The event loop of the webhook workers: claims what is due, sends hundreds at once, settles each as it ends.
+
+Database work runs in two threads beside the loop, one for claims and one for settling; no transaction is open while a
+receiver is called.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from aiohttp import ClientSession
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import AgoraError
+from agora.settings import get_settings
+from agora.telemetry import get_logger
+from agora.webhooks import delivery_queries, settling, vault
+from agora.webhooks.egress import LookUp, Policy, SystemLookUp, guarded_session
+from agora.webhooks.schedule import BREAKER_THRESHOLD
+from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
+from agora.webhooks.settling import Ended, Leased
+
+LEASE_MARGIN = 10.0
+"""Seconds that a lease outlives the deadline of its try: time to settle, also through a short outage."""
+STALE_SECONDS = 1.0
+"""A delivery that is sent so much later than it was claimed is first looked up again: its lease may be lost."""
+ENDPOINTS_PER_CLAIM = 200
+BATCH = 200
+SHORTEST_PAUSE = 0.02
+LONGEST_PAUSE = 1.0
+MARK_SECONDS = 0.25
+MARK_MOST = 500
+OUTAGE_PAUSE = 0.5
+
+TRIES = Counter("agora_webhook_tries_total", "Tries of webhook deliveries, by outcome.", ["outcome"])
+TRY_SECONDS = Histogram("agora_webhook_try_seconds", "How long tries of webhook deliveries took.")
+IN_FLIGHT = Gauge("agora_webhook_in_flight", "Webhook deliveries that this process is sending now.")
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+class Pump:
+    """One run of the loop. Made and used inside it; ``ring`` and ``stop`` are called through the loop's thread."""
+
+    def __init__(self, *, policy: Policy, capacity: int, timeout: float, ssl: Any, look_up: LookUp | None) -> None:
+        self._policy = policy
+        self._capacity = capacity
+        self._timeout = timeout
+        self._ssl = ssl
+        self._look_up = look_up
+        self._wake = asyncio.Event()
+        self._rung = False
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[Ended] = []
+        self._unsent: list[Leased] = []
+        self._has_ended = asyncio.Event()
+        self._marked_at = 0.0
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="agora-webhooks-db")
+
+    def ring(self) -> None:
+        """Look at once: something was committed."""
+        self._rung = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self, drain_seconds: Callable[[], float]) -> None:
+        """Pump until stopped, then let what is under way end for ``drain_seconds()``, and give the rest back."""
+        async with self._session() as session:
+            settler = asyncio.create_task(self._settle_for_ever())
+            try:
+                while not self._stopping:
+                    self._wake.clear()
+                    if not await self._claim(session):
+                        await self._idle()
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=drain_seconds())
+            finally:
+                await self._wind_up(settler)
+
+    async def run_once(self) -> int:
+        """Claim once, send, settle; returns how many were claimed."""
+        async with self._session() as session:
+            claimed = await self._claim(session)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._settle_all()
+        self._close()
+        return claimed
+
+    def _session(self) -> ClientSession:
+        look_up = self._look_up = self._look_up or SystemLookUp()
+        return guarded_session(
+            self._policy, look_up, ssl=self._ssl, traces=[tracing()], response_class=PeerResponse
+        )  # fmt: skip
+
+    async def _claim(self, session: ClientSession) -> int:
+        room = self._capacity - len(self._tasks) - len(self._ended)
+        if room <= 0:
+            return 0
+        try:
+            claimed = await self._in_thread(self._claim_rows, room)
+        except SQLAlchemyError as error:
+            log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
+            await asyncio.sleep(OUTAGE_PAUSE)
+            return 0
+        claimed_at = time.monotonic()
+        for delivery in claimed:
+            task = asyncio.create_task(self._deliver(session, delivery, claimed_at))
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+        IN_FLIGHT.set(len(self._tasks))
+        return len(claimed)
+
+    def _claim_rows(self, room: int) -> list[Leased]:
+        lease = self._timeout + LEASE_MARGIN
+        with transaction() as session:
+            rows = delivery_queries.claim(
+                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=lease,
+                threshold=BREAKER_THRESHOLD,
+            )  # fmt: skip
+        default = get_settings().webhook_schedule
+        return [Leased.of(row, default) for row in rows]
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        IN_FLIGHT.set(len(self._tasks))
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a delivery ended in a fault of ours", exc_info=task.exception())
+
+    async def _deliver(self, session: ClientSession, delivery: Leased, claimed_at: float) -> None:
+        try:
+            if time.monotonic() - claimed_at > STALE_SECONDS and not await self._still_owns(delivery):
+                log.warning("lease was lost before sending", delivery_id=delivery.id)
+                return
+            attempt = await self._send(session, delivery)
+        except asyncio.CancelledError:
+            self._unsent.append(delivery)
+            raise
+        ended = Ended(delivery=delivery, attempt=attempt)
+        TRIES.labels(ended.outcome).inc()
+        TRY_SECONDS.observe(attempt.duration_ms / 1000)
+        log.debug(
+            "webhook tried", delivery_id=delivery.id, endpoint_id=delivery.endpoint_id, number=delivery.attempt,
+            status=attempt.status, error_class=attempt.error_class, ms=attempt.duration_ms,
+        )  # fmt: skip
+        self._ended.append(ended)
+        self._has_ended.set()
+
+    async def _send(self, session: ClientSession, delivery: Leased) -> Try:
+        try:
+            message = Message(
+                webhook_id=delivery.event_id, url=delivery.url, body=delivery.body.encode(),
+                keys=tuple(vault.keys_of(delivery.secrets)), headers=vault.unseal_headers(delivery.headers),
+            )  # fmt: skip
+        except AgoraError as error:  # the key of this process is not the one that encrypted the secrets
+            attempt = Try(started_at=now())
+            attempt.fail("secret", str(error))
+            return attempt
+        return await send(session, self._policy, message, seconds=self._timeout)
+
+    async def _still_owns(self, delivery: Leased) -> bool:
+        def look() -> bool:
+            with transaction() as session:
+                return delivery_queries.owns_lease(session, delivery_id=delivery.id, token=delivery.token)
+
+        try:
+            return await self._in_thread(look)
+        except SQLAlchemyError:
+            return False  # not to be known: another process may be at it
+
+    async def _idle(self) -> None:
+        try:
+            if self._rung and await self._found_more():
+                return
+            pause = await self._pause()
+        except SQLAlchemyError:
+            pause = OUTAGE_PAUSE
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+
+    async def _found_more(self) -> bool:
+        """After a ring that led to nothing: a fan-out may have been invisible to the claim that emptied its endpoint."""
+        if time.monotonic() - self._marked_at < MARK_SECONDS:
+            return False
+        self._rung, self._marked_at = False, time.monotonic()
+        return await self._in_thread(_mark_due) > 0
+
+    async def _pause(self) -> float:
+        if len(self._tasks) + len(self._ended) >= self._capacity:
+            return LONGEST_PAUSE
+        due = await self._in_thread(_next_due)
+        longest = MARK_SECONDS if self._rung else LONGEST_PAUSE
+        return longest if due is None else min(longest, max(SHORTEST_PAUSE, due))
+
+    async def _settle_for_ever(self) -> None:
+        while True:
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            await self._settle_all()
+            self._wake.set()  # there is room now, in this process and at the endpoints
+
+    async def _settle_all(self) -> None:
+        while self._ended:
+            batch = self._ended[:BATCH]
+            try:
+                await self._in_thread(settling.settle, batch)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("deliveries cannot be settled yet", count=len(batch), error=str(error)[:300])
+                await asyncio.sleep(OUTAGE_PAUSE)
+                continue
+            except SQLAlchemyError:
+                await self._settle_apart(batch)
+            del self._ended[: len(batch)]
+
+    async def _settle_apart(self, batch: Sequence[Ended]) -> None:
+        """One row that the database refuses must not keep the others: each alone, that one left to its lease."""
+        for one in batch:
+            try:
+                await self._in_thread(settling.settle, [one])
+            except SQLAlchemyError:
+                log.exception("a delivery cannot be settled", delivery_id=one.delivery.id)
+
+    async def _wind_up(self, settler: asyncio.Task[None]) -> None:
+        settler.cancel()
+        rest = list(self._tasks)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(settler, *rest, return_exceptions=True)
+        try:
+            async with asyncio.timeout(LEASE_MARGIN):
+                await self._settle_all()
+                if self._unsent:
+                    await self._in_thread(_release, self._unsent)
+        except (SQLAlchemyError, TimeoutError) as error:
+            log.warning("leases are left to run out", count=len(self._unsent), error=type(error).__name__)
+        self._close()
+
+    def _close(self) -> None:
+        self._threads.shutdown(wait=True)
+        if isinstance(self._look_up, SystemLookUp):
+            self._look_up.close()
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _mark_due() -> int:
+    with transaction() as session:
+        return delivery_queries.mark_due(session, most=MARK_MOST)
+
+
+def _next_due() -> float | None:
+    with transaction() as session:
+        return delivery_queries.next_due(session)
+
+
+def _release(unsent: Sequence[Leased]) -> None:
+    ids, tokens = [one.id for one in unsent], list({one.token for one in unsent})
+    with transaction() as session:
+        released = delivery_queries.release(session, ids=ids, tokens=tokens)
+    with transaction() as session:
+        delivery_queries.mark_due(session, most=MARK_MOST)
+    log.info("leases given back", count=released)

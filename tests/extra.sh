@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs the tests that need more than wheels; installs Debian's chromium when it may, else says what is missing.
+set -euo pipefail
+bin=$1
+if ! command -v chromium >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    (apt-get update -q && apt-get install -q -y --no-install-recommends chromium) >/tmp/agora-apt.log 2>&1 ||
+      { echo "test-extra: chromium cannot be installed here; these tests are not run"; exit 0; }
+  else
+    echo "test-extra: chromium is missing (Debian: apt-get install chromium); these tests are not run"
+    exit 0
+  fi
+fi
+exec "$bin/python" -m pytest -q -m extra
