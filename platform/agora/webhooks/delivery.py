@@ -19,8 +19,8 @@ log = get_logger(__name__)
 class DeliveryEngine:
     """Sends what is due, until it is stopped. Every method may be called from any thread.
 
-    ``policy`` and ``timeout`` (seconds for one whole try) default to the settings; ``ssl`` is an SSL context for receivers
-    with a private authority; ``look_up`` replaces the system's resolver.
+    ``policy`` and ``timeout`` (seconds for one whole try) default to the settings; ``ssl`` is an SSL context for
+    receivers with a private authority; ``look_up`` replaces the system's resolver.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ resolver, so the URL and each socket are judged as well.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from agora.webhooks.egress_blocks import Address, Network, find_block, unmap
 RESOLVE_SECONDS = 5.0
 RESOLVER_THREADS = 32
 LONGEST_HOST = 253
+_AUTHORITY_ENDS = re.compile(r"[/?#\\]")
 
 AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -68,7 +70,7 @@ class Policy:
             raise EgressRefused("the URL must start with https:// and name a host")
         if parsed.scheme == "http" and not self.allow_http:
             raise EgressRefused(f"{host}: only https is allowed (setting AGORA_EGRESS_ALLOW_HTTP)", host=host)
-        if "@" in parsed.raw_authority:
+        if "@" in _AUTHORITY_ENDS.split(url.partition("://")[2], maxsplit=1)[0]:
             raise EgressRefused(f"{host}: a URL with a user name or password is refused", host=host)
         if not port or (self.ports and port not in self.ports):
             listed = ", ".join(map(str, self.ports)) or "1 to 65535"

@@ -66,6 +66,8 @@ _LOW_32 = 0xFFFF_FFFF
 def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses that are written inside an IPv6 address, by mapping, translation or tunnelling."""
     number = int(address)
+    if number <= 1:  # :: and ::1 are what they are, not wrapped
+        return ()
     if any(address in block for block in _LAST_32):
         return (IPv4Address(number & _LOW_32),)
     if address in _SIX_TO_FOUR:

@@ -193,7 +193,7 @@ class Pump:
                 await self._wake.wait()
 
     async def _found_more(self) -> bool:
-        """After a ring that led to nothing: a fan-out may have been invisible to the claim that emptied its endpoint."""
+        """After a ring that led to nothing: the claim that emptied an endpoint may not have seen a fan-out to it."""
         if time.monotonic() - self._marked_at < MARK_SECONDS:
             return False
         self._rung, self._marked_at = False, time.monotonic()
