@@ -14,7 +14,18 @@ from typing import Any, ClassVar
 import jsonschema_rs
 
 from agora.errors import AgoraError
-from agora.language.lexicon import Aspect, BiasPhrase, Category, Cue, Lexicon, Technology, TechnologyGroup, Term, Unit
+from agora.language.lexicon import (
+    Aspect,
+    BiasPhrase,
+    Category,
+    Cue,
+    Lexicon,
+    Measure,
+    Technology,
+    TechnologyGroup,
+    Term,
+    Unit,
+)
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE / "schema"
@@ -144,6 +155,8 @@ def _lexicon(name: str, parts: Mapping[str, Any]) -> Lexicon:
             Cue(name=cue["name"], level=cue["level"], weight=cue["weight"], phrases=tuple(cue["phrases"]))
             for cue in parts["cues"]["cues"]
         ),
+        technology_category=parts["technologies"]["category"],
+        technology_weight=parts["technologies"]["weight"],
         bias=tuple(
             BiasPhrase(phrase=phrase, kind=entry["kind"], weight=entry["weight"])
             for entry in parts["bias"]["bias"]
@@ -185,6 +198,19 @@ def _category(entry: Mapping[str, Any], known: Mapping[str, Any]) -> Category:
             )
             for aspect in known.get("aspects", ())
         ),
+        measures=tuple(_measure(measure) for measure in known.get("measures", ())),
+        prior=float(known.get("prior", 0.0)),
+    )
+
+
+def _measure(measure: Mapping[str, Any]) -> Measure:
+    return Measure(
+        dimension=measure["dimension"],
+        weight=measure["weight"],
+        low=measure.get("from", float("-inf")),
+        high=measure.get("below", float("inf")),
+        upper=measure.get("upper", False),
+        words=measure.get("words", ""),
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
@@ -45,6 +45,19 @@ class Agora:
         self.base_url, self._key, self._timeout = base_url.rstrip("/"), api_key, timeout
         self._parsed = parsed
         self._local = threading.local()
+        self._open: set[http.client.HTTPConnection] = set()
+
+    def close(self) -> None:
+        """Close the connections of every thread; the next request opens a new one."""
+        for connection in list(self._open):
+            connection.close()
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ---- jobs
 
@@ -288,6 +301,7 @@ class Agora:
         kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if kept is None or kept.sock is None:
             kept = self._local.connection = self._connect(timeout)
+            self._open.add(kept)
         kept.sock.settimeout(timeout)
         return kept
 
@@ -295,4 +309,5 @@ class Agora:
         kept = getattr(self._local, "connection", None)
         if kept is not None:
             kept.close()
+            self._open.discard(kept)
         self._local.connection = None

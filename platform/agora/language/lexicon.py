@@ -31,8 +31,27 @@ class Aspect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """A quantity that speaks for a category: in base units from ``low`` up to below ``high``.
+
+    ``upper``: only where it is an upper bound ("at most"). ``words`` names a list of Lexicon.words of which one must
+    stand in the same sentence; "" asks for none.
+    """
+
+    dimension: str
+    weight: float
+    low: float = float("-inf")
+    high: float = float("inf")
+    upper: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Category:
-    """One of the categories of a project. ``headings`` are words in a heading that speak for it."""
+    """One of the categories of a project. ``headings`` are words in a heading that speak for it.
+
+    ``prior`` is its head start: what a demand is when nothing says otherwise.
+    """
 
     name: str
     title: str
@@ -40,6 +59,8 @@ class Category:
     terms: tuple[Term, ...]
     headings: tuple[Term, ...] = ()
     aspects: tuple[Aspect, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    prior: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,12 +115,17 @@ class BiasPhrase:
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
-    """All of it. Categories are in their order; ``words`` holds small named lists (numbers, comparators, stop words)."""
+    """All of it. Categories are in their order; ``words`` holds small named lists (negations, stop words, ...).
+
+    A sentence that names a technology counts ``technology_weight`` for ``technology_category``.
+    """
 
     categories: tuple[Category, ...]
     units: tuple[Unit, ...]
     groups: tuple[TechnologyGroup, ...]
     cues: tuple[Cue, ...]
+    technology_category: str = ""
+    technology_weight: float = 0.0
     bias: tuple[BiasPhrase, ...] = ()
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     comparators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -43,7 +43,7 @@ def check_url(url: Any) -> str:
     try:
         Policy.of().vet_url(url)
     except EgressRefused as error:
-        raise invalid_field("/url", "egress", str(error), url) from None
+        raise invalid_field("/url", "egress", f"url: {error}", url) from None
     return url
 
 
@@ -53,12 +53,13 @@ def check_event_types(types: Any, *, pointer: str = "/event_types") -> list[str]
     if not chosen:
         raise invalid_field(pointer, "min-items", f"{pointer[1:]} must name at least one event type")
     known = (*EVENT_TYPES, TEST_EVENT)
+    named = f"known are {', '.join(EVENT_TYPES)}, and {OWN_PREFIX}* of agents"
     for pattern in chosen:
         own = pattern.startswith(OWN_PREFIX)
         start = pattern.removesuffix("*")
         matched = any(kind.startswith(start) for kind in known) if start != pattern else pattern in known
         if not (own or matched):
-            message = f"{pattern} is no event type; known are {', '.join(EVENT_TYPES)}, and {OWN_PREFIX}* of agents"
+            message = f"{pointer[1:]}: {pattern} is no event type; {named}"
             raise invalid_field(pointer, "event-type", message, pattern)
     return chosen
 
@@ -70,11 +71,11 @@ def check_headers(headers: Any) -> dict[str, str]:
     for name, value in headers.items():
         pointer = f"/headers/{name}"
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise invalid_field(pointer, "header-name", f"{name!r} is no header name")
+            raise invalid_field(pointer, "header-name", f"headers: {name!r} is no header name")
         if name.lower() in RESERVED_HEADERS or name.lower().startswith("webhook-"):
-            raise invalid_field(pointer, "reserved", f"header {name} is set by the platform or the connection")
+            raise invalid_field(pointer, "reserved", f"headers: {name} is set by the platform or the connection")
         if not isinstance(value, str) or len(value) > MAX_HEADER_VALUE or not _VALUE.fullmatch(value):
-            message = f"header {name}: the value must be printable ASCII of at most {MAX_HEADER_VALUE} characters"
+            message = f"headers: the value of {name} must be printable ASCII of at most {MAX_HEADER_VALUE} characters"
             raise invalid_field(pointer, "header-value", message)
     if len({name.lower() for name in headers}) != len(headers):
         raise invalid_field("/headers", "unique", "headers: a name must come once, whatever its case")

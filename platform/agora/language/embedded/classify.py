@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 
 from agora.language.embedded.reading import Reader, Sentence
+from agora.language.lexicon import Measure
 
-DEFAULT = "requirements"
-"""What a demand is when nothing says otherwise: a function."""
-_PRIOR = 1.8
 _HEADING = 0.9
-_TECHNOLOGY = 3.0
-_SUBMINUTE = 120.0
-_MANY = 20.0
+"""How much a word in a heading counts beside one in the sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,13 +48,11 @@ class Classifier:
 
     def scores(self, sentence: Sentence) -> dict[str, float]:
         """Every category's score."""
-        scores = dict.fromkeys(self._names, 0.0)
+        scores = {category.name: category.prior for category in self._reader.lexicon.categories}
         for source in (self._own(sentence), self._heading(sentence)):
             for name, weight in source.items():
                 if name in scores:
                     scores[name] += weight
-        if DEFAULT in scores:
-            scores[DEFAULT] += _PRIOR
         return scores
 
     def _own(self, sentence: Sentence) -> dict[str, float]:
@@ -70,23 +64,23 @@ class Classifier:
                 continue
             seen.add((match.payload.category, word))
             scores[match.payload.category] = scores.get(match.payload.category, 0.0) + match.payload.weight
+        lexicon = self._reader.lexicon
         if sentence.technologies:
-            scores["tech_stack"] = scores.get("tech_stack", 0.0) + _TECHNOLOGY
-        for name, weight in self._dimensions(sentence).items():
-            scores[name] = scores.get(name, 0.0) + weight
+            name = lexicon.technology_category
+            scores[name] = scores.get(name, 0.0) + lexicon.technology_weight
+        for category in lexicon.categories:
+            weight = max((m.weight for m in category.measures if self._measured(m, sentence)), default=0.0)
+            if weight:
+                scores[category.name] = scores.get(category.name, 0.0) + weight
         return scores
 
     def _heading(self, sentence: Sentence) -> dict[str, float]:
         return {name: _HEADING * weight for name, weight in self._reader.heading(sentence.heading).items()}
 
-    @staticmethod
-    def _dimensions(sentence: Sentence) -> dict[str, float]:
-        scores: dict[str, float] = {}
-        for quantity in sentence.quantities:
-            if quantity.dimension == "time" and quantity.base < _SUBMINUTE and quantity.comparator in {"<", "<="}:
-                scores["performance"] = 2.0
-            elif quantity.dimension in {"people", "load", "things"} and quantity.number >= _MANY:
-                scores["scalability"] = 1.5
-            elif quantity.dimension == "data" and quantity.base >= 1e9:  # noqa: PLR2004  # a gigabyte
-                scores["scalability"] = 1.5
-        return scores
+    def _measured(self, measure: Measure, sentence: Sentence) -> bool:
+        return any(
+            quantity.dimension == measure.dimension
+            and measure.low <= quantity.base < measure.high
+            and (not measure.upper or quantity.comparator in {"<", "<="})
+            for quantity in sentence.quantities
+        ) and (not measure.words or self._reader.has(measure.words, sentence.tokens))

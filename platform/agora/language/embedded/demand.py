@@ -15,6 +15,8 @@ MINIMUM_WORDS = 3
 _CONFIDENCE = {"explicit": 1.0, "strong": 0.85, "inferred": 0.65, "weak": 0.45}
 _BE = frozenset({"be", "is", "are", "been", "being", "was", "were", "not", "get", "gets", "and", "or"})
 _DETERMINERS = frozenset({"a", "an", "the", "all", "any", "every", "each", "of", "with", "by", "for", "in", "on", "no"})
+_SOFT = frozenset({"past", "present_state", "opinion", "errand"})
+"""Signs of background that say little once "shall" or "must" stands in the sentence."""
 _MARKED_PAST = re.compile(r"\b(?:19|20)\d\d\b")
 _CLOSING = re.compile(r"^(?:[A-Z][\w'’.-]*[\s,]*){1,4}$")
 
@@ -77,6 +79,8 @@ class DemandJudge:
         for match in sentence.cues:
             if match.payload.level == "background":
                 weights[match.payload.name] = match.payload.weight
+        if level == "explicit":
+            weights.update({name: weight / 2 for name, weight in weights.items() if name in _SOFT})
         if level not in {"explicit", "strong"}:
             if _simple_past(sentence):
                 weights.setdefault("past", -1.2)

@@ -1,0 +1,576 @@
+"""Deliveries from a fan-out to real receivers on loopback, through a real Postgres."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import text
+from standardwebhooks import Webhook
+
+from agora import broker
+from agora.clock import now
+from agora.db.session import transaction
+from agora.dispatcher import deliveries as duty
+from agora.events.types import NewEvent
+from agora.ids import is_id, new_id
+from agora.settings import get_settings
+from agora.webhooks import queries, service, vault
+from agora.webhooks.delivery import DeliveryEngine
+from agora.webhooks.types import DeliveryFilter, NewEndpoint
+from tests.support.receiver import Receiver, cut, drip, flood, hang, nul
+
+pytestmark = pytest.mark.usefixtures("db")
+
+QUICK = (0.0, 0.05, 0.05)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(broker, "ring_deliveries", lambda: True)
+
+
+@pytest.fixture
+def engines():
+    """Makes engines that are stopped at the end."""
+    made = []
+
+    def make(**options):
+        made.append(DeliveryEngine(**{"timeout": 5.0} | options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.stop(0)
+
+
+class Team:
+    """One team with its endpoints and events."""
+
+    def __init__(self):
+        self.id = new_id("team")
+
+    def endpoint(self, url, **options):
+        return service.create_endpoint(NewEndpoint(url=url, **options), team_id=self.id)
+
+    def happen(self, kind="job.succeeded", *, job_id=None, agent="probe", count=1, data=None):
+        events = [NewEvent(type=kind, data=data or {"job_id": job_id, "status": "x"}) for _ in range(count)]
+        with transaction() as session:
+            queries.fan_out(session, team_id=self.id, job_id=job_id, agent=agent, events=events, occurred_at=now())
+        return events
+
+    def deliveries(self, **filters):
+        found = service.list_deliveries(DeliveryFilter(**filters), team_id=self.id, limit=1000).items
+        return [service.get_delivery(one.id, team_id=self.id) for one in reversed(found)]
+
+    def statuses(self, **filters):
+        return [one.status for one in service.list_deliveries(DeliveryFilter(**filters), team_id=self.id).items]
+
+
+@pytest.fixture
+def team():
+    return Team()
+
+
+def sql(statement, **parameters):
+    with transaction() as session:
+        result = session.execute(text(statement), parameters)
+        return result.mappings().all() if result.returns_rows else result.rowcount
+
+
+def eventually(check, *, seconds=15.0):
+    """Poll until ``check`` gives something true; returns it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.01)
+    pytest.fail(f"not within {seconds} s: {check.__name__}")
+
+
+def run_until_ended(engine, team, *, rounds=200):
+    for _ in range(rounds):
+        engine.run_once()
+        if not set(team.statuses()) & {"pending", "leased"}:
+            return
+        time.sleep(0.02)
+    pytest.fail("deliveries did not end")
+
+
+def test_a_delivery_is_signed_as_the_public_package_wants_it(team, receiver, engines):
+    made = team.endpoint(receiver.url("/hook"), headers={"X-Own": "topsecret-header"})
+    [event] = team.happen(data={"job_id": "job_1", "metadata": {"name": "Zoë ☃"}})
+    assert engines().run_once() == 1
+    [(headers, body, _, _)] = receiver.got["/hook"]
+    payload = Webhook(made.secret).verify(body, headers)
+    assert payload["type"] == "job.succeeded"
+    assert payload["data"] == {"job_id": "job_1", "metadata": {"name": "Zoë ☃"}}
+    assert payload["timestamp"].endswith("Z")
+    assert headers["webhook-id"] == event.id
+    assert headers["X-Own"] == "topsecret-header"
+    assert headers["user-agent"].startswith("Agora-Webhooks/")
+    [delivery] = team.deliveries()
+    assert is_id(delivery.id, "whd")
+    assert (delivery.status, delivery.attempt, delivery.body) == ("succeeded", 1, body.decode())
+    [attempt] = delivery.attempts
+    assert (attempt.status_code, attempt.delivered, attempt.number) == (204, True, 1)
+    assert attempt.peer_address == f"127.0.0.1:{receiver.port}"
+    assert attempt.timings["connect"] <= attempt.timings["first_byte"]
+
+
+def test_a_failure_is_tried_again_with_the_same_id_and_a_new_signature(team, receiver, engines):
+    made = team.endpoint(receiver.behave("/hook", 500, 204), schedule=QUICK)
+    team.happen()
+    run_until_ended(engines(), team)
+    first, second = receiver.got["/hook"]
+    assert first[0]["webhook-id"] == second[0]["webhook-id"]
+    assert first[1] == second[1]
+    Webhook(made.secret).verify(second[1], second[0])
+    [delivery] = team.deliveries()
+    assert [(one.number, one.status_code, one.error_class) for one in delivery.attempts] == [
+        (1, 500, "status"),
+        (2, 204, None),
+    ]
+    assert delivery.attempts[0].response_body == "said 500"
+
+
+def test_a_spent_schedule_ends_in_exhausted(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", 500), schedule=QUICK)
+    team.happen()
+    run_until_ended(engines(), team)
+    [delivery] = team.deliveries()
+    assert (delivery.status, delivery.attempt, len(delivery.attempts)) == ("exhausted", 3, 3)
+    assert delivery.last_error == "the receiver answered 500"
+    assert delivery.ended_at is not None
+
+
+def test_410_disables_the_endpoint_and_what_comes_is_held_until_it_is_resumed(team, receiver, engines):
+    made = team.endpoint(receiver.behave("/hook", 410, 204), schedule=QUICK).endpoint
+    team.happen()
+    engine = engines()
+    engine.run_once()
+    found = service.get_endpoint(made.id, team_id=team.id)
+    assert (found.status, found.status_reason) == ("disabled", "the receiver answered 410 Gone")
+    team.happen(count=2)
+    assert engine.run_once() == 0
+    assert team.statuses() == ["held"] * 3
+    service.resume_endpoint(made.id, team_id=team.id)
+    run_until_ended(engine, team)
+    assert team.statuses() == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_a_failure_and_is_never_followed(team, receiver, engines, status):
+    target = receiver.behave("/target", 204)
+    team.endpoint(receiver.behave("/hook", (status, {"Location": target})), schedule=(0.0,))
+    team.happen()
+    engines().run_once()
+    [delivery] = team.deliveries()
+    assert (delivery.status, delivery.last_status_code) == ("exhausted", status)
+    assert not receiver.got["/target"]
+
+
+@pytest.mark.parametrize(("behaviour", "stage"), [(drip, "body"), (hang, "answer")])
+def test_the_deadline_covers_the_whole_try(team, receiver, engines, behaviour, stage):
+    team.endpoint(receiver.behave("/hook", behaviour), schedule=(0.0,))
+    team.happen()
+    start = time.monotonic()
+    engines(timeout=0.5).run_once()
+    assert 0.5 <= time.monotonic() - start < 3
+    [attempt] = team.deliveries()[0].attempts
+    assert (attempt.error_class, attempt.status_code) == ("timeout", None)
+    assert stage in attempt.error
+
+
+def test_a_body_without_end_is_cut_and_kept_to_64_kib(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", flood))
+    team.happen()
+    engines().run_once()
+    [attempt] = team.deliveries()[0].attempts
+    assert attempt.delivered
+    assert len(attempt.response_body) == 64 * 1024
+
+
+def test_odd_bytes_and_cookies_of_an_answer_are_kept_safely(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", nul))
+    team.happen()
+    engines().run_once()
+    [attempt] = team.deliveries()[0].attempts
+    assert attempt.response_body == "\ufffd\ufffd\ufffd ok"
+    assert attempt.response_headers["set-cookie"] == "[redacted]"
+    assert attempt.response_headers["x-info"] == "fine"
+
+
+def test_a_cut_connection_and_a_closed_port_are_told_apart(team, receiver, engines):
+    team.endpoint(receiver.behave("/cut", cut), schedule=(0.0,))
+    team.endpoint("http://127.0.0.1:1/closed", schedule=(0.0,))
+    team.happen()
+    engines().run_once()
+    classes = {one.attempts[0].error_class for one in team.deliveries()}
+    assert classes == {"disconnected", "connect"}
+
+
+def test_retry_after_is_respected(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", (503, {"Retry-After": "1"}), 204), schedule=(0.0, 0.01))
+    team.happen()
+    run_until_ended(engines(), team)
+    first, second = (got[2] for got in receiver.got["/hook"])
+    assert second - first >= 1.0
+
+
+def test_the_guard_is_asked_at_each_try(team, receiver, engines):
+    async def look_up(host, port):
+        return ["10.0.0.1"]
+
+    team.endpoint(f"http://receiver.test:{receiver.port}/hook", schedule=(0.0,))
+    team.happen()
+    engines(look_up=look_up).run_once()
+    [attempt] = team.deliveries()[0].attempts
+    assert attempt.error_class == "egress-refused"
+    assert "10.0.0.0/8" in attempt.error
+    assert not receiver.got
+
+
+def test_no_secret_is_in_the_database_in_logs_or_in_answers(team, receiver, engines):
+    lines = io.StringIO()
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=lines))
+    try:
+        made = team.endpoint(
+            receiver.behave("/hook", 500, 204), headers={"Authorization": "Bearer topsecret-header"}, schedule=QUICK
+        )
+        team.happen()
+        run_until_ended(engines(), team)
+    finally:
+        structlog.reset_defaults()
+    dump = ""
+    for table in ("webhook_endpoints", "webhook_deliveries", "webhook_attempts", "events"):
+        dump += json.dumps([dict(row) for row in sql(f"SELECT * FROM {table}")], default=str)
+    shown = repr(service.get_endpoint(made.endpoint.id, team_id=team.id)) + repr(team.deliveries()) + lines.getvalue()
+    bare = made.secret.removeprefix("whsec_")
+    for secret in (bare, "topsecret-header"):
+        assert secret not in dump
+        assert secret not in shown
+    assert receiver.got["/hook"][0][0]["Authorization"] == "Bearer topsecret-header"
+
+
+def test_two_engines_at_once_deliver_each_event_once(team, receiver, engines):
+    team.endpoint(receiver.url("/hook"), max_in_flight=16)
+    team.endpoint(receiver.url("/other"), max_in_flight=16)
+    events = team.happen(count=100)
+    for engine in (engines(), engines()):
+        engine.start()
+    eventually(lambda: team.statuses(statuses=("pending", "leased")) == [])
+    wanted = sorted(event.id for event in events)
+    for path in ("/hook", "/other"):
+        assert sorted(got[0]["webhook-id"] for got in receiver.got[path]) == wanted
+        assert receiver.most_under_way[path] <= 16
+    assert sql("SELECT count(*) AS n FROM webhook_attempts")[0]["n"] == 200
+
+
+def test_the_cap_of_an_endpoint_holds(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", hang), max_in_flight=3)
+    sql("UPDATE webhook_endpoints SET last_success_at = now()")
+    team.happen(count=20)
+    for engine in (engines(), engines()):
+        engine.start()
+    eventually(lambda: receiver.under_way["/hook"] == 3)
+    time.sleep(0.3)
+    assert receiver.most_under_way["/hook"] == 3
+
+
+CLAIM_AND_DIE = """
+import os
+from agora.db.session import transaction
+from agora.webhooks import delivery_queries
+with transaction() as session:
+    rows = delivery_queries.claim(session, room=10, slice_=10, token="gone", lease=1.0, threshold=5)
+print(len(rows), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_delivery_whose_sender_was_killed_is_sent_again_with_the_same_id(team, receiver, engines):
+    team.endpoint(receiver.url("/hook"))
+    [event] = team.happen()
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    killed = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE], env=environment, capture_output=True, check=False)
+    assert (killed.returncode, killed.stdout.strip()) == (-signal.SIGKILL, b"1"), killed.stderr
+    assert team.statuses() == ["leased"]
+    assert engines().run_once() == 0
+    eventually(duty.tend_deliveries, seconds=5)
+    engines().run_once()
+    [delivery] = team.deliveries()
+    assert (delivery.status, delivery.attempt) == ("succeeded", 1)
+    assert [got[0]["webhook-id"] for got in receiver.got["/hook"]] == [event.id]
+
+
+def test_a_zombie_settles_nothing(team, receiver, engines):
+    """An engine whose lease is lost while it sends: its answer comes too late, the next engine's counts."""
+
+    async def steal(request):
+        sql("UPDATE webhook_deliveries SET lease_token = 'another', last_error = 'stolen'")
+        return await nul(request)
+
+    team.endpoint(receiver.behave("/hook", steal))
+    team.happen()
+    engines().run_once()
+    [delivery] = team.deliveries()
+    assert (delivery.status, delivery.last_error, len(delivery.attempts)) == ("leased", "stolen", 0)
+
+
+def test_a_delivery_whose_sender_is_always_lost_is_given_up(team, receiver):
+    team.endpoint(receiver.url("/hook"))
+    team.happen()
+    sql(
+        "UPDATE webhook_deliveries SET status = 'leased', attempt = 1, lost_leases = :lost, lease_token = 't',"
+        " lease_expires_at = now() - interval '1 second'",
+        lost=duty.LOST_LEASE_LIMIT - 1,
+    )
+    assert duty.tend_deliveries() == 1
+    [delivery] = team.deliveries()
+    assert (delivery.status, delivery.last_error) == ("exhausted", "the sender was lost")
+
+
+def test_one_hanging_endpoint_does_not_delay_another(team, receiver, engines):
+    team.endpoint(receiver.behave("/slow", hang), max_in_flight=4)
+    team.endpoint(receiver.url("/fast"))
+    engine = engines(capacity=16)
+    engine.start()
+    team.happen(count=100)
+    engine.ring()
+    start = time.monotonic()
+    eventually(lambda: len(receiver.got["/fast"]) == 100, seconds=5)
+    assert time.monotonic() - start < 3
+    assert receiver.most_under_way["/slow"] == 4
+
+
+def test_an_endpoint_that_is_down_rests_without_spending_tries(team, engines):
+    made = team.endpoint("http://127.0.0.1:1/closed", schedule=(0.0,) + (3600.0,) * 9).endpoint
+    team.happen(count=60)
+    engine = engines()
+    for _ in range(10):
+        engine.run_once()
+    found = service.get_endpoint(made.id, team_id=team.id)
+    assert found.open_until > now()
+    assert found.failing_since is not None
+    attempts = [one.attempt for one in team.deliveries()]
+    assert 5 <= sum(attempts) <= 12
+    assert max(attempts) == 1
+    sql("UPDATE webhook_endpoints SET open_until = now(), next_due_at = now()")
+    assert engine.run_once() == 1  # one probe
+
+
+def test_a_running_engine_delivers_at_the_ring(team, receiver, engines):
+    engine = engines()
+    engine.start()
+    team.endpoint(receiver.url("/hook"))
+    for n in range(1, 6):
+        team.happen()
+        start = time.monotonic()
+        engine.ring()
+        eventually(lambda n=n: len(receiver.got["/hook"]) == n)
+        assert receiver.got["/hook"][-1][2] - start < 0.5
+
+
+def test_a_running_engine_tries_again_in_time_without_any_ring(team, receiver, engines):
+    team.endpoint(receiver.behave("/hook", 500, 204), schedule=(0.0, 0.3))
+    team.happen()
+    engines().start()
+    eventually(lambda: len(receiver.got["/hook"]) == 2)
+    first, second = (got[2] for got in receiver.got["/hook"])
+    assert 0.24 <= second - first < 1.5
+
+
+def test_concurrent_fan_outs_are_all_delivered_soon(team, receiver, engines):
+    """Fan-outs commit while claims empty the endpoint: none may be overlooked."""
+    team.endpoint(receiver.url("/hook"))
+    engine = engines()
+    engine.start()
+
+    def publish():
+        for _ in range(50):
+            team.happen()
+            engine.ring()
+
+    threads = [threading.Thread(target=publish) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: len(receiver.got["/hook"]) == 200, seconds=4)
+    eventually(lambda: team.statuses(statuses=("pending", "leased")) == [])
+    assert len({got[0]["webhook-id"] for got in receiver.got["/hook"]}) == 200
+
+
+def test_the_backstop_finds_what_no_endpoint_tells_of(team, receiver, engines, monkeypatch):
+    rings = []
+    monkeypatch.setattr(broker, "ring_deliveries", lambda: rings.append(1))
+    monkeypatch.setattr(duty, "_last", {"marked": float("-inf"), "rung": float("-inf")})
+    team.endpoint(receiver.url("/hook"))
+    team.happen()
+    sql("UPDATE webhook_endpoints SET next_due_at = NULL")
+    sql("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
+    assert engines().run_once() == 0
+    duty.tend_deliveries()
+    assert rings == [1]
+    assert engines().run_once() == 1
+
+
+def test_stopping_drains_what_is_under_way_and_gives_the_rest_back(team, receiver, engines):
+    async def slowly(request):
+        await asyncio.sleep(0.5)
+        return await nul(request)
+
+    team.endpoint(receiver.behave("/ends", slowly))
+    team.endpoint(receiver.behave("/hangs", hang))
+    team.happen()
+    engine = engines(timeout=30.0)
+    engine.start()
+    eventually(lambda: receiver.under_way["/ends"] and receiver.under_way["/hangs"])
+    start = time.monotonic()
+    engine.stop(1.5)
+    assert time.monotonic() - start < 5
+    assert sorted((one.status, one.attempt) for one in team.deliveries()) == [("pending", 0), ("succeeded", 1)]
+    engine.start()
+    assert not engine._thread.is_alive()
+
+
+def test_a_pause_while_a_try_is_under_way_holds_its_retry(team, receiver, engines):
+    made = team.endpoint(receiver.url("/hook"), schedule=QUICK).endpoint
+
+    async def pause(request):
+        service.pause_endpoint(made.id, team_id=team.id)
+        return web.Response(status=500)
+
+    receiver.behave("/hook", pause)
+    team.happen()
+    engines().run_once()
+    assert team.statuses() == ["held"]
+
+
+def test_deleting_an_endpoint_cancels_what_is_open(team, receiver, engines):
+    made = team.endpoint(receiver.url("/hook")).endpoint
+    team.happen(count=3)
+    service.delete_endpoint(made.id, team_id=team.id)
+    assert engines().run_once() == 0
+    assert team.statuses(endpoint=made.id) == ["cancelled"] * 3
+
+
+def test_a_process_with_another_key_fails_tries_and_says_why(team, receiver, engines, monkeypatch):
+    team.endpoint(receiver.url("/hook"), schedule=(0.0,))
+    team.happen()
+    vault.unseal.cache_clear()
+    monkeypatch.setenv("AGORA_SECRET_KEY", "another-another-another-another-another-")
+    get_settings.cache_clear()
+    try:
+        engines().run_once()
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+        vault.unseal.cache_clear()
+    [attempt] = team.deliveries()[0].attempts
+    assert attempt.error_class == "secret"
+    assert not receiver.got
+
+
+def test_keep_alive_connections_are_reused_and_survive_being_closed(team, receiver, engines):
+    team.endpoint(receiver.url("/hook"), schedule=(0.0,))
+    engine = engines()
+    engine.start()
+    for n in range(1, 4):
+        team.happen()
+        engine.ring()
+        eventually(lambda n=n: len(team.statuses(statuses=("succeeded",))) == n)
+    connects = ["connect" in one.attempts[0].timings for one in team.deliveries()]
+    assert connects == [True, False, False]
+
+
+def test_no_transaction_is_open_while_a_receiver_is_called(team, receiver, engines):
+    found = []
+
+    async def look(request):
+        found.extend(
+            sql(
+                "SELECT state, query FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND state <> 'idle' AND backend_type = 'client backend'"
+            )
+        )
+        return await nul(request)
+
+    team.endpoint(receiver.behave("/hook", look))
+    team.happen()
+    engines().run_once()
+    assert team.statuses() == ["succeeded"]
+    assert found == []
+
+
+def certificate(tmp_path, *, name):
+    """A self-signed certificate for one address; returns the server's context and the file of its certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now() - timedelta(days=1))
+        .not_valid_after(now() + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / f"{name}.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context, path
+
+
+def test_tls_is_verified_against_the_name_and_a_trusted_authority(team, engines, tmp_path):
+    async def look_up(host, port):
+        return ["127.0.0.1"]
+
+    server, path = certificate(tmp_path, name="receiver.test")
+    trusted = ssl.create_default_context(cafile=path)
+    secure = Receiver(ssl=server)
+    try:
+        team.endpoint(f"https://receiver.test:{secure.port}/right", schedule=(0.0,))
+        team.endpoint(f"https://wrong.test:{secure.port}/wrong", schedule=(0.0,))
+        team.happen()
+        engines(look_up=look_up, ssl=trusted).run_once()
+        results = sorted((one.status, one.attempts[0].error_class) for one in team.deliveries())
+        assert results == [("exhausted", "tls"), ("succeeded", None)]
+        team.happen()
+        engines(look_up=look_up).run_once()
+        assert [one.attempts[0].error_class for one in team.deliveries()[2:]] == ["tls", "tls"]
+        assert list(secure.got) == ["/right"]
+        assert len(secure.got["/right"]) == 1
+    finally:
+        secure.close()
