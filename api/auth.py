@@ -10,9 +10,7 @@ from agora.identity.service import Principal, authenticate
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OPEN_ENDPOINTS = frozenset(
-    {"health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json"}
-)
+OPEN_ENDPOINTS = frozenset({"health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json"})
 """What needs no key: health, metrics, docs."""
 SCOPES: dict[str, str] = {}
 """The scope that each view needs, by endpoint name; filled by ``scope``."""

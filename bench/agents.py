@@ -1,7 +1,8 @@
 """The agent that the benchmarks run: three steps that each take and return about 200 bytes of JSON."""
 
-from agora.agents import Agent, StepContext
 from pydantic import BaseModel
+
+from agora.agents import Agent, StepContext
 
 
 class Payload(BaseModel):

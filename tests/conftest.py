@@ -6,6 +6,8 @@ import socket
 
 import psycopg
 import pytest
+from psycopg import sql
+
 from agora.db import engines, migrate
 from agora.events import stream
 from agora.identity import service as identity
@@ -13,7 +15,6 @@ from agora.jobs import catalogue
 from agora.runtime.postgres import EmbeddedPostgres
 from agora.runtime.valkey import EmbeddedValkey
 from agora.settings import get_settings
-from psycopg import sql
 
 SECRET = "tests-only-tests-only-tests-only-tests-only"
 UNTOUCHED = {"alembic_version"}

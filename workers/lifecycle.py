@@ -9,8 +9,6 @@ from typing import Any
 
 from celery import signals
 from celery.exceptions import SoftTimeLimitExceeded
-from workers.loader import load_agents
-from workers.ports import ports
 
 from agora.agents import Action
 from agora.db.engines import dispose_all
@@ -20,6 +18,8 @@ from agora.jobs import catalogue, workers
 from agora.jobs.engine import Engine
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
+from workers.loader import load_agents
+from workers.ports import ports
 
 REPORT_SECONDS = 10.0
 

@@ -152,5 +152,3 @@ def give_input(fields: dict[str, Any], job_id: str) -> Job:
     """Answer what a waiting job asks; the first valid answer wins."""
     check_json(fields["value"], "/value")
     return service.give_input(job_id, team_id=team_id(), value=fields["value"])
-
-

@@ -4,6 +4,7 @@ import time
 
 import psycopg
 import pytest
+
 from agora.client import Agora
 from agora.runtime.up import Platform
 from agora.settings import Settings

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import redis
+
 from agora.cli.listen import receiver
 from tests.acceptance.conftest import until
 

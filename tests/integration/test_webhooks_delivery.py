@@ -29,7 +29,7 @@ from agora.dispatcher import deliveries as duty
 from agora.events.types import NewEvent
 from agora.ids import is_id, new_id
 from agora.settings import get_settings
-from agora.webhooks import queries, service, vault
+from agora.webhooks import delivery_queries, queries, service, vault
 from agora.webhooks.delivery import DeliveryEngine
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from tests.support.receiver import Receiver, cut, drip, flood, hang, nul
@@ -296,9 +296,26 @@ def test_the_cap_of_an_endpoint_holds(team, receiver, engines):
     team.happen(count=20)
     for engine in (engines(), engines()):
         engine.start()
-    eventually(lambda: receiver.under_way["/hook"] == 3)
-    time.sleep(0.3)
+        eventually(lambda: receiver.under_way["/hook"] == 3)
+        team.happen(count=5)  # makes the endpoint due again, although it is full
+        engine.ring()
+    eventually(lambda: sql("SELECT next_due_at FROM webhook_endpoints")[0]["next_due_at"] is None)
     assert receiver.most_under_way["/hook"] == 3
+
+
+def test_two_claims_at_the_same_instant_share_no_endpoint(team):
+    made = [team.endpoint(f"http://127.0.0.1:1/{n}", max_in_flight=2).endpoint.id for n in range(2)]
+    team.happen(count=10)
+
+    def claim(session, slice_):
+        rows = delivery_queries.claim(session, room=20, slice_=slice_, token=new_id("evt"), lease=9, threshold=5)
+        return [row["endpoint_id"] for row in rows]
+
+    with transaction() as first, transaction() as second:
+        assert claim(first, 1) == [made[0]] * 2
+        assert claim(second, 2) == [made[1]] * 2
+    with transaction() as third:
+        assert claim(third, 2) == []
 
 
 CLAIM_AND_DIE = """

@@ -5,10 +5,11 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from agora.agents import Agent, Retry, StepContext, TransactionContext
-from agora.settings import get_settings
 from pydantic import BaseModel
 from sqlalchemy import text
+
+from agora.agents import Agent, Retry, StepContext, TransactionContext
+from agora.settings import get_settings
 
 
 class Work(BaseModel):

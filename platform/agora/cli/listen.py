@@ -67,7 +67,7 @@ def receiver(secret: str | None, port: int = 0) -> Iterator[Receiver]:
     here = Receiver(secret)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
+        def do_POST(self) -> None:  # the name that http.server calls
             length = int(self.headers.get("Content-Length") or 0)
             if length > MAX_BODY:
                 self.answer(TOO_LARGE)

@@ -53,9 +53,7 @@ def _bars(api: Agora, job_id: str) -> str:
 
     job = api.get_job(job_id)
     actions = api.agents(job["agent"])
-    steps = next(
-        one["steps"] for one in actions if one["action"] == job["action"] and one["version"] == job["version"]
-    )
+    steps = next(one["steps"] for one in actions if one["action"] == job["action"] and one["version"] == job["version"])
     columns = (
         SpinnerColumn(), TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),

@@ -61,7 +61,7 @@ class Agora:
 
     # ---- jobs
 
-    def submit(  # noqa: PLR0917  # agent, action and input are what every caller gives
+    def submit(  # agent, action and input are what every caller gives
         self,
         agent: str,
         action: str,
@@ -231,9 +231,7 @@ class Agora:
         found: Json = json.loads(self._request(method, target, body, sent, timeout or self._timeout))
         return found
 
-    def _request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
-    ) -> bytes:
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
         # A POST without an idempotency key may have been done: it is not sent again.
         again = method != "POST" or "Idempotency-Key" in headers
         if not again:

@@ -9,8 +9,7 @@ from typing import Protocol
 
 _WORDS = re.compile(r"[^\W\d_]+")
 _ENGLISH = frozenset(
-    "the of and to in is are be that for it as with on by this must shall should will which an from or not can have has "
-    "at was were we they their our you your but if when all any each every may more than a i".split()
+    ["the", "of", "and", "to", "in", "is", "are", "be", "that", "for", "it", "as", "with", "on", "by", "this", "must", "shall", "should", "will", "which", "an", "from", "or", "not", "can", "have", "has", "at", "was", "were", "we", "they", "their", "our", "you", "your", "but", "if", "when", "all", "any", "each", "every", "may", "more", "than", "a", "i"]
 )
 _SAMPLE = 20_000
 _MIN_WORDS = 20

@@ -52,7 +52,7 @@ def _guard(data: bytes) -> None:
 
 
 def zlib_error() -> type[Exception]:
-    """zlib's error class, which zipfile lets through."""
+    """Zlib's error class, which zipfile lets through."""
     import zlib  # noqa: PLC0415
 
     return zlib.error

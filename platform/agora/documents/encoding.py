@@ -62,6 +62,6 @@ def _western(data: bytes) -> str:
     good = sum(1 for char in sample if char.isalpha() or char.isspace() or char.isascii())
     if "\ufffd" in sample or good < _MIN_LETTERS * len(sample):
         plain = sum(1 for char in sample if char.isascii())
-        if plain < 0.8 * len(sample):  # noqa: PLR2004  # mostly ASCII with a few odd bytes is still text
+        if plain < 0.8 * len(sample):  # mostly ASCII with a few odd bytes is still text
             raise DocumentBinary("the bytes are no text in a known encoding, and no PDF or DOCX")
     return text

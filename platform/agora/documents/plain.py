@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agora.documents.model import Builder
+from agora.documents.model import MAX_TITLE, Builder
 
 Kind = Literal["heading", "paragraph", "item", "row", "note"]
 
@@ -39,6 +39,8 @@ def add_plain(builder: Builder, text: str, *, page: int | None = None, spaced: b
                 builder.heading(block.text, block.level)
             case "note":
                 builder.note(block.text)
+                if block.text.startswith("Subject:"):
+                    builder.title = builder.title or block.text.removeprefix("Subject:").strip()[:MAX_TITLE]
             case _:
                 builder.block(block.text, layout=block.kind, page=page)
 
@@ -73,7 +75,7 @@ def _starts(lines: Sequence[str], position: int, *, spaced: bool) -> Block | Non
         return None
     if _UNDERLINE.match(line):
         return Block("note", "")
-    if position < len(lines) and _MAIL.match(line):
+    if _MAIL.match(line):
         return Block("note", stripped)
     if stripped.count("\t") >= 1 or stripped.count(" | ") >= 1:
         cells = [cell.strip() for cell in re.split(r"\t+|\|", stripped) if cell.strip()]

@@ -12,7 +12,7 @@ from agora.files.models import FileRow
 def insert_file(session: Session, *, team_id: str, file_id: str, **columns: str | int) -> bool:
     """Insert a file; False when a file of that id exists already."""
     statement = insert(FileRow).values(id=file_id, team_id=team_id, **columns).on_conflict_do_nothing()
-    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+    return session.scalar(statement.returning(FileRow.id)) is not None
 
 
 def find_file(session: Session, *, team_id: str, file_id: str) -> FileRow | None:

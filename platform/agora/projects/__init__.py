@@ -1,1 +1,1 @@
-"""Projects: sessions, specifications, conflicts, and how complete they are."""
+"""Projects, their sessions, specifications and conflicts."""

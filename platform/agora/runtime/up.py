@@ -172,7 +172,8 @@ class Platform:
             "AGORA_HOST": self.settings.host,
             "AGORA_INSTANCE": secrets.token_hex(3),
             "AGORA_SECRET_KEY": self.settings.secret_key.get_secret_value() or self._kept_secret("secret.key"),
-            "AGORA_FLOWER_PASSWORD": self.settings.flower_password.get_secret_value() or self._kept_secret("flower.key"),
+            "AGORA_FLOWER_PASSWORD": self.settings.flower_password.get_secret_value()
+            or self._kept_secret("flower.key"),
         }
         for variable, wanted in (("AGORA_PORT", self.settings.port), ("AGORA_FLOWER_PORT", self.settings.flower_port)):
             port = next_free(wanted, self.settings.host, frozenset(taken))

@@ -27,7 +27,9 @@ def program() -> str:
             return str(bundled)
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
-        raise SettingsError("REDIS_URL: must be set, or install valkey-server: there is no embedded one for this system")
+        raise SettingsError(
+            "REDIS_URL: must be set, or install valkey-server: there is no embedded one for this system"
+        )
     return found
 
 

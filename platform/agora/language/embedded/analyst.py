@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from agora.language.embedded.classify import Class, Classifier
+from agora.language.embedded.conflicts import ConflictFinder
 from agora.language.embedded.demand import Demand, DemandJudge
 from agora.language.embedded.naming import Namer
 from agora.language.embedded.reading import Reader, Sentence
 from agora.language.embedded.sentences import sentences
 from agora.language.lexicon import Lexicon
-from agora.language.ports import Candidate, Passage, Span
+from agora.language.ports import Candidate, Contradiction, Passage, Span
 
 MAX_SENTENCE = 2000
 """Longer ones are no sentences (a dump, a base64 blob) and are left out."""
@@ -23,6 +24,7 @@ class EmbeddedAnalyst:
         self._classifier = Classifier(self._reader)
         self._judge = DemandJudge(self._reader)
         self._namer = Namer(self._reader)
+        self._conflicts = ConflictFinder(self._reader, self._namer)
 
     def extract(self, passages: Sequence[Passage]) -> list[Candidate]:
         """The specifications in these passages, in reading order, with unique keys; repeated sentences once."""
@@ -42,6 +44,10 @@ class EmbeddedAnalyst:
                 contents.add(content)
                 found.append(self._candidate(sentence, span, demand, keys))
         return found
+
+    def contradictions(self, candidates: Sequence[Candidate]) -> list[Contradiction]:
+        """What cannot hold together among these, gravest first; each pair once."""
+        return self._conflicts.find(candidates)
 
     def _read(self, passages: Sequence[Passage]) -> list[tuple[Span, Passage, Sentence]]:
         read: list[tuple[Span, Passage, Sentence]] = []
@@ -68,7 +74,7 @@ class EmbeddedAnalyst:
         return Candidate(
             category=group.category,
             key=self._unique(group.category, sentence, keys),
-            value=self._namer.value(sentence),
+            value=self._namer.value(group.category, sentence),
             content=sentence.text,
             confidence=demand.confidence,
             reasoning=_reasoning(demand, group),

@@ -34,7 +34,10 @@ class Namer:
 
     def key(self, category: str, sentence: Sentence) -> str:
         """``category.aspect``, or ``category.`` and the first telling words of what is demanded."""
-        return f"{category}.{self.aspect(category, sentence) or self.slug(sentence)}"
+        name = self.aspect(category, sentence)
+        if not name and sentence.technologies and category == self._reader.lexicon.technology_category:
+            name = sentence.technologies[0].payload[0].name.replace(" ", "_")
+        return f"{category}.{name or self.slug(sentence)}"
 
     def qualified(self, key: str, sentence: Sentence) -> str:
         """The key with the sentence's own words behind it, for a second sentence on the same aspect."""
@@ -67,25 +70,27 @@ class Namer:
                 return match.end
         return 0
 
-    def value(self, sentence: Sentence) -> str:
-        """Quantities when they matter, else technologies, else a short phrase of what is demanded."""
-        if sentence.quantities:
+    def value(self, category: str, sentence: Sentence) -> str:
+        """Technologies or quantities where the category is about those, else a short phrase of what is demanded."""
+        lexicon = self._reader.lexicon
+        if sentence.technologies and (category == lexicon.technology_category or not sentence.quantities):
+            names = ", ".join(dict.fromkeys(match.payload[1].name for match in sentence.technologies))
+            return f"not {names}" if sentence.denied else names
+        if sentence.quantities and self._measured(category):
             limited = [quantity for quantity in sentence.quantities if quantity.comparator != "="]
             chosen = (limited or list(sentence.quantities))[:2]
             return ", ".join(dict.fromkeys(quantity.text for quantity in chosen))
-        if sentence.technologies:
-            names = dict.fromkeys(match.payload[1].name for match in sentence.technologies)
-            denied = bool(sentence.negations)
-            return ("not " if denied else "") + ", ".join(names)
         return self._phrase(sentence)
+
+    def _measured(self, category: str) -> bool:
+        known = self._categories.get(category)
+        return known is not None and (bool(known.measures) or any(aspect.dimensions for aspect in known.aspects))
 
     def _phrase(self, sentence: Sentence) -> str:
         start = self._predicate(sentence)
         offset = sentence.tokens[start].start if 0 < start < len(sentence.tokens) else 0
-        denied = any(position < start for position in sentence.negations) or (
-            start > 0 and sentence.tokens[start - 1].word in {"not", "never"}
-        )
         text = " ".join(sentence.text[offset:].split()).rstrip(".;:, ")
         if len(text) > MAX_VALUE:
             text = text[:MAX_VALUE].rsplit(" ", 1)[0].rstrip(",;: ") + " …"
-        return f"not {text}" if denied and not text.lower().startswith(("not ", "never ")) else text
+        said = offset == 0 or text.lower().startswith(("not ", "never "))
+        return f"not {text}" if sentence.denied and not said else text

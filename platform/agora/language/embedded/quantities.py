@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agora.language.embedded.tokens import Match, TermIndex, Token
 from agora.language.lexicon import Lexicon, Unit
 
-_CLOCK = re.compile(r"\b([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\s*(?:to|and|until|till|-|–|—)\s*([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\b", re.I)  # noqa: E501  # one pattern
+_CLOCK = re.compile(r"\b([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\s*(?:to|and|until|till|-|–|—)\s*([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\b", re.IGNORECASE)  # noqa: E501  # one pattern
 _WINDOW_BEFORE = 5
 """How many words before a number a comparator may stand."""
 _WINDOW_AFTER = 4
 _SCALES = {"hundred": 100.0, "thousand": 1000.0, "million": 1e6, "billion": 1e9, "k": 1000.0, "m": 1e6, "bn": 1e9}
+_COUNTS = frozenset({"people", "load", "things", "count"})
 HOUR = 3600.0
 DAY = 24 * HOUR
 MONTH = 2629800.0
@@ -72,22 +73,22 @@ class QuantityReader:
             if number is None:
                 position += 1
                 continue
-            unit = self._unit_at(units, end) or self._money_before(units, position)
+            sign = _sign(comparators, position, end, found[-1].end if found else 0)
+            unit = self._unit_at(units, tokens, end) or self._money_before(units, position) or _counted(tokens, end, sign)
             if unit is not None:
-                sign = _sign(comparators, position, end, found[-1].end if found else 0)
                 found.append(_quantity(number, unit, sign, position, end + 1))
             position = end
         return found
 
-    def _unit_at(self, units: dict[int, Match[Unit]], end: int) -> Unit | None:
+    def _unit_at(self, units: dict[int, Match[Unit]], tokens: Sequence[Token], end: int) -> Unit | None:
         # "5 failed attempts", "600 concurrent users": one adjective may stand between.
         for position in (end, end + 1, end + 2):
             match = units.get(position)
             if match is not None:
                 unit = match.payload
-                if position == end or unit.dimension in {"people", "load", "things", "count"}:
-                    return unit
-                return None
+                if unit.dimension in _COUNTS:
+                    return replace(unit, symbol=tokens[position].word)
+                return unit if position == end else None
         return None
 
     def _money_before(self, units: dict[int, Match[Unit]], position: int) -> Unit | None:
@@ -106,6 +107,13 @@ class QuantityReader:
             value *= _SCALES[following]
             end += 1
         return value, end
+
+
+def _counted(tokens: Sequence[Token], end: int, sign: str) -> Unit | None:
+    """Things that no list knows, where a number bounds them: "up to 60 volunteers"."""
+    word = tokens[end].word if end < len(tokens) else ""
+    plural = len(word) > 3 and word.isalpha() and word.endswith("s") and not word.endswith("ss")  # noqa: PLR2004
+    return Unit(symbol=word, dimension="things", factor=1.0, words=()) if plural and sign != "=" else None
 
 
 def _digits(word: str) -> float | None:

@@ -8,6 +8,11 @@ from agora.language.embedded.tokens import Match, TermIndex, Token, phrases, tok
 from agora.language.lexicon import Category, Cue, Lexicon, Technology, TechnologyGroup
 
 
+_MODAL_CUES = frozenset({"obligation", "recommendation", "future", "need", "capability", "ability", "user_story"})
+_NEAR = 3
+"""A negation at most so many words behind a modal verb belongs to it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weighted:
     """A term's category and weight."""
@@ -18,7 +23,10 @@ class Weighted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sentence:
-    """One sentence, read. Token positions in matches are positions in ``tokens``."""
+    """One sentence, read. Token positions in matches are positions in ``tokens``.
+
+    ``negations`` are positions of words that deny; ``denied`` says that they deny the demand itself.
+    """
 
     text: str
     heading: str
@@ -29,6 +37,7 @@ class Sentence:
     terms: tuple[Match[Weighted], ...]
     technologies: tuple[Match[tuple[TechnologyGroup, Technology]], ...]
     negations: tuple[int, ...]
+    denied: bool
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -60,6 +69,7 @@ class Reader:
             for word in technology.words
         )
         self._negations = phrases(lexicon.words["negations"])
+        self._bounds = phrases(phrase for sign in lexicon.comparators.values() for phrase in sign)
         self.words = {name: phrases(patterns) for name, patterns in lexicon.words.items()}
         self.stop = frozenset(lexicon.words["stop"])
         self.generic = frozenset(lexicon.words["generic"])
@@ -70,17 +80,28 @@ class Reader:
     def read(self, text: str, *, heading: str = "", layout: str = "paragraph") -> Sentence:
         """One sentence with everything that is found in it."""
         tokens = tuple(tokenise(text))
+        cues = tuple(self._cues.find(tokens))
+        negations = self._denials(tokens)
         return Sentence(
             text=text,
             heading=heading,
             layout=layout,
             tokens=tokens,
             quantities=tuple(self._quantities.read(tokens)),
-            cues=tuple(self._cues.find(tokens)),
+            cues=cues,
             terms=tuple(self._terms.find(tokens)),
             technologies=tuple(self._technologies.find(tokens)),
-            negations=tuple(match.start for match in self._negations.find(tokens)),
+            negations=negations,
+            denied=_denied(tokens, cues, negations),
         )
+
+    def _denials(self, tokens: tuple[Token, ...]) -> tuple[int, ...]:
+        """Where something is denied. "No more than" and "not exceed" bound a number and deny nothing."""
+        found = self._negations.find(tokens)
+        if not found:
+            return ()
+        bounds = [range(match.start, match.end) for match in self._bounds.find(tokens)]
+        return tuple(match.start for match in found if not any(match.start in bound for bound in bounds))
 
     def has(self, name: str, tokens: tuple[Token, ...]) -> bool:
         """Whether a phrase of the lexicon's list ``name`` is there."""
@@ -101,8 +122,20 @@ class Reader:
 
     @cached_property
     def title_words(self) -> frozenset[str]:
-        """Words that never make a good key: stop words and generic nouns."""
-        return self.stop | self.generic
+        """Words that never make a good key: stop words, generic nouns and months."""
+        return self.stop | self.generic | frozenset(self.lexicon.words["months"])
+
+
+def _denied(tokens: tuple[Token, ...], cues: tuple[Match[Cue], ...], negations: tuple[int, ...]) -> bool:
+    """Whether the demand itself is denied, not some part of it ("work without plug-ins")."""
+    if any(match.payload.name == "prohibition" for match in cues):
+        return True
+    ends = [match.end for match in cues if match.payload.name in _MODAL_CUES]
+    for position in negations:
+        near = any(end <= position < end + _NEAR or position == end - 1 for end in ends)
+        if position == 0 or (near and tokens[position].word not in {"without", "avoid"}):
+            return True
+    return False
 
 
 def _aspects(category: Category) -> list[tuple[TermIndex[str], int]]:

@@ -1,0 +1,167 @@
+"""Record and read projects."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from agora.db.session import transaction
+from agora.errors import NotFound
+from agora.ids import is_id, new_id
+from agora.language.ports import CANDIDATES, CONTRADICTIONS, Candidate, Contradiction
+from agora.projects import queries
+from agora.projects.models import ProjectRow
+from agora.projects.scoring import Scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What was recorded: ids and counts."""
+
+    project_id: str
+    session_id: str
+    specifications: int
+    conflicts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """A project as people see it."""
+
+    id: str
+    name: str
+    status: str
+    phase: str
+    maturity: float
+    coverage: float
+    created_at: datetime
+
+
+def record_project(
+    session: Session,
+    *,
+    team_id: str,
+    origin: str,
+    name: str,
+    title: str,
+    candidates: Sequence[Candidate],
+    contradictions: Sequence[Contradiction],
+    scores: Scores,
+) -> Recorded:
+    """Record a project with one session and what was found in its document, in the caller's transaction.
+
+    ``origin`` is the root job: when it has recorded its project already, that one is returned and nothing is written.
+    """
+    project_id, session_id = new_id("prj"), new_id("ses")
+    made = queries.insert_project(
+        session, team_id=team_id, project_id=project_id, origin=origin, name=name, maturity=scores.maturity,
+        coverage=scores.coverage,
+    )  # fmt: skip
+    if not made:
+        return _known(session, team_id=team_id, origin=origin)
+    queries.insert_session(
+        session, team_id=team_id, project_id=project_id, session_id=session_id, kind="document", title=title,
+        status="completed",
+    )  # fmt: skip
+    rows = [_specification(one, project_id, session_id) for one in candidates]
+    queries.insert_specifications(session, team_id=team_id, rows=rows)
+    queries.insert_conflicts(session, team_id=team_id, rows=[_conflict(one, project_id) for one in contradictions])
+    return Recorded(
+        project_id=project_id, session_id=session_id, specifications=len(rows), conflicts=len(contradictions)
+    )
+
+
+def _known(session: Session, *, team_id: str, origin: str) -> Recorded:
+    row = queries.find_project_of(session, team_id=team_id, origin=origin)
+    if row is None:
+        raise NotFound(f"job {origin} has recorded no project")
+    return Recorded(
+        project_id=row.id,
+        session_id=queries.find_sessions(session, team_id=team_id, project_id=row.id)[0].id,
+        specifications=len(queries.list_specifications(session, team_id=team_id, project_id=row.id)),
+        conflicts=len(queries.list_conflicts(session, team_id=team_id, project_id=row.id)),
+    )
+
+
+def _specification(one: Candidate, project_id: str, session_id: str) -> dict[str, Any]:
+    span = asdict(one.span) if one.span else {}
+    return {
+        "id": new_id("spc"),
+        "project_id": project_id,
+        "session_id": session_id,
+        "category": one.category,
+        "key": one.key,
+        "value": one.value,
+        "content": one.content,
+        "confidence": one.confidence,
+        "reasoning": one.reasoning,
+        "analyst": one.analyst,
+        "source": {"kind": "document", "heading": one.heading, **span},
+    }
+
+
+def _conflict(one: Contradiction, project_id: str) -> dict[str, Any]:
+    left, right = CANDIDATES.dump_python([one.left, one.right], mode="json")
+    return {
+        "id": new_id("cfl"),
+        "project_id": project_id,
+        "kind": one.kind,
+        "subject": one.subject,
+        "severity": one.severity,
+        "left": left,
+        "right": right,
+        "explanation": one.explanation,
+    }
+
+
+def get_project(project_id: str, *, team_id: str) -> Project:
+    """A project. Raises NotFound."""
+    with transaction() as session:
+        return _project(_find(session, project_id, team_id=team_id))
+
+
+def _find(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
+    found = is_id(project_id, "prj") and queries.find_project(session, team_id=team_id, project_id=project_id)
+    if not found:
+        raise NotFound(f"there is no project {project_id}")
+    return found
+
+
+def _project(row: ProjectRow) -> Project:
+    return Project(
+        id=row.id, name=row.name, status=row.status, phase=row.phase, maturity=row.maturity, coverage=row.coverage,
+        created_at=row.created_at,
+    )  # fmt: skip
+
+
+def candidates_of(project_id: str, *, team_id: str) -> list[Candidate]:
+    """The current specifications of a project, as the analyst takes them. Raises NotFound."""
+    with transaction() as session:
+        _find(session, project_id, team_id=team_id)
+        rows = queries.list_specifications(session, team_id=team_id, project_id=project_id)
+        return CANDIDATES.validate_python([_candidate(row) for row in rows])
+
+
+def _candidate(row: Any) -> dict[str, Any]:
+    source = row.source
+    span = {name: source.get(name) for name in ("start", "end", "page")} if "start" in source else None
+    return {
+        "category": row.category, "key": row.key, "value": row.value, "content": row.content,
+        "confidence": row.confidence, "reasoning": row.reasoning, "analyst": row.analyst, "span": span,
+        "heading": source.get("heading", ""),
+    }  # fmt: skip
+
+
+def conflicts_of(project_id: str, *, team_id: str) -> list[Contradiction]:
+    """The open conflicts of a project. Raises NotFound."""
+    with transaction() as session:
+        _find(session, project_id, team_id=team_id)
+        rows = queries.list_conflicts(session, team_id=team_id, project_id=project_id)
+        found = [
+            {"kind": r.kind, "subject": r.subject, "severity": r.severity, "left": r.left, "right": r.right,
+             "explanation": r.explanation}
+            for r in rows
+        ]  # fmt: skip
+        return CONTRADICTIONS.validate_python(found)
