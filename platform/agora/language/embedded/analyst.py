@@ -29,16 +29,13 @@ class EmbeddedAnalyst:
     def extract(self, passages: Sequence[Passage]) -> list[Candidate]:
         """The specifications in these passages, in reading order, with unique keys; repeated sentences once."""
         read = self._read(passages)
-        neighbours = self._neighbours([sentence for _, _, sentence in read])
+        evidence = [self._classifier.evidence(sentence) for _, sentence in read]
+        neighbours = self._neighbours([sentence for _, sentence in read], evidence)
         found: list[Candidate] = []
         keys: set[str] = set()
         contents: set[str] = set()
-        for span, _, sentence in read:
-            demand = self._judge.judge(
-                sentence,
-                evidence=self._classifier.evidence(sentence),
-                neighbours=neighbours.get(sentence.heading, 0.0),
-            )
+        for (span, sentence), weight in zip(read, evidence, strict=True):
+            demand = self._judge.judge(sentence, evidence=weight, neighbours=neighbours[sentence.heading])
             content = " ".join(sentence.text.lower().split())
             if demand.holds and content not in contents:
                 contents.add(content)
@@ -49,25 +46,24 @@ class EmbeddedAnalyst:
         """What cannot hold together among these, gravest first; each pair once."""
         return self._conflicts.find(candidates)
 
-    def _read(self, passages: Sequence[Passage]) -> list[tuple[Span, Passage, Sentence]]:
-        read: list[tuple[Span, Passage, Sentence]] = []
+    def _read(self, passages: Sequence[Passage]) -> list[tuple[Span, Sentence]]:
+        read: list[tuple[Span, Sentence]] = []
         for passage in passages:
             for start, end in sentences(passage, priorities=self._reader.priorities):
                 if end - start > MAX_SENTENCE:
                     continue
                 sentence = self._reader.read(passage.text[start:end], heading=passage.heading, layout=passage.layout)
-                span = Span(start=passage.start + start, end=passage.start + end, page=passage.page)
-                read.append((span, passage, sentence))
+                read.append((Span(start=passage.start + start, end=passage.start + end, page=passage.page), sentence))
         return read
 
-    def _neighbours(self, read: Sequence[Sentence]) -> dict[str, float]:
-        """The share of explicit demands under each heading."""
-        explicit: dict[str, int] = defaultdict(int)
+    def _neighbours(self, read: Sequence[Sentence], evidence: Sequence[float]) -> dict[str, float]:
+        """The share of sentences under each heading that demand something by themselves: they set a section's tone."""
+        holding: dict[str, int] = defaultdict(int)
         total: dict[str, int] = defaultdict(int)
-        for sentence in read:
+        for sentence, weight in zip(read, evidence, strict=True):
             total[sentence.heading] += 1
-            explicit[sentence.heading] += self._judge.explicit(sentence)
-        return {heading: explicit[heading] / total[heading] for heading in total}
+            holding[sentence.heading] += self._judge.judge(sentence, evidence=weight, neighbours=0.0).holds
+        return {heading: holding[heading] / total[heading] for heading in total}
 
     def _candidate(self, sentence: Sentence, span: Span, demand: Demand, keys: set[str]) -> Candidate:
         group = self._classifier.classify(sentence)

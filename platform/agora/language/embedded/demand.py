@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agora.language.embedded.reading import Reader, Sentence
@@ -50,6 +51,9 @@ class DemandJudge:
         among the sentences under the same heading, 0 to 1.
         """
         best, level, phrase = self._positive(sentence)
+        if level == "inferred":
+            form, shown = self._form(sentence)
+            best, phrase = best + form, phrase or shown
         background, against = self._background(sentence, level)
         context, reasons = self._context(sentence, level=level, evidence=evidence, neighbours=neighbours)
         score = best + background + context
@@ -73,6 +77,16 @@ class DemandJudge:
         names = {match.payload.name: match.payload.weight for match in found}
         rest = sum(weight for name, weight in names.items() if name != top.payload.name)
         return top.payload.weight + min(0.35 * rest, 1.5), top.payload.level, _phrase(sentence, top)
+
+    def _form(self, sentence: Sentence) -> tuple[float, str]:
+        """What the form of a sentence without a word of obligation says: "Send a reminder", "The shop gets a ticket"."""
+        words = sentence.words
+        weight, verb = _mood(words, self._reader.verbs)
+        if not verb:
+            return 0.0, ""
+        if sentence.layout == "item":
+            return weight + 0.6, verb
+        return (weight, verb) if self._place(sentence, goal=False) > 0 else (weight / 3, verb)
 
     def _background(self, sentence: Sentence, level: str) -> tuple[float, tuple[str, ...]]:
         weights: dict[str, float] = defaultdict(float)
@@ -127,6 +141,32 @@ class DemandJudge:
     @staticmethod
     def _is_goal(sentence: Sentence) -> bool:
         return any(match.payload.name == "goal" for match in sentence.cues)
+
+
+def _mood(words: Sequence[str], verbs: frozenset[str]) -> tuple[float, str]:
+    """The weight of an imperative, of a dropped subject, or of a statement in the present; and the verb."""
+    first = words[0] if words else ""
+    if first in verbs:
+        return 1.5, first
+    if _base(first) in verbs and first.endswith("s") and len(words) > 1 and words[1] not in _BE | {"shall", "must"}:
+        return 1.2, first
+    for position, word in enumerate(words[1:10], 1):
+        before = words[position - 1]
+        if word in {"is", "are"} and position + 1 < len(words) and words[position + 1].endswith(("ed", "en", "wn", "pt", "nt")):
+            return 1.0, f"{word} {words[position + 1]}"
+        present = word.endswith("s") and _base(word) in verbs
+        plural = word in verbs and before.endswith("s") and not before.endswith("ss")
+        if (present or plural) and before not in _DETERMINERS:
+            return 1.1, word
+    return 0.0, ""
+
+
+def _base(word: str) -> str:
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("shes", "ches", "sses", "xes", "oes")):
+        return word[:-2]
+    return word.removesuffix("s")
 
 
 def _phrase(sentence: Sentence, match: Match[Cue]) -> str:

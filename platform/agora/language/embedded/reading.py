@@ -73,6 +73,7 @@ class Reader:
         self.words = {name: phrases(patterns) for name, patterns in lexicon.words.items()}
         self.stop = frozenset(lexicon.words["stop"])
         self.generic = frozenset(lexicon.words["generic"])
+        self.verbs = frozenset(lexicon.words["verbs"])
         self.priorities = frozenset(lexicon.words["priorities"])
         self.aspects = {category.name: _aspects(category) for category in lexicon.categories}
         self._heading_memo: dict[str, dict[str, float]] = {}

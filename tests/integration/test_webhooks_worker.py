@@ -1,0 +1,81 @@
+"""The real Celery worker of the webhooks queue: rung over Valkey, drained by SIGTERM."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from agora import broker
+from agora.clock import now
+from agora.db.session import transaction
+from agora.events.types import NewEvent
+from agora.ids import new_id
+from agora.webhooks import queries, service
+from agora.webhooks.types import DeliveryFilter, NewEndpoint
+from aiohttp import web
+from tests.support.receiver import Receiver
+
+pytestmark = pytest.mark.usefixtures("db")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def worker():
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "AGORA_DRAIN_SECONDS": "3"}
+    command = [
+        sys.executable, "-m", "celery", "--quiet", "--app", "workers.celery", "worker", "--queues", "webhooks", "--pool",
+        "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "warning",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+def publish(team, count=1):
+    events = [NewEvent(type="job.failed", data={}) for _ in range(count)]
+    with transaction() as session:
+        made = queries.fan_out(session, team_id=team, job_id=None, agent="a", events=events, occurred_at=now())
+    assert made
+    broker.ring_deliveries()
+
+
+def eventually(check, *, seconds=30.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"not within {seconds} s")
+
+
+def test_a_ring_reaches_the_worker_and_sigterm_drains_it(worker):
+    async def slowly(request):
+        await asyncio.sleep(1.0)
+        return web.Response(status=204)
+
+    receiver, team = Receiver(), new_id("team")
+    try:
+        service.create_endpoint(NewEndpoint(url=receiver.url("/hook")), team_id=team)
+        publish(team)
+        eventually(lambda: len(receiver.got["/hook"]) == 1)
+        start = time.monotonic()
+        publish(team)
+        eventually(lambda: len(receiver.got["/hook"]) == 2)
+        assert receiver.got["/hook"][1][2] - start < 1.0
+        receiver.behave("/hook", slowly)
+        publish(team)
+        eventually(lambda: receiver.under_way["/hook"] == 1)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+        found = service.list_deliveries(DeliveryFilter(), team_id=team).items
+        assert [one.status for one in found] == ["succeeded"] * 3
+        assert len(receiver.got["/hook"]) == 3
+    finally:
+        receiver.close()
