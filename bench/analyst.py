@@ -104,7 +104,9 @@ def report(title: str, pairs: Sequence[tuple[Row, Candidate | None]]) -> None:
     binary = [(want != "requirements", got != "requirements") for want, got in mapped]
     true = sum(1 for want, got in binary if want and got)
     quality = 2 * true / (sum(w for w, _ in binary) + sum(g for _, g in binary))
-    print(f"macro F1 {sum(scores) / len(scores):.3f}, accuracy {accuracy:.3f}, quality against function F1 {quality:.3f}")
+    print(
+        f"macro F1 {sum(scores) / len(scores):.3f}, accuracy {accuracy:.3f}, quality against function F1 {quality:.3f}"
+    )
 
 
 def errors(pairs: Sequence[tuple[Row, Candidate | None]]) -> None:

@@ -1,4 +1,4 @@
-"""Real services for the tests: Postgres and Valkey from wheels, one pair for each test process, nothing else on the wire."""
+"""Real services for the tests: Postgres and Valkey from wheels, one pair for each test process."""
 
 import ipaddress
 import os

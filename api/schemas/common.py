@@ -10,6 +10,8 @@ class Schema(ma.Schema):
     """Unknown fields are refused; fields keep their order."""
 
     class Meta:
+        """Marshmallow's settings."""
+
         unknown = ma.RAISE
 
 
@@ -55,7 +57,7 @@ class Problem(Schema):
 
 def page_of(item: type[ma.Schema], name: str) -> type[ma.Schema]:
     """The schema of a page of items."""
-    fields = {
+    fields: dict[str, ma.fields.Field[Any]] = {
         "items": ma.fields.List(ma.fields.Nested(item), required=True),
         "next_cursor": ma.fields.String(allow_none=True, required=True),
     }

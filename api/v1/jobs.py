@@ -20,6 +20,7 @@ from api.capacity import held_open
 from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.jobs import CancelIn, InputIn, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
+from api.schemas.webhooks import given as given_fields
 
 ROUTE = "POST /api/v1/jobs"
 OK, ACCEPTED = 200, 202
@@ -57,9 +58,8 @@ def submit(fields: dict[str, Any]) -> Response:
 
 
 def _submission(fields: dict[str, Any]) -> Submission:
-    webhook = fields.pop("webhook")
-    if webhook is not None:
-        webhook = InlineWebhook(**{k: tuple(v) if isinstance(v, list) else v for k, v in webhook.items()})
+    given = fields.pop("webhook")
+    webhook = None if given is None else InlineWebhook(**given_fields(given))
     traceparent = request.headers.get("traceparent", "")
     return Submission(
         webhook=webhook, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None, **fields

@@ -40,6 +40,7 @@ I = TypeVar("I", bound=BaseModel)  # noqa: E741  # the input model
 O = TypeVar("O", bound=BaseModel)  # noqa: E741  # the output model
 R = TypeVar("R")
 P = TypeVar("P")
+I_co = TypeVar("I_co", bound=BaseModel, covariant=True)
 
 QUEUES = ("cpu", "io")
 """`cpu` runs on processes with hard time limits, `io` on threads that mostly wait."""
@@ -81,8 +82,8 @@ class StepRuntime(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Context(Generic[I]):
-    input: I
+class _Context(Generic[I_co]):
+    input: I_co
     team_id: str
     job_id: str
     root_job_id: str
@@ -106,7 +107,7 @@ class _Context(Generic[I]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepContext(_Context[I]):
+class StepContext(_Context[I_co]):
     """What a step sees of the world."""
 
     files: Files
@@ -141,7 +142,7 @@ class StepContext(_Context[I]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransactionContext(_Context[I]):
+class TransactionContext(_Context[I_co]):
     """What a transactional step sees: a session whose writes commit with the checkpoint, and nothing outside."""
 
     session: Session

@@ -22,6 +22,8 @@ NOT_SCOPED = {
     "agora/dispatcher/queries.py": "the dispatcher works for all teams",
     "agora/jobs/catalogue_queries.py": "the catalogue and the workers are shared by all teams",
     "agora/jobs/step_queries.py": "a worker's statements are guarded by step id and fence",
+    "agora/identity/queries.py:find_key_by_hash": "it is how a caller's team is found out",
+    "agora/identity/queries.py:touch_key": "of a key that was just found by its hash",
     "agora/jobs/queries.py:forget_keys": "retention works for all teams",
 }
 """Query modules and functions without team_id, each with its reason."""

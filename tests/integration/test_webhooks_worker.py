@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+
 from agora import broker
 from agora.clock import now
 from agora.db.session import transaction
@@ -16,10 +18,12 @@ from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.webhooks import queries, service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
-from aiohttp import web
 from tests.support.receiver import Receiver
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = [
+    pytest.mark.usefixtures("db"),
+    pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning"),  # of Celery's own settings
+]
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,8 +32,8 @@ ROOT = Path(__file__).parents[2]
 def worker():
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "AGORA_DRAIN_SECONDS": "3"}
     command = [
-        sys.executable, "-m", "celery", "--quiet", "--app", "workers.celery", "worker", "--queues", "webhooks", "--pool",
-        "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "warning",
+        sys.executable, "-m", "celery", "--quiet", "--app", "workers.celery", "worker", "--queues", "webhooks",
+        "--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "warning",
     ]  # fmt: skip
     process = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
     yield process

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
 
 
-def print_rows(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> None:
+def print_rows(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:
     """A plain table: columns as wide as their content."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:

@@ -47,7 +47,10 @@ def demo_command(file: Path | None, out: Path) -> int:
 def find_document() -> Path:
     """The document that comes with Agora."""
     here = Path(__file__).resolve()
-    for candidate in (here.parents[3] / "examples" / DOCUMENT, Path(str(resources.files("agora"))) / "runtime" / DOCUMENT):
+    for candidate in (
+        here.parents[3] / "examples" / DOCUMENT,
+        Path(str(resources.files("agora"))) / "runtime" / DOCUMENT,
+    ):
         if candidate.exists():
             return candidate
     raise click.ClickException("the demo's document is missing from this installation; give a FILE")
@@ -109,7 +112,9 @@ def _show_webhook(here: Receiver) -> None:
         raise click.ClickException(f"the webhook's signature is wrong: {found.refused}")
     data = found.event["data"]
     click.echo(f"  {json.dumps({'type': found.event['type'], 'job_id': data['job_id'], 'status': data['status']})}")
-    click.echo(click.style("  signature verified", fg="green") + " (Standard Webhooks v1, HMAC-SHA256 over the exact bytes)")
+    click.echo(
+        click.style("  signature verified", fg="green") + " (Standard Webhooks v1, HMAC-SHA256 over the exact bytes)"
+    )
 
 
 def _show_headers(found: Received) -> None:
@@ -147,5 +152,3 @@ def _save(api: Agora, output: dict[str, Any], out: Path) -> None:
         path.write_bytes(api.download(file["file_id"]))
         click.echo(f"  {path}  ({file['media_type']}, {file['size']:,} bytes)")
     sys.stdout.flush()
-
-

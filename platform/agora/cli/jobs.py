@@ -22,7 +22,7 @@ FAILED = 1
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_option
 @click.pass_context
-def submit_command(ctx: click.Context, target: str, given: str, as_json: bool, watch: bool, **options: Any) -> int:
+def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool, watch: bool, **options: Any) -> int:
     """Submit a job."""
     agent, dot, action = target.rpartition(".")
     if not dot:

@@ -125,4 +125,5 @@ def plain_line(found: Received, *, verified: bool) -> str:
     headers = {name.lower(): value for name, value in found.headers.items()}
     state = f"REFUSED: {found.refused}" if found.refused else ("verified" if verified else "not verified")
     event = found.event
-    return f"{state}  {event.get('type', '?')}  {headers.get('webhook-id', '?')}  {event.get('data', {}).get('job_id', '')}"
+    job_id = event.get("data", {}).get("job_id", "")
+    return f"{state}  {event.get('type', '?')}  {headers.get('webhook-id', '?')}  {job_id}"

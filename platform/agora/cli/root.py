@@ -56,6 +56,6 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="agora-platform")
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Durable agent jobs: submit, watch, and be called back."""
     ctx.obj = options

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """The API refused. ``status``, ``code``, ``detail``, ``errors`` and ``request_id`` are those of its problem document."""
+    """The API refused; ``status``, ``code``, ``detail``, ``errors``, ``request_id`` are its problem document's."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         self.status = status

@@ -29,7 +29,8 @@ STREAM_SILENCE = 60.0
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, Busy) else 0.0
-    return min(LONGEST_PAUSE, max(asked, 0.1 * 2 ** (state.attempt_number - 1)))
+    grown: float = 0.1 * 2 ** (state.attempt_number - 1)
+    return min(LONGEST_PAUSE, max(asked, grown))
 
 
 class Agora:

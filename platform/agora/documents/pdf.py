@@ -33,7 +33,16 @@ def add_pdf(builder: Builder, data: bytes) -> int:
         title = _title(reader)
     except PyPdfError as error:
         raise DocumentCorrupt(f"the PDF cannot be read: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, RecursionError, ZeroDivisionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OSError,
+        RecursionError,
+        ZeroDivisionError,
+    ) as error:
         # pypdf meets damaged files with whatever its parser stumbles over.
         raise DocumentCorrupt(f"the PDF is damaged: {type(error).__name__}") from error
     _add_pages(builder, texts)

@@ -5,7 +5,7 @@ import io
 import mimetypes
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from agora.db.session import transaction
 from agora.errors import NotFound, TooLarge, invalid_field
@@ -46,7 +46,7 @@ def clean_name(name: str) -> str:
 
 
 def store_file(
-    name: str, stream: BinaryIO, *, team_id: str, media_type: str = "", file_id: str | None = None
+    name: str, stream: IO[bytes], *, team_id: str, media_type: str = "", file_id: str | None = None
 ) -> StoredFile:
     """Store a stream as a file.
 

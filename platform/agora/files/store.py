@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from uuid import uuid4
 
 import fsspec
@@ -78,7 +78,7 @@ def exists(location: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
+def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
     """The stream in pieces."""
     while chunk := stream.read(CHUNK):
         yield chunk

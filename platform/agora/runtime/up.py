@@ -44,7 +44,7 @@ class Platform:
     """Everything that runs together, as a context manager: whatever it started is stopped when the block ends.
 
     ``env`` are settings for the processes on top of the environment's; ``only`` names the processes of the Procfile to
-    start; ``fsync`` off is for tests. After start: ``url``, ``api_key``, ``env``, and ``processes`` to stop, kill, start.
+    start; ``fsync`` off is for tests. After start: ``url``, ``api_key``, ``env``, and ``processes`` to stop and start.
     """
 
     data_dir: Path

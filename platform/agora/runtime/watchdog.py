@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 
 def main(arguments: list[str]) -> int:
@@ -37,10 +38,11 @@ def main(arguments: list[str]) -> int:
     if child.poll() is None:
         stop(child, int(number), float(grace))
     kill_group(child.pid)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    code: int = child.returncode
+    return code if code >= 0 else 128 - code
 
 
-def as_user(owner: str) -> dict[str, object]:
+def as_user(owner: str) -> dict[str, Any]:
     """What makes the command run as another user; nothing for ``-``."""
     if owner == "-":
         return {}

@@ -57,7 +57,8 @@ class DemandJudge:
         background, against = self._background(sentence, level)
         context, reasons = self._context(sentence, level=level, evidence=evidence, neighbours=neighbours)
         score = best + background + context
-        if len(sentence.tokens) < MINIMUM_WORDS or _CLOSING.match(sentence.text):
+        label = sentence.text.endswith(":") and level != "explicit"
+        if len(sentence.tokens) < MINIMUM_WORDS or label or _CLOSING.match(sentence.text):
             score = 0.0
         confidence = _confidence(level, background=background, quantity=bool(sentence.quantities))
         said = (f'"{phrase}" ({level})',) if phrase else ()
@@ -84,9 +85,9 @@ class DemandJudge:
         weight, verb = _mood(words, self._reader.verbs)
         if not verb:
             return 0.0, ""
-        if sentence.layout == "item":
+        if sentence.layout == "item" or self._place(sentence, goal=False) > 0:
             return weight + 0.6, verb
-        return (weight, verb) if self._place(sentence, goal=False) > 0 else (weight / 3, verb)
+        return weight / 3, verb
 
     def _background(self, sentence: Sentence, level: str) -> tuple[float, tuple[str, ...]]:
         weights: dict[str, float] = defaultdict(float)
@@ -152,7 +153,11 @@ def _mood(words: Sequence[str], verbs: frozenset[str]) -> tuple[float, str]:
         return 1.2, first
     for position, word in enumerate(words[1:10], 1):
         before = words[position - 1]
-        if word in {"is", "are"} and position + 1 < len(words) and words[position + 1].endswith(("ed", "en", "wn", "pt", "nt")):
+        if (
+            word in {"is", "are"}
+            and position + 1 < len(words)
+            and words[position + 1].endswith(("ed", "en", "wn", "pt", "nt"))
+        ):
             return 1.0, f"{word} {words[position + 1]}"
         present = word.endswith("s") and _base(word) in verbs
         plural = word in verbs and before.endswith("s") and not before.endswith("ss")

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from agora.language.embedded.tokens import Match, TermIndex, Token
 from agora.language.lexicon import Lexicon, Unit
 
-_CLOCK = re.compile(r"\b([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\s*(?:to|and|until|till|-|–|—)\s*([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\b", re.IGNORECASE)  # noqa: E501  # one pattern
+_CLOCK = re.compile(
+    r"\b([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\s*(?:to|and|until|till|-|–|—)\s*([01]?\d|2[0-4])(?:[:.]([0-5]\d))?\s*(am|pm)?\b",
+    re.IGNORECASE,
+)  # one pattern
 _WINDOW_BEFORE = 5
 """How many words before a number a comparator may stand."""
 _WINDOW_AFTER = 4
@@ -74,7 +77,9 @@ class QuantityReader:
                 position += 1
                 continue
             sign = _sign(comparators, position, end, found[-1].end if found else 0)
-            unit = self._unit_at(units, tokens, end) or self._money_before(units, position) or _counted(tokens, end, sign)
+            unit = (
+                self._unit_at(units, tokens, end) or self._money_before(units, position) or _counted(tokens, end, sign)
+            )
             if unit is not None:
                 found.append(_quantity(number, unit, sign, position, end + 1))
             position = end

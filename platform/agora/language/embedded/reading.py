@@ -7,7 +7,6 @@ from agora.language.embedded.quantities import Quantity, QuantityReader
 from agora.language.embedded.tokens import Match, TermIndex, Token, phrases, tokenise
 from agora.language.lexicon import Category, Cue, Lexicon, Technology, TechnologyGroup
 
-
 _MODAL_CUES = frozenset({"obligation", "recommendation", "future", "need", "capability", "ability", "user_story"})
 _NEAR = 3
 """A negation at most so many words behind a modal verb belongs to it."""

@@ -105,9 +105,7 @@ def _longest(found: list[Match[T]]) -> list[Match[T]]:
     kept: list[Match[T]] = []
     for match in found:
         inside = any(
-            other.start <= match.start
-            and match.end <= other.end
-            and other.end - other.start > match.end - match.start
+            other.start <= match.start and match.end <= other.end and other.end - other.start > match.end - match.start
             for other in found
         )
         if not inside:

@@ -32,7 +32,12 @@ def limits(facts: Sequence[Fact], _: FactReader) -> Iterator[Contradiction]:
 def _compare(left: Fact, right: Fact) -> Contradiction | None:
     for dimension in left.dimensions & right.dimensions:
         one, two = left.first(dimension), right.first(dimension)
-        if one is None or two is None or not _comparable(left, right, dimension) or "~" in one.comparator + two.comparator:
+        if (
+            one is None
+            or two is None
+            or not _comparable(left, right, dimension)
+            or "~" in one.comparator + two.comparator
+        ):
             continue
         if abs(one.base - two.base) <= _TOLERANCE * max(abs(one.base), abs(two.base)) * (dimension != "ratio"):
             continue

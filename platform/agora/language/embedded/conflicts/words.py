@@ -124,7 +124,34 @@ def _technology(left: Fact, right: Fact, severity: str, explanation: str) -> Con
 _EXCLUSIVE_JOBS = frozenset({"database", "backend language", "frontend framework", "message broker", "cloud provider"})
 _VAGUE = frozenset(
     stem(word)
-    for word in ["stored", "store", "written", "write", "built", "build", "implemented", "run", "database", "databases", "backend", "frontend", "code", "main", "primary", "relational", "hosted", "host", "language", "framework", "broker", "queue", "messages", "programming", "persistent", "everything"]
+    for word in [
+        "stored",
+        "store",
+        "written",
+        "write",
+        "built",
+        "build",
+        "implemented",
+        "run",
+        "database",
+        "databases",
+        "backend",
+        "frontend",
+        "code",
+        "main",
+        "primary",
+        "relational",
+        "hosted",
+        "host",
+        "language",
+        "framework",
+        "broker",
+        "queue",
+        "messages",
+        "programming",
+        "persistent",
+        "everything",
+    ]
 )
 
 
