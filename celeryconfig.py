@@ -18,7 +18,8 @@ worker_prefetch_multiplier = 1
 task_acks_late = True
 # A killed child's message is not put back: its lease runs out in Postgres, where tries are counted.
 task_reject_on_worker_lost = False
-task_acks_on_failure_or_timeout = True
+task_acks_on_failure = True
+task_acks_on_timeout = True
 
 # The lease decides who runs a step. A message that comes back loses the claim, so a short time-out is harmless.
 broker_transport_options = {

@@ -20,12 +20,14 @@ STATUS = {
     "illegal-transition": 409,
     "catalogue-conflict": 409,
     "data-dir-held": 409,
+    "dump-failed": 500,
     "unauthenticated": 401,
     "forbidden": 403,
     "too-large": 413,
     "too-many-requests": 429,
     "unavailable": 503,
     "egress-refused": 422,
+    "webhook-verification": 401,
 }
 """HTTP status of each slug of agora.errors; a test walks the classes so that none is forgotten."""
 

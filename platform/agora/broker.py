@@ -22,6 +22,8 @@ DELIVER_TASK = "agora.deliver"
 WEBHOOK_QUEUE = "webhooks"
 KILL_GRACE = 5.0
 """Seconds after a step's time-out at which Celery kills its process, if it did not end by itself."""
+RING_SECONDS = 60
+"""A ring for deliveries that nobody heard for so long is thrown away: the dispatcher rings every second or so."""
 MUTE_SECONDS = 2.0
 """After a failed ring this process does not ring for so long, so that no caller waits for a dead broker each time."""
 
@@ -65,7 +67,7 @@ def ring(rings: Iterable[Ring]) -> bool:
 
 def ring_deliveries() -> bool:
     """Tell the webhook workers that deliveries are due."""
-    return _send(DELIVER_TASK, queue=WEBHOOK_QUEUE, args=())
+    return _send(DELIVER_TASK, queue=WEBHOOK_QUEUE, args=(), expires=RING_SECONDS)
 
 
 def _send_step(one: Ring) -> bool:

@@ -21,6 +21,7 @@ NOT_SCOPED = {
     "agora/db/partition_queries.py": "tables, not rows of a team",
     "agora/dispatcher/queries.py": "the dispatcher works for all teams",
     "agora/jobs/catalogue_queries.py": "the catalogue and the workers are shared by all teams",
+    "agora/webhooks/delivery_queries.py": "the sender works for all teams; rows are guarded by their lease token",
     "agora/jobs/step_queries.py": "a worker's statements are guarded by step id and fence",
     "agora/identity/queries.py:find_key_by_hash": "it is how a caller's team is found out",
     "agora/identity/queries.py:touch_key": "of a key that was just found by its hash",

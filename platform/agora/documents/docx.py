@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
@@ -10,6 +11,15 @@ from agora.documents.model import MAX_TITLE, Builder
 MAX_UNPACKED = 256 * 1024 * 1024
 """Bytes that all members of the archive may have together, as they are really unpacked."""
 MAX_MEMBERS = 5_000
+_BROKEN = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+)
 _CHUNK = 1024 * 1024
 _HEADER_WORDS = 4
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -20,12 +30,12 @@ def add_docx(builder: Builder, data: bytes) -> None:
     if data.startswith(_OLE):
         raise DocumentEncrypted("the file is an encrypted or old (.doc) Word document")
     _guard(data)
-    from docx import Document as open_docx  # noqa: PLC0415  # lxml is slow to import
+    import docx  # noqa: PLC0415  # lxml is slow to import
     from docx.opc.exceptions import OpcError  # noqa: PLC0415
     from lxml.etree import LxmlError  # noqa: PLC0415
 
     try:
-        document = open_docx(io.BytesIO(data))
+        document = docx.Document(io.BytesIO(data))
         _add_blocks(builder, document)
         title = " ".join((document.core_properties.title or "").split())[:MAX_TITLE]
     except (OpcError, LxmlError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
@@ -45,17 +55,8 @@ def _guard(data: bytes) -> None:
             left = MAX_UNPACKED
             for member in members:
                 left = _count(archive, member, left)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:
+    except _BROKEN as error:
         raise DocumentCorrupt(f"the DOCX is no intact archive: {error}") from error
-    except zlib_error() as error:
-        raise DocumentCorrupt(f"the DOCX is no intact archive: {error}") from error
-
-
-def zlib_error() -> type[Exception]:
-    """Zlib's error class, which zipfile lets through."""
-    import zlib  # noqa: PLC0415
-
-    return zlib.error
 
 
 def _count(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> int:

@@ -19,7 +19,7 @@ _MIN_LETTERS = 0.6
 
 
 def decode(data: bytes) -> str:
-    """The text, with line ends as \\n. Raises DocumentBinary when the bytes are no text."""
+    """The text, with line feeds as line ends. Raises DocumentBinary when the bytes are no text."""
     text = _decode(data)
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").replace("\x00", "")
 

@@ -29,10 +29,12 @@ from agora.clock import now
 from agora.webhooks import signing
 from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed
 from agora.webhooks.redaction import MAX_VALUE, printable, redact
+from agora.webhooks.schedule import Outcome, classify
 
 MAX_BODY = 64 * 1024
 CHUNK = 16 * 1024
 MAX_ERROR = 500
+REDIRECTIONS = range(300, 400)
 
 
 def user_agent() -> str:
@@ -162,8 +164,8 @@ async def _post(session: ClientSession, url: URL, message: Message, attempt: Try
         attempt.response_body = _shown(body, response.headers.get("Content-Encoding", "identity"))
         if not whole:
             response.close()  # the rest is not worth reading, and the connection not worth keeping
-    if response.status >= 300:  # noqa: PLR2004  # only 2xx is a success
-        followed = " and is not followed" if response.status < 400 else ""  # noqa: PLR2004  # redirections
+    if classify(response.status) is not Outcome.DELIVERED:
+        followed = " and is not followed" if response.status in REDIRECTIONS else ""
         attempt.error_class, attempt.error = "status", f"the receiver answered {response.status}{followed}"
 
 

@@ -17,7 +17,7 @@ MAX_SENTENCE = 2000
 
 
 class EmbeddedAnalyst:
-    """Implements ``agora.language.ports.Analyst`` with a lexicon. Thread-safe: nothing in it changes after the start."""
+    """Implements ``agora.language.ports.Analyst`` with a lexicon. Safe to share between threads."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._reader = Reader(lexicon)

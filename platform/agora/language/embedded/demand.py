@@ -80,7 +80,7 @@ class DemandJudge:
         return top.payload.weight + min(0.35 * rest, 1.5), top.payload.level, _phrase(sentence, top)
 
     def _form(self, sentence: Sentence) -> tuple[float, str]:
-        """What the form of a sentence without a word of obligation says: "Send a reminder", "The shop gets a ticket"."""
+        """What its form says of a sentence without a modal verb: "Send a reminder", "The shop gets a ticket"."""
         words = sentence.words
         weight, verb = _mood(words, self._reader.verbs)
         if not verb:
@@ -147,6 +147,8 @@ class DemandJudge:
 def _mood(words: Sequence[str], verbs: frozenset[str]) -> tuple[float, str]:
     """The weight of an imperative, of a dropped subject, or of a statement in the present; and the verb."""
     first = words[0] if words else ""
+    if first == "as" and len(words) > 3 and words[1] in {"a", "an", "the"} and "i" in words:  # noqa: PLR2004
+        return 2.5, "as a ... I"
     if first in verbs:
         return 1.5, first
     if _base(first) in verbs and first.endswith("s") and len(words) > 1 and words[1] not in _BE | {"shall", "must"}:
@@ -184,7 +186,7 @@ def _simple_past(sentence: Sentence) -> bool:
     return any(
         word.endswith("ed") and len(word) > 4 and words[position - 1] not in _BE | _DETERMINERS  # noqa: PLR2004
         for position, word in enumerate(words)
-        if position > 0 and (position + 1 == len(words) or words[position + 1] not in {"by"})
+        if position > 0 and (position + 1 == len(words) or words[position + 1] != "by")
     )
 
 

@@ -7,10 +7,13 @@ from agora.language.ports import Passage
 
 _END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]?[A-Z0-9À-Þ])|[.!?]+[\"'”’)\]]*\s*$|;\s*(?=\n)")
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[])(?:[A-Za-z]|e\.g|i\.e|etc|no|nos|mr|mrs|ms|dr|prof|st|vs|cf|fig|sec|ch|art|approx|ca|max|min|inc|ltd|co"
-    r"|corp|dept|est|resp|incl|excl|ref|vol|ed|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec)$",
+    r"(?:^|[\s(\[])(?:[A-Z]|e\.g|E\.g|i\.e|I\.e|Mr|Mrs|Ms|Dr|Prof|St|vs|cf|resp|approx|incl|excl)$",
+)
+_NUMBERED = re.compile(
+    r"(?:^|[\s(\[])(?:nos?|figs?|sec|ch|art|vol|ed|pp?|ca|max|min|ref|ver|rev|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)$",
     re.IGNORECASE,
 )
+"""Abbreviations only where a number follows: "no. 5", but "Answer yes or no."."""
 _LEAD = re.compile(r"\s*(?:(?:[-*•▪◦–—·]|\(?[a-z]\)|\(?\d{1,3}[.)]|\d{1,3}(?:\.\d{1,3})+[.)]?|\[[ xX]?\])\s+)*")
 _LABEL = re.compile(r"^\[?[A-Z][A-Za-z]{0,7}[-_. ]?\d{1,5}(?:[.-]\d{1,4})*[a-z]?\]?\s*[:.–—-]?\s+(?=[A-Z\"“'(])")
 _IDENTIFIER = re.compile(r"^[A-Za-z]{0,8}[-_. ]?\d{1,5}(?:[.-]\d{1,4})*[a-z]?\.?$")
@@ -33,17 +36,19 @@ def _prose(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for match in _END.finditer(text, start, end):
         if match.start() < position:
             continue
-        before = text[max(position, match.start() - 12) : match.start()]
-        if match.group().startswith(".") and match.end() < end and _is_abbreviation(before, position, match.start()):
+        if match.group().startswith(".") and match.end() < end and _is_abbreviation(text, position, match):
             continue
         yield from _trimmed(text, position, match.end())
         position = match.end()
     yield from _trimmed(text, position, end)
 
 
-def _is_abbreviation(before: str, sentence_start: int, dot: int) -> bool:
+def _is_abbreviation(text: str, sentence_start: int, match: re.Match[str]) -> bool:
+    before = text[max(sentence_start, match.start() - 12) : match.start()]
+    number_follows = text[match.end() : match.end() + 8].lstrip()[:1].isdigit()
     # A number in front of the sentence ("2. The system") is no sentence of its own either.
-    return bool(_ABBREVIATION.search(before)) or (dot - sentence_start <= 3 and before.strip().isdigit())  # noqa: PLR2004
+    leading_number = match.start() - sentence_start <= 3 and before.strip().isdigit()  # noqa: PLR2004
+    return leading_number or bool(_ABBREVIATION.search(before)) or (number_follows and bool(_NUMBERED.search(before)))
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

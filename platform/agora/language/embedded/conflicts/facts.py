@@ -49,8 +49,9 @@ class FactReader:
         return [self._fact(order, candidate) for order, candidate in enumerate(candidates)]
 
     def without(self, words: Iterable[str], names: Iterable[str]) -> frozenset[str]:
-        """The stems that are in none of the lexicon's lists ``names``."""
-        known = {stem(word) for name in names for phrase in self.reader.lexicon.words[name] for word in phrase.split()}
+        """The stems that are in none of the lexicon's lists ``names``. Only single words of these lists count."""
+        lists = (self.reader.lexicon.words[name] for name in names)
+        known = {stem(phrase) for phrases in lists for phrase in phrases if " " not in phrase}
         return frozenset(words) - known
 
     def _fact(self, order: int, candidate: Candidate) -> Fact:

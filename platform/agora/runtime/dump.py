@@ -1,0 +1,133 @@
+"""Dump and restore both databases in one file: a newer Postgres cannot open an older one's data directory.
+
+The file is a tar of two pg_dump custom-format dumps and a manifest with versions, migrations and row counts.
+"""
+
+import io
+import json
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from agora import __version__
+from agora.db import migrate
+from agora.db.engines import Database
+from agora.errors import AgoraError, Conflict
+from agora.runtime.postgres import binaries
+from agora.settings import environment
+
+DATABASES: tuple[Database, ...] = ("auth", "main")
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class DumpFailed(AgoraError):
+    """The databases could not be dumped or restored."""
+
+    slug = "dump-failed"
+
+
+def dump(urls: Mapping[Database, str], target: Path) -> dict[str, Any]:
+    """Write both databases into ``target``; returns the manifest.
+
+    Raises:
+        DumpFailed: pg_dump failed; nothing is left behind.
+    """
+    manifest: dict[str, Any] = {"format": FORMAT, "agora": __version__, "made_at": datetime.now(UTC).isoformat()}
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(partial, "w") as archive:
+            for name in DATABASES:
+                path = Path(folder) / f"{name}.dump"
+                _run("pg_dump", urls[name], "--format=custom", "--no-owner", f"--file={path}")
+                manifest[name] = {"migration": migrate.current(name, urls[name]), "rows": count_rows(urls[name])}
+                archive.add(path, f"{name}.dump")
+            text = json.dumps(manifest, indent=2).encode()
+            entry = tarfile.TarInfo(MANIFEST)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
+
+
+def restore(urls: Mapping[Database, str], source: Path, *, force: bool = False) -> dict[str, Any]:
+    """Restore both databases from ``source``, then migrate them to this version; returns the manifest.
+
+    Raises:
+        Conflict: a database holds tables already, and ``force`` is not given.
+        DumpFailed: the file is no dump of Agora, or pg_restore failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = _unpack(source, Path(folder))
+        for name in DATABASES:
+            if _tables(urls[name]) and not force:
+                raise Conflict(f"the {name} database is not empty; --force replaces what it holds")
+        for name in DATABASES:
+            _empty(urls[name])
+            path = str(Path(folder) / f"{name}.dump")
+            _run("pg_restore", urls[name], "--no-owner", "--exit-on-error", "--single-transaction", path)
+            migrate.upgrade(name, urls[name])
+    return manifest
+
+
+def _unpack(source: Path, folder: Path) -> dict[str, Any]:
+    try:
+        with tarfile.open(source) as archive:
+            for member in (MANIFEST, *(f"{name}.dump" for name in DATABASES)):
+                archive.extract(member, folder, filter="data")
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (tarfile.TarError, KeyError, ValueError) as error:
+        raise DumpFailed(f"{source} is no dump of Agora: {error}") from None
+    if manifest.get("format") != FORMAT:
+        raise DumpFailed(f"{source} has format {manifest.get('format')}, this version reads {FORMAT}")
+    return manifest
+
+
+def _run(program: str, url: str, *arguments: str) -> None:
+    """Run a Postgres program. The password goes through the environment: arguments are seen by every user."""
+    given = conninfo_to_dict(url)
+    env = environment() | {"PGPASSWORD": str(given.pop("password", "") or "")}
+    where = [f"--{option}={given[key]}" for key, option in OPTIONS.items() if given.get(key)]
+    done = subprocess.run(
+        [str(binaries() / program), *where, *arguments], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DumpFailed(f"{program}: {done.stderr.strip()[-500:]}")
+
+
+OPTIONS = {"host": "host", "port": "port", "user": "username", "dbname": "dbname"}
+
+
+def _tables(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+            " AND NOT relispartition ORDER BY relname"
+        )
+        return [name for (name,) in rows]
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+
+
+def count_rows(url: str) -> dict[str, int]:
+    """The number of rows of each table."""
+    with psycopg.connect(url) as connection:
+        counts = {}
+        for name in _tables(url):
+            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchone()
+            counts[name] = found[0] if found else 0
+        return counts
