@@ -115,6 +115,4 @@ def test_many_candidates_end_soon() -> None:
 
 
 def find_one(*texts: str):  # noqa: ANN201
-    return analyst().extract(
-        [Passage(index=i, text=text, start=0, end=len(text)) for i, text in enumerate(texts)]
-    )
+    return analyst().extract([Passage(index=i, text=text, start=0, end=len(text)) for i, text in enumerate(texts)])

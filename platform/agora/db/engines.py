@@ -1,15 +1,23 @@
 """Engines of the two databases, made lazily and once per process id, so that no socket crosses a fork."""
 
 import os
+import time
 from typing import Literal
 
-from sqlalchemy import Engine, create_engine
+import psycopg
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from agora.errors import SettingsError
 from agora.settings import Settings, get_settings
 
 Database = Literal["main", "auth"]
+
+FRESH_SECONDS = 0.5
+"""A connection that was used so recently is taken to be alive."""
 
 _engines: dict[tuple[int, str], Engine] = {}
 
@@ -43,9 +51,8 @@ def engine(database: Database = "main") -> Engine:
 def _make(database: Database) -> Engine:
     settings = get_settings()
     small = database == "auth"
-    return create_engine(
+    made = create_engine(
         database_url(database, settings),
-        pool_pre_ping=True,
         pool_size=2 if small else settings.db_pool_size,
         max_overflow=2 if small else settings.db_pool_overflow,
         pool_timeout=settings.db_connect_seconds,
@@ -59,6 +66,25 @@ def _make(database: Database) -> Engine:
             "options": "-c timezone=UTC",
         },
     )
+    event.listen(made, "checkin", _note_use)
+    event.listen(made, "checkout", _ping_if_idle)
+    return made
+
+
+def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ping_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+    """The pool's pre-ping, for connections that were idle: at each use it would cost a round trip per transaction."""
+    used = record.info.get("used")
+    if used is None or time.monotonic() - used < FRESH_SECONDS:
+        return
+    try:
+        connection.cursor().execute("SELECT 1").close()
+        connection.rollback()
+    except psycopg.Error as error:
+        raise DisconnectionError from error
 
 
 def dispose_all() -> None:

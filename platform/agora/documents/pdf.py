@@ -15,6 +15,7 @@ from agora.documents.plain import add_plain, dehyphenate
 _REPEATED = 0.6
 _MIN_PAGES = 3
 _EDGE_LINES = 2
+_HEAD_LENGTH = 120
 _DIGITS = re.compile(r"\d+")
 
 
@@ -86,21 +87,34 @@ def _add_pages(builder: Builder, texts: Sequence[str]) -> None:
     lines = [[line.rstrip() for line in text.split("\n")] for text in texts]
     running = _running(lines)
     for number, page in enumerate(lines, 1):
-        kept = [line for line in page if _shape(line) not in running]
+        kept = _without(page, running)
         spaced = sum(1 for line in kept if not line.strip()) > len(kept) / 10
         add_plain(builder, dehyphenate(kept), page=number, spaced=spaced)
 
 
 def _running(pages: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Lines at the edges of most pages, whatever number they carry: running heads and feet."""
+    """Lines at the edges of most pages, whatever number they carry: running heads and feet. No full sentences."""
     if len(pages) < _MIN_PAGES:
         return frozenset()
     seen: Counter[str] = Counter()
     for page in pages:
-        filled = [line for line in page if line.strip()]
-        edges = filled[:_EDGE_LINES] + filled[-_EDGE_LINES:]
-        seen.update({_shape(line) for line in edges})
-    return frozenset(shape for shape, count in seen.items() if shape and count >= _REPEATED * len(pages))
+        seen.update({_shape(page[position]) for position in _edges(page)})
+    return frozenset(
+        shape
+        for shape, count in seen.items()
+        if count >= _REPEATED * len(pages) and len(shape) <= _HEAD_LENGTH and not shape.endswith((".", "!", "?", ";"))
+    )
+
+
+def _without(page: Sequence[str], running: frozenset[str]) -> list[str]:
+    dropped = {position for position in _edges(page) if _shape(page[position]) in running}
+    return [line for position, line in enumerate(page) if position not in dropped]
+
+
+def _edges(page: Sequence[str]) -> list[int]:
+    """The positions of the first and last lines with text."""
+    filled = [position for position, line in enumerate(page) if line.strip()]
+    return sorted({*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]})
 
 
 def _shape(line: str) -> str:

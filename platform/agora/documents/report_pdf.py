@@ -19,6 +19,8 @@ _SIGNS = {
     "\u0111": "d", "\u0153": "oe", "\u0152": "OE", "\u0131": "i",
 }  # fmt: skip
 _LINE = 5.0
+_MAX_CELL = 1500
+"""Longer texts are cut in a table, as a row must fit on a page; the other formats show them whole."""
 _LONGEST = 60
 """A word longer than this is cut into pieces, so that it can be broken at the edge of a column."""
 
@@ -107,7 +109,7 @@ class _Page(FPDF):
             for cells in rows:
                 row = table.row()
                 for cell in cells:
-                    row.cell(latin(cell))
+                    row.cell(latin(cell if len(cell) <= _MAX_CELL else f"{cell[:_MAX_CELL]} ..."))
         self.ln(2)
 
 

@@ -17,6 +17,8 @@ from agora.telemetry import get_logger
 
 CHANNEL = "agora:jobs"
 RETRY_SECONDS = 1.0
+GATHER_SECONDS = 0.005
+"""How long wake-ups are gathered, so that a busy process sends them in one go."""
 
 log = get_logger(__name__)
 
@@ -47,7 +49,9 @@ class _Stream:
         self._wakers: dict[str, set[Waker]] = defaultdict(set)
         self._thread: threading.Thread | None = None
         self._client: redis.Redis | None = None
-        self._muted_until = 0.0
+        self._publisher: threading.Thread | None = None
+        self._due = threading.Event()
+        self._told: set[str] = set()
 
     def add(self, job_id: str, waker: Waker) -> None:
         with self._lock:
@@ -63,16 +67,33 @@ class _Stream:
                 del self._wakers[job_id]
 
     def publish(self, job_ids: Iterable[str]) -> None:
-        if time.monotonic() < self._muted_until:
-            return
-        try:
-            if self._client is None:
-                self._client = _connect(socket_timeout=1.0)
-            for job_id in job_ids:
-                self._client.publish(CHANNEL, job_id)
-        except redis.RedisError as error:
-            self._muted_until = time.monotonic() + RETRY_SECONDS
-            log.debug("live stream not told", error=str(error)[:200])
+        with self._lock:
+            self._told.update(job_ids)
+            if self._publisher is None:
+                self._publisher = threading.Thread(target=self._publish, name="agora-publish", daemon=True)
+                self._publisher.start()
+        self._due.set()
+
+    def _publish(self) -> None:
+        while True:
+            self._due.wait()
+            time.sleep(GATHER_SECONDS)
+            self._due.clear()
+            with self._lock:
+                told, self._told = self._told, set()
+            try:
+                self._send(told)
+            except redis.RedisError as error:
+                log.debug("live stream not told", error=str(error)[:200])
+                time.sleep(RETRY_SECONDS)
+
+    def _send(self, told: Iterable[str]) -> None:
+        if self._client is None:
+            self._client = _connect(socket_timeout=1.0)
+        with self._client.pipeline(transaction=False) as pipeline:
+            for job_id in told:
+                pipeline.publish(CHANNEL, job_id)
+            pipeline.execute()
 
     def _run(self) -> None:
         while True:

@@ -46,8 +46,8 @@ class JobRef:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def job_event(kind: str, job: JobRef, *, status: str, **more: Any) -> NewEvent:
-    """An event about a job: ids, status and links, never its input or output."""
+def job_event(kind: str, job: JobRef, *, status: str, id: str = "", **more: Any) -> NewEvent:
+    """An event about a job: ids, status and links, never its input or output. Without an ``id`` it gets a new one."""
     data = {
         "job_id": job.id,
         "agent": job.agent,
@@ -57,7 +57,8 @@ def job_event(kind: str, job: JobRef, *, status: str, **more: Any) -> NewEvent:
         "metadata": dict(job.metadata),
         "links": {"self": f"/api/v1/jobs/{job.id}"},
     }
-    return NewEvent(type=kind, data=data | {name: value for name, value in more.items() if value is not None})
+    data |= {name: value for name, value in more.items() if value is not None}
+    return NewEvent(type=kind, data=data, id=id or new_id("evt"))
 
 
 def step_event(kind: str, job: JobRef, *, step: str, iteration: int, attempt: int, **more: Any) -> NewEvent:

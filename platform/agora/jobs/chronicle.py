@@ -1,6 +1,7 @@
 """Record events in the caller's transaction, with the webhook deliveries that they cause."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,13 @@ from agora.webhooks import queries as webhooks
 def record(session: Session, job: JobRef, events: Sequence[NewEvent]) -> bool:
     """Insert events of one job; call it last in the transaction. True: there are deliveries to ring for."""
     occurred_at = queries.append_events(session, team_id=job.team_id, job_id=job.id, events=events)
+    return fan_out(session, job, events, occurred_at)
+
+
+def fan_out(session: Session, job: JobRef, events: Sequence[NewEvent], occurred_at: datetime) -> bool:
+    """Insert the deliveries of events that are recorded already. True: there are deliveries to ring for."""
+    if not events:
+        return False
     return webhooks.fan_out(
         session, team_id=job.team_id, job_id=job.id, agent=job.agent, events=events, occurred_at=occurred_at
     )

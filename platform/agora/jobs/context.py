@@ -12,10 +12,10 @@ from agora.events import stream
 from agora.events.queries import as_json
 from agora.events.types import OWN_PREFIX, NewEvent, job_event
 from agora.jobs import step_queries, values
+from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim
 from agora.jobs.leases import Lease
 from agora.jobs.states import JobState
-from agora.webhooks import queries as webhooks
 
 PROGRESS_SECONDS = 0.5
 """Progress is written at most this often, per step."""
@@ -76,10 +76,7 @@ class Runtime:
             if row is None:
                 self._lease.lost = True
                 raise outcomes.LeaseLost
-            webhooks.fan_out(
-                session, team_id=claim.job.team_id, job_id=claim.job.id, agent=claim.job.agent, events=[event],
-                occurred_at=row["recorded_at"],
-            )  # fmt: skip
+            fan_out(session, claim.job, [event], row["recorded_at"])
         stream.publish([claim.job.id])
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:

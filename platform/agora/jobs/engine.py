@@ -17,7 +17,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from agora import outcomes
 from agora.agents import Action, ActionSpec, Repeat, StepContext, TransactionContext
@@ -25,9 +27,10 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.events.types import job_event
 from agora.files.service import TeamFiles
+from agora.ids import new_id
 from agora.jobs import step_queries, values
 from agora.jobs.announce import Announcement, Claimed
-from agora.jobs.chronicle import record as record_events
+from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim, claim_of
 from agora.jobs.context import Runtime
 from agora.jobs.decide import (
@@ -118,12 +121,12 @@ class Engine:
         )
 
     def _claim(self, step_id: str) -> Claim | None:
-        fence = uuid4().hex
-        lease = get_settings().lease_seconds
+        fence, event_id = uuid4().hex, new_id("evt")
         with transaction() as session:
             row = step_queries.claim_step(
-                session, step_id=step_id, known=self.known, fence=fence, worker_id=self.worker_id, lease=lease
-            )
+                session, step_id=step_id, known=self.known, fence=fence, worker_id=self.worker_id,
+                lease=get_settings().lease_seconds, event_id=event_id,
+            )  # fmt: skip
             if row is None:
                 return None
             label = f"{row['agent']}.{row['action']}@{row['version']}"
@@ -131,9 +134,9 @@ class Engine:
                 row, action=self.actions[label], spec=self.specs[label], fence=fence, worker_id=self.worker_id
             )
             deliveries = False
-            if claim.first:
-                started = job_event("job.started", claim.job, status=JobState.RUNNING)
-                deliveries = record_events(session, claim.job, [started])
+            if claim.first and row["subscribed"]:
+                started = job_event("job.started", claim.job, status=JobState.RUNNING, id=event_id)
+                deliveries = fan_out(session, claim.job, [started], row["claimed_at"])
         if claim.first:
             Announcement(jobs={claim.job.id}, deliveries=deliveries).make()
         return claim
@@ -247,14 +250,31 @@ def settle(claim: Claim, decision: Decision | None, stored: str | None = None, t
     if decision is None:
         return LOST
     try:
-        with transaction() as session:
-            announcement = _record(session, claim, decision, stored, turn)
+        announcement = _record_surely(claim, decision, stored, turn)
     except CancelSeen:
         return LOST if _is_cancelled(decision) else settle(claim, as_cancelled(decision), stored)
     except FenceLost:
         return LOST
     announcement.make()
     return ended_as(decision, stored, announcement)
+
+
+def _record_surely(claim: Claim, decision: Decision, stored: str | None, turn: Turn | None) -> Announcement:
+    """Record, and try again while the database is away, as long as the lease may hold.
+
+    A finished step is not thrown away because Postgres restarted. Should the first try have been committed without our
+    hearing of it, the fence is gone, and the second writes nothing.
+    """
+    patience = Retrying(
+        retry=retry_if_exception_type((OperationalError, InterfaceError)),
+        stop=stop_after_delay(get_settings().lease_seconds),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    for attempt in patience:
+        with attempt, transaction() as session:
+            announcement = _record(session, claim, decision, stored, turn)
+    return announcement
 
 
 def _is_cancelled(decision: Decision) -> bool:

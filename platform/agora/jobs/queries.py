@@ -34,7 +34,9 @@ WITH job AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)
     SELECT :event_id, :team_id, job.id, 1, 'job.created', CAST(:event AS jsonb) FROM job
 )
-SELECT job.status, job.run_at, job.created_at, step.rung_at IS NOT NULL AS ring FROM job, step
+SELECT job.status, job.run_at, job.created_at, step.rung_at IS NOT NULL AS ring,
+       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id) AS subscribed
+FROM job, step
 """)
 
 

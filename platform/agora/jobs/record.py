@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy.orm import Session
@@ -13,10 +12,10 @@ from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.ids import new_id
 from agora.jobs import step_queries, values
 from agora.jobs.announce import Announcement, Claimed
+from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Decision, Position, cancelled
 from agora.jobs.states import JobState, StepState, may_become
 from agora.jobs.step_queries import Record
-from agora.webhooks import queries as webhooks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,21 +63,14 @@ def record(
     if decision.step_status is StepState.READY and decision.retry_in == 0:
         label = f"{job.agent}.{job.action}.{at.step.name}"
         announcement.ring_step(step_id, job_id=job.id, spec=at.step, label=label)
-    announcement.deliveries = _fan_out(session, job, events, row["recorded_at"])
+    if row["subscribed"]:
+        announcement.deliveries = fan_out(session, job, events, row["recorded_at"])
     return announcement
 
 
 def as_cancelled(decision: Decision) -> Decision:
     """The decision to write when CancelSeen was raised."""
     return cancelled(decision)
-
-
-def _fan_out(session: Session, job: JobRef, events: Sequence[NewEvent], occurred_at: datetime) -> bool:
-    if not events:
-        return False
-    return webhooks.fan_out(
-        session, team_id=job.team_id, job_id=job.id, agent=job.agent, events=events, occurred_at=occurred_at
-    )
 
 
 def _parameters(

@@ -109,9 +109,10 @@ def _insert(
     )  # fmt: skip
     if row["ring"]:
         announcement.ring_step(step_id, job_id=job_id, spec=first, label=label)
-    announcement.deliveries = webhook_queries.fan_out(
-        session, team_id=team_id, job_id=job_id, agent=spec.agent, events=[created], occurred_at=row["created_at"]
-    )
+    if row["subscribed"]:
+        announcement.deliveries = webhook_queries.fan_out(
+            session, team_id=team_id, job_id=job_id, agent=spec.agent, events=[created], occurred_at=row["created_at"]
+        )
     return row
 
 

@@ -34,14 +34,21 @@ WITH due AS (
     RETURNING s.*, due.job_status
 ), begun AS (
     UPDATE jobs j
-    SET status = 'running', started_at = now()
+    SET status = 'running', started_at = now(), event_seq = j.event_seq + 1
     FROM claimed c
     WHERE j.id = c.job_id AND c.job_status = 'queued' AND j.status = 'queued'
-    RETURNING j.id
+    RETURNING j.id, j.team_id, j.event_seq, j.agent, j.action, j.version, j.metadata
+), happened AS (
+    INSERT INTO events (id, team_id, job_id, seq, type, data)
+    SELECT :event_id, team_id, id, event_seq, 'job.started',
+           jsonb_build_object('job_id', id, 'agent', agent, 'action', action, 'version', version, 'status', 'running',
+                              'metadata', metadata, 'links', jsonb_build_object('self', '/api/v1/jobs/' || id))
+    FROM begun
 )
 SELECT c.id, c.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.queue,
        j.team_id, j.agent, j.action, j.version, j.root_id, j.input, j.priority, j.metadata, j.traceparent, j.deadline,
-       c.job_status = 'queued' AS first,
+       c.job_status = 'queued' AS first, now() AS claimed_at,
+       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = c.team_id) AS subscribed,
        p.name AS previous_name, p.result AS previous_result,
        -- A claim that writes only the step row need not be durable: if it is lost, the lease was never taken.
        CASE WHEN c.job_status <> 'queued' THEN set_config('synchronous_commit', 'off', true) END
@@ -57,11 +64,15 @@ LEFT JOIN LATERAL (
 
 
 def claim_step(
-    session: Session, *, step_id: str, known: Sequence[str], fence: str, worker_id: str, lease: float
+    session: Session, *, step_id: str, known: Sequence[str], fence: str, worker_id: str, lease: float, event_id: str
 ) -> RowMapping | None:
-    """Take one due step under a fresh fence; None when it is not to be had. ``lease`` is seconds."""
+    """Take one due step under a fresh fence; None when it is not to be had. ``lease`` is seconds.
+
+    The first claim of a job also records its ``job.started`` under ``event_id``.
+    """
     parameters = {
         "step_id": step_id, "known": list(known), "fence": fence, "worker_id": worker_id, "lease": lease,
+        "event_id": event_id,
     }  # fmt: skip
     return session.execute(CLAIM, parameters).mappings().one_or_none()
 
@@ -162,7 +173,9 @@ WITH step AS (
     FROM step, job, ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb)) AS (id text, type text, data jsonb))
          WITH ORDINALITY AS e (id, type, data, n)
 )
-SELECT now() AS recorded_at, (SELECT count(*) FROM job) AS jobs FROM step
+SELECT now() AS recorded_at, (SELECT count(*) FROM job) AS jobs,
+       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = step.team_id) AS subscribed
+FROM step
 """)
 
 

@@ -13,6 +13,7 @@ THRESHOLD = 2.5
 """The score from which a sentence counts as a demand. All weights below are in the same measure."""
 
 MINIMUM_WORDS = 3
+_STORY = 4.0
 _CONFIDENCE = {"explicit": 1.0, "strong": 0.85, "inferred": 0.65, "weak": 0.45}
 _BE = frozenset({"be", "is", "are", "been", "being", "was", "were", "not", "get", "gets", "and", "or"})
 _DETERMINERS = frozenset({"a", "an", "the", "all", "any", "every", "each", "of", "with", "by", "for", "in", "on", "no"})
@@ -71,6 +72,8 @@ class DemandJudge:
         return any(match.payload.level == "explicit" for match in sentence.cues)
 
     def _positive(self, sentence: Sentence) -> tuple[float, str, str]:
+        if _is_story(sentence.words):
+            return _STORY, "explicit", "as a ... I"
         found = [match for match in sentence.cues if match.payload.level != "background"]
         if not found:
             return 0.0, "inferred", ""
@@ -94,6 +97,8 @@ class DemandJudge:
         for match in sentence.cues:
             if match.payload.level == "background":
                 weights[match.payload.name] = match.payload.weight
+        if _is_story(sentence.words):
+            weights.pop("narrator", None)
         if level == "explicit":
             weights.update({name: weight / 2 for name, weight in weights.items() if name in _SOFT})
         if level not in {"explicit", "strong"}:
@@ -144,11 +149,14 @@ class DemandJudge:
         return any(match.payload.name == "goal" for match in sentence.cues)
 
 
+def _is_story(words: Sequence[str]) -> bool:
+    """A user story: "As a clerk I can ..."."""
+    return len(words) > 3 and words[0] == "as" and words[1] in {"a", "an", "the"} and "i" in words  # noqa: PLR2004
+
+
 def _mood(words: Sequence[str], verbs: frozenset[str]) -> tuple[float, str]:
     """The weight of an imperative, of a dropped subject, or of a statement in the present; and the verb."""
     first = words[0] if words else ""
-    if first == "as" and len(words) > 3 and words[1] in {"a", "an", "the"} and "i" in words:  # noqa: PLR2004
-        return 2.5, "as a ... I"
     if first in verbs:
         return 1.5, first
     if _base(first) in verbs and first.endswith("s") and len(words) > 1 and words[1] not in _BE | {"shall", "must"}:
