@@ -61,6 +61,9 @@ task_send_sent_event = False
 event_queue_expires = 60
 event_queue_ttl = 30
 
+# Rates are limited in Postgres, for all workers together.
+worker_disable_rate_limits = True
+
 # A child that leaks is replaced; what it ran is not interrupted.
 worker_max_tasks_per_child = 10_000
 worker_max_memory_per_child = 1_000_000

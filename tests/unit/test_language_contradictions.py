@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from agora.language.embedded import EmbeddedAnalyst
-from agora.language.ports import CONTRADICTIONS, Contradiction, Passage
+from agora.language.ports import CONTRADICTIONS, Candidate, Contradiction, Passage
 from domains.loader import load_domain
 
 
@@ -28,21 +28,56 @@ def find(*sentences: str) -> list[Contradiction]:
 @pytest.mark.parametrize(
     ("left", "right", "subject", "severity"),
     [
-        ("The shop must be available 99.9 % of the time.", "The shop will be offline every night from 1:00 to 5:00 for maintenance.", "requirement", "critical"),
-        ("Availability must be 99.5 % per month.", "Planned maintenance takes two hours every Sunday.", "requirement", "high"),
+        (
+            "The shop must be available 99.9 % of the time.",
+            "The shop will be offline every night from 1:00 to 5:00 for maintenance.",
+            "requirement",
+            "critical",
+        ),
+        (
+            "Availability must be 99.5 % per month.",
+            "Planned maintenance takes two hours every Sunday.",
+            "requirement",
+            "high",
+        ),
         ("Audit logs must be kept for 7 years.", "Audit logs must be deleted after 30 days.", "requirement", "high"),
         ("Order data must be kept for 30 days.", "Order data must be kept for 7 years.", "requirement", "high"),
-        ("Access logs must be kept for one year.", "Access logs must not be stored for more than 30 days.", "requirement", "high"),
-        ("The search must respond within 2 seconds.", "The search must respond in at least 5 seconds.", "requirement", "high"),
-        ("The search must respond within 500 ms.", "The search must respond within 2 seconds.", "requirement", "medium"),
+        (
+            "Access logs must be kept for one year.",
+            "Access logs must not be stored for more than 30 days.",
+            "requirement",
+            "high",
+        ),
+        (
+            "The search must respond within 2 seconds.",
+            "The search must respond in at least 5 seconds.",
+            "requirement",
+            "high",
+        ),
+        (
+            "The search must respond within 500 ms.",
+            "The search must respond within 2 seconds.",
+            "requirement",
+            "medium",
+        ),
         ("The database must be PostgreSQL.", "The database must be MySQL.", "technology", "high"),
-        ("The system shall be built as microservices.", "The system shall be one modular monolith.", "technology", "high"),
+        (
+            "The system shall be built as microservices.",
+            "The system shall be one modular monolith.",
+            "technology",
+            "high",
+        ),
         ("The backend must use Redis.", "The backend must not use Redis.", "technology", "high"),
         ("Guests must be able to pay by credit card.", "Guests must not pay by credit card.", "requirement", "high"),
-        ("The first release must be live by 1 May 2027.", "The first release is due on 15 June 2027.", "timeline", "high"),
+        (
+            "The first release must be live by 1 May 2027.",
+            "The first release is due on 15 June 2027.",
+            "timeline",
+            "high",
+        ),
         ("No more than 15 minutes of data may be lost.", "Backups must be made every night.", "requirement", "medium"),
     ],
-)  # fmt: skip
+)
 def test_found_with_both_sentences(left: str, right: str, subject: str, severity: str) -> None:
     found = find(left, right)
     assert [(each.left.content, each.right.content) for each in found] == [(left, right)]
@@ -54,11 +89,17 @@ def test_found_with_both_sentences(left: str, right: str, subject: str, severity
     "sentences",
     [
         ("The shop must be available 99 % of the time.", "Planned maintenance takes one hour every month."),
-        ("The shop must be available 99.9 % of the time, excluding planned maintenance.", "Maintenance takes four hours every night."),
+        (
+            "The shop must be available 99.9 % of the time, excluding planned maintenance.",
+            "Maintenance takes four hours every night.",
+        ),
         ("Audit logs must be kept for 30 days.", "Audit logs must be deleted after 7 years."),
         ("Audit logs must be kept for 7 years.", "Baskets must be deleted after 30 days."),
         ("The search must respond within 1000 ms.", "The search must respond within 1 second."),
-        ("The search must respond within 2 s in 95 % of cases.", "The search must respond within 5 s in 99 % of cases."),
+        (
+            "The search must respond within 2 s in 95 % of cases.",
+            "The search must respond within 5 s in 99 % of cases.",
+        ),
         ("The search must respond within 2 seconds.", "The yearly report must be ready within 5 minutes."),
         ("Orders must be stored in PostgreSQL.", "Sensor readings must be stored in MongoDB."),
         ("The database must be PostgreSQL.", "The database must be backed up every night."),
@@ -66,7 +107,7 @@ def test_found_with_both_sentences(left: str, right: str, subject: str, severity
         ("The pilot must be live by 1 May 2027.", "The mobile app is due on 15 June 2027."),
         ("No more than 24 hours of data may be lost.", "Backups must be made every night."),
     ],
-)  # fmt: skip
+)
 def test_what_goes_together_is_not_reported(sentences: tuple[str, str]) -> None:
     assert find(*sentences) == []
 
@@ -114,5 +155,5 @@ def test_many_candidates_end_soon() -> None:
     assert all(ranks.index(a.severity) <= ranks.index(b.severity) for a, b in pairwise(found))
 
 
-def find_one(*texts: str):  # noqa: ANN201
+def find_one(*texts: str) -> list[Candidate]:
     return analyst().extract([Passage(index=i, text=text, start=0, end=len(text)) for i, text in enumerate(texts)])

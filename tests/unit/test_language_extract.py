@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agora.documents.model import Document
 from agora.documents.read import read_document
 from agora.language.embedded import EmbeddedAnalyst
-from agora.language.ports import CANDIDATES, Candidate, Passage
+from agora.language.ports import CANDIDATES, Candidate, Layout, Passage
 from domains.loader import load_domain
 
 DATA = Path(__file__).parent.parent / "data" / "documents"
@@ -25,13 +25,13 @@ def analyst() -> EmbeddedAnalyst:
     return EmbeddedAnalyst(load_domain("base").lexicon)
 
 
-def extract(text: str, *, heading: str = "", layout: str = "paragraph") -> list[Candidate]:
+def extract(text: str, *, heading: str = "", layout: Layout = "paragraph") -> list[Candidate]:
     passage = Passage(index=0, text=text, start=0, end=len(text), heading=heading, layout=layout)
     return analyst().extract([passage])
 
 
-def one(text: str, **kwargs: str) -> Candidate:
-    found = extract(text, **kwargs)
+def one(text: str, *, heading: str = "", layout: Layout = "paragraph") -> Candidate:
+    found = extract(text, heading=heading, layout=layout)
     assert len(found) == 1, found
     return found[0]
 
@@ -206,15 +206,15 @@ def test_candidates_survive_json() -> None:
 
 
 pieces = st.sampled_from(
-    ["The system must ", "not ", "keep 5 days", " 99.9 %", ". ", "\n", "- ", "1. ", " | ", "e.g. ", "PostgreSQL ", "within ",
-     "2 s", "every night from 01:00 to 05:00 ", "because ", "“", "’s ", "İ", "ß", "🦊", "\u2028", "10,000 users "]
+    ["The system must ", "not ", "keep 5 days", " 99.9 %", ". ", "\n", "- ", "1. ", " | ", "e.g. ", "PostgreSQL ",
+     "within ", "2 s", "every night from 01:00 to 05:00 ", "because ", "“", "’s ", "İ", "ß", "🦊", "\u2028", "10,000 users "]
 )  # fmt: skip
 texts = st.one_of(st.text(max_size=400), st.lists(pieces, max_size=30).map("".join))
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=texts, layout=st.sampled_from(["paragraph", "item", "row", "code"]), offset=st.integers(0, 1000))
-def test_spans_are_exact_and_nothing_crashes(text: str, layout: str, offset: int) -> None:
+def test_spans_are_exact_and_nothing_crashes(text: str, layout: Layout, offset: int) -> None:
     passage = Passage(index=0, text=text, start=offset, end=offset + len(text), layout=layout)
     document = " " * offset + text
     found = analyst().extract([passage])

@@ -40,7 +40,7 @@ def test_readiness_weights() -> None:
 def test_unknown_categories_and_confidences_are_refused() -> None:
     with pytest.raises(ValueError, match="'style' is not one of goals, requirements, security"):
         maturity(TARGETS, [("style", 1.0)])
-    with pytest.raises(ValueError, match="0 to 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"0 to 1, not 1\.5"):
         score(TARGETS, [("goals", 1.5)])
 
 

@@ -66,8 +66,7 @@ def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:
 
 
 def _timeout_of(session: Session, row: RowMapping) -> float | None:
-    job = queries.get_job(session, job_id=row["job_id"])
-    return catalogue.find(session, job.agent, job.action, job.version).spec.step(row["name"]).timeout
+    return catalogue.find(session, row["agent"], row["action"], row["version"]).spec.step(row["name"]).timeout
 
 
 def return_lost_leases() -> int:

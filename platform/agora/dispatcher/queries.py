@@ -29,9 +29,9 @@ WITH room AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE steps s SET rung_at = now()
-FROM due
-WHERE s.id = due.id
-RETURNING s.id, s.job_id, s.queue, s.label, s.name
+FROM due, jobs j
+WHERE s.id = due.id AND j.id = s.job_id
+RETURNING s.id, s.job_id, s.queue, s.label, s.name, j.agent, j.action, j.version
 """)
 
 
@@ -49,9 +49,9 @@ FROM (
     ORDER BY rung_at
     LIMIT :slice
     FOR UPDATE SKIP LOCKED
-) unheard
-WHERE s.id = unheard.id
-RETURNING s.id, s.job_id, s.queue, s.label, s.name
+) unheard, jobs j
+WHERE s.id = unheard.id AND j.id = s.job_id
+RETURNING s.id, s.job_id, s.queue, s.label, s.name, j.agent, j.action, j.version
 """)
 
 

@@ -15,7 +15,8 @@ from agora.documents.plain import add_plain, dehyphenate
 _REPEATED = 0.6
 _MIN_PAGES = 3
 _EDGE_LINES = 2
-_HEAD_LENGTH = 120
+_HEAD_LENGTH = 90
+_MODAL = re.compile(r"\b(?:shall|must|should|will)\b", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 
 
@@ -102,7 +103,10 @@ def _running(pages: Sequence[Sequence[str]]) -> frozenset[str]:
     return frozenset(
         shape
         for shape, count in seen.items()
-        if count >= _REPEATED * len(pages) and len(shape) <= _HEAD_LENGTH and not shape.endswith((".", "!", "?", ";"))
+        if count >= _REPEATED * len(pages)
+        and len(shape) <= _HEAD_LENGTH
+        and not shape.endswith((".", "!", "?", ";"))
+        and not _MODAL.search(shape)
     )
 
 

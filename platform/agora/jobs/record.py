@@ -96,7 +96,8 @@ def _parameters(
         "lost": int(decision.lost_lease),
         "suspension": json.dumps(decision.suspension) if decision.suspension else None,
         "wake_at": decision.wake_at,
-        "attempt_id": new_id("att") if decision.attempt_outcome else None,
+        # The try that succeeded is on the step's own row: number, worker, start and end.
+        "attempt_id": new_id("att") if decision.attempt_outcome and not done else None,
         "attempt_outcome": decision.attempt_outcome,
         "job_from": may_become(decision.job_status) if decision.job_status else [JobState.RUNNING],
         "job_status": decision.job_status,

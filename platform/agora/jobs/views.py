@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping
 from agora.events.models import EventRow
 from agora.events.types import JobRef
 from agora.jobs.models import AttemptRow, JobRow, StepRow
+from agora.jobs.states import StepState
 from agora.jobs.types import Attempt, CatalogueAction, Event, Job, StepView
 from agora.jobs.values import peek, unpack
 
@@ -32,12 +33,23 @@ def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> 
     )  # fmt: skip
 
 
+def tries_of(row: StepRow, ended: Sequence[Attempt]) -> Sequence[Attempt]:
+    """The tries of a step. One that succeeded has no row of its own: it is told from the step's."""
+    if row.status != StepState.SUCCEEDED or row.ended_at is None or (ended and ended[-1].outcome == "suspended"):
+        return ended
+    last = Attempt(
+        number=row.attempt, outcome="succeeded", error=None, worker_id=row.worker_id, started_at=row.started_at,
+        ended_at=row.ended_at,
+    )  # fmt: skip
+    return [*ended, last]
+
+
 def job_with_steps(row: JobRow, steps: Sequence[StepRow], attempts: Sequence[AttemptRow]) -> Job:
     """A job with its steps, each with its tries."""
     tries: dict[str, list[Attempt]] = defaultdict(list)
     for one in attempts:
         tries[one.step_id].append(attempt(one))
-    return job(row, [step(one, tries[one.id]) for one in steps], whole=True)
+    return job(row, [step(one, tries_of(one, tries[one.id])) for one in steps], whole=True)
 
 
 def attempt(row: AttemptRow) -> Attempt:

@@ -20,7 +20,7 @@ _DETERMINERS = frozenset({"a", "an", "the", "all", "any", "every", "each", "of",
 _SOFT = frozenset({"past", "present_state", "opinion", "errand"})
 """Signs of background that say little once "shall" or "must" stands in the sentence."""
 _MARKED_PAST = re.compile(r"\b(?:19|20)\d\d\b")
-_CLOSING = re.compile(r"^(?:[A-Z][\w'’.-]*[\s,]*){1,4}$")
+_CLOSING = re.compile(r"^[A-Z][\w'’.-]*(?:[\s,]+[A-Z][\w'’.-]*){0,3}[\s,]*$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,15 +99,13 @@ def _parse(pattern: str) -> tuple[_Word, ...]:
 
 
 def _longest(found: list[Match[T]]) -> list[Match[T]]:
-    """Without the matches that lie inside a longer one."""
-    if len(found) < 2:  # noqa: PLR2004  # one cannot lie inside another
-        return found
+    """Without the matches that lie inside a longer one: one sweep from left to right, the longest first."""
     kept: list[Match[T]] = []
-    for match in found:
-        inside = any(
-            other.start <= match.start and match.end <= other.end and other.end - other.start > match.end - match.start
-            for other in found
-        )
-        if not inside:
-            kept.append(match)
+    reach, reach_start = -1, -1
+    for match in sorted(found, key=lambda each: (each.start, -each.end)):
+        if match.end < reach or (match.end == reach and reach_start < match.start):
+            continue
+        if match.end > reach:
+            reach, reach_start = match.end, match.start
+        kept.append(match)
     return kept
