@@ -4,6 +4,7 @@ import mmap
 import os
 import socket
 import threading
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +19,12 @@ from agora.jobs import catalogue, workers
 from agora.jobs.engine import Engine
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
+from workers.flower import show_step, want_events
 from workers.loader import load_agents
 from workers.ports import ports
 
 REPORT_SECONDS = 10.0
+LISTEN_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -51,6 +54,7 @@ def engine() -> Engine:
         actions={catalogue.label_of(action): action for action in actions()},
         ports=ports,
         draining=draining,
+        observe=show_step,
         hard_timeouts=(SoftTimeLimitExceeded,),
     )
 
@@ -74,15 +78,20 @@ def register(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def start_reporting(**_: Any) -> None:
-    """Say every few seconds that this worker lives."""
-    threading.Thread(target=_report, name="agora-worker-report", daemon=True).start()
+def start_reporting(sender: Any, **_: Any) -> None:
+    """Say every few seconds that this worker lives, and hear whether Flower listens."""
+    threading.Thread(target=_report, args=(sender,), name="agora-worker-report", daemon=True).start()
 
 
-def _report() -> None:
-    pause = threading.Event()
+def _report(consumer: Any) -> None:
+    pause, reported = threading.Event(), time.monotonic()
     while not draining():
-        pause.wait(REPORT_SECONDS)
+        pause.wait(LISTEN_SECONDS)
+        events = getattr(consumer, "event_dispatcher", None)
+        want_events(bool(events and events.enabled))
+        if time.monotonic() - reported < REPORT_SECONDS:
+            continue
+        reported = time.monotonic()
         workers.report_alive(actions(), worker_id=_worker_id, hostname=socket.gethostname(), pid=os.getpid())
 
 

@@ -1,10 +1,12 @@
 """The one task that runs steps, whatever their agent: ``agora.step``."""
 
 from agora.broker import STEP_TASK, app
+from workers.flower import begin_turn
 from workers.lifecycle import engine
 
 
 @app.task(name=STEP_TASK)
 def run_step(step_id: str) -> str | None:
     """Run one try of a step; returns how it ended, for people who look at Flower."""
+    begin_turn()
     return engine().run(step_id)

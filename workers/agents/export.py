@@ -3,9 +3,9 @@
 from pydantic import BaseModel, Field
 
 from agora.agents import Agent, StepContext
+from agora.documents.report import Format, Report
+from agora.documents.report import render as render_report
 from agora.projects import service as projects
-from agora.reports.model import Format, Report
-from agora.reports.render import render as render_report
 from workers.agents import shared
 
 
@@ -36,7 +36,9 @@ def collect(ctx: StepContext[RenderInput]) -> Report:
     project = projects.get_project(ctx.input.project_id, team_id=ctx.team_id)
     candidates = projects.candidates_of(project.id, team_id=ctx.team_id)
     conflicts = projects.conflicts_of(project.id, team_id=ctx.team_id)
-    return shared.report_of(ctx, name=project.name, document=project.id, candidates=candidates, conflicts=conflicts)
+    return shared.report_of(ctx, name=project.name, document=project.id, candidates=candidates, conflicts=conflicts,
+        made_at=project.created_at,
+    )  # fmt: skip
 
 
 @render.step

@@ -5,10 +5,10 @@ from datetime import timedelta
 from pydantic import BaseModel, Field
 
 from agora.agents import Agent, StepContext, TransactionContext
+from agora.documents.report import Format
 from agora.language.ports import Contradiction
 from agora.projects.scoring import Scores
 from agora.projects.service import Recorded, record_project
-from agora.reports.model import Format
 from workers.agents import export, shared
 from workers.agents.export import ReportFile
 from workers.agents.shared import Checked, DocumentInput, Found, Read
@@ -100,6 +100,7 @@ def render_reports(ctx: StepContext[BootstrapInput]) -> Reports:
         document=document.title,
         candidates=ctx.result(extract_specifications).specifications,
         conflicts=ctx.result(check_contradictions).conflicts,
+        made_at=ctx.result(record).recorded_at,
     )
     files = []
     formats = list(dict.fromkeys(ctx.input.formats))

@@ -1,6 +1,7 @@
 """What several agents do alike: read a document, look at candidates, score them."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -9,9 +10,9 @@ from agora.agents import Permanent, StepContext
 from agora.documents.errors import DocumentError
 from agora.documents.model import Document
 from agora.documents.read import read_document, read_text
+from agora.documents.report import Report
 from agora.language.ports import Analyst, Candidate, Contradiction, Passage
 from agora.projects.scoring import Scores, score
-from agora.reports.model import Report, build
 from domains.loader import Domain
 
 MAX_TEXT = 1_000_000
@@ -113,14 +114,20 @@ def report_of(
     document: str,
     candidates: Sequence[Candidate],
     conflicts: Sequence[Contradiction],
+    made_at: datetime,
 ) -> Report:
-    """The report of a project, with the base domain's categories."""
-    lexicon = ctx.port(Domain).lexicon
-    return build(
-        name=name,
+    """The report of a project, with the base domain's categories.
+
+    ``made_at`` must be the same on every try, so that a retried step stores no second file.
+    """
+    categories = ctx.port(Domain).lexicon.categories
+    return Report(
+        project=name,
         document=document,
-        candidates=candidates,
-        conflicts=conflicts,
+        made_at=made_at,
+        analyst=candidates[0].analyst if candidates else "embedded",
+        specifications=tuple(candidates),
+        contradictions=tuple(conflicts),
         scores=scores_of(ctx, candidates),
-        categories={category.name: (category.title, category.target) for category in lexicon.categories},
+        titles={category.name: category.title for category in categories},
     )

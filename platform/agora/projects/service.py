@@ -24,6 +24,7 @@ class Recorded:
     session_id: str
     specifications: int
     conflicts: int
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,18 +60,22 @@ def record_project(
         session, team_id=team_id, project_id=project_id, origin=origin, name=name, maturity=scores.maturity,
         coverage=scores.coverage,
     )  # fmt: skip
-    if not made:
-        return _known(session, team_id=team_id, origin=origin)
+    if made:
+        _fill(session, project_id, session_id, team_id=team_id, title=title, found=(candidates, contradictions))
+    return _known(session, team_id=team_id, origin=origin)
+
+
+def _fill(
+    session: Session, project_id: str, session_id: str, *, team_id: str, title: str,
+    found: tuple[Sequence[Candidate], Sequence[Contradiction]],
+) -> None:  # fmt: skip
     queries.insert_session(
         session, team_id=team_id, project_id=project_id, session_id=session_id, kind="document", title=title,
         status="completed",
     )  # fmt: skip
-    rows = [_specification(one, project_id, session_id) for one in candidates]
+    rows = [_specification(one, project_id, session_id) for one in found[0]]
     queries.insert_specifications(session, team_id=team_id, rows=rows)
-    queries.insert_conflicts(session, team_id=team_id, rows=[_conflict(one, project_id) for one in contradictions])
-    return Recorded(
-        project_id=project_id, session_id=session_id, specifications=len(rows), conflicts=len(contradictions)
-    )
+    queries.insert_conflicts(session, team_id=team_id, rows=[_conflict(one, project_id) for one in found[1]])
 
 
 def _known(session: Session, *, team_id: str, origin: str) -> Recorded:
@@ -82,6 +87,7 @@ def _known(session: Session, *, team_id: str, origin: str) -> Recorded:
         session_id=queries.find_sessions(session, team_id=team_id, project_id=row.id)[0].id,
         specifications=len(queries.list_specifications(session, team_id=team_id, project_id=row.id)),
         conflicts=len(queries.list_conflicts(session, team_id=team_id, project_id=row.id)),
+        recorded_at=row.created_at,
     )
 
 

@@ -1,1 +1,0 @@
-"""Reports about a project: Markdown, HTML, JSON, PDF."""
