@@ -225,5 +225,6 @@ def _group(group: Mapping[str, Any]) -> TechnologyGroup:
         name=group["name"],
         nouns=tuple(group["nouns"]),
         strict=group["strict"],
+        exclusive=group["exclusive"],
         members=tuple(Technology(name=name, words=tuple(words)) for name, words in group["members"].items()),
     )

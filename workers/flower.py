@@ -45,7 +45,7 @@ def show_step(claim: Claim, outcome: str, seconds: float) -> None:
         "task-received", name=claim.label, args="()", kwargs="{}", retries=claim.position.attempt - 1,
         timestamp=ended - seconds, **common,
     )  # fmt: skip
-    dispatcher.send("task-started", timestamp=ended - seconds, pid=os.getpid(), **common)
+    dispatcher.send("task-started", timestamp=ended - seconds, **common)
     kind = "task-succeeded" if outcome in {"succeeded", "suspended"} else "task-failed"
     extra: dict[str, Any] = {"result": repr(outcome), "runtime": seconds}
     if kind == "task-failed":

@@ -5,7 +5,7 @@ from workers.flower import begin_turn
 from workers.lifecycle import engine
 
 
-@app.task(name=STEP_TASK)
+@app.task(name=STEP_TASK, send_events=True)  # sent while Flower listens
 def run_step(step_id: str) -> str | None:
     """Run one try of a step; returns how it ended, for people who look at Flower."""
     begin_turn()

@@ -22,6 +22,8 @@ def configure_logging() -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    # Libraries log through the standard library: their warnings and errors must be seen.
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, force=True)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

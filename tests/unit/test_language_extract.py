@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -181,6 +182,29 @@ def test_a_repeated_sentence_counts_once() -> None:
     assert len(extract("The shop must accept cards. The shop must accept cards.")) == 1
 
 
+def test_numbered_keys_stay_unique() -> None:
+    text = " ".join(f"The search must answer query {n} within {n} s." for n in range(1, 6))
+    keys = [c.key for c in extract(text)]
+    assert keys == [
+        "performance.response_time",
+        "performance.response_time.answer_query_search",
+        "performance.response_time.answer_query_search_2",
+        "performance.response_time.answer_query_search_3",
+        "performance.response_time.answer_query_search_4",
+    ]
+
+
+def test_time_grows_with_the_length_and_not_with_its_square() -> None:
+    def spent(count: int) -> float:
+        text = "".join(f"Shop {n} must answer within {n % 60 + 1} s.\n" for n in range(count))
+        started = time.perf_counter()
+        assert len(extract(text)) == count
+        return time.perf_counter() - started
+
+    spent(100)
+    assert spent(8000) < 40 * spent(800) + 0.5
+
+
 def test_denial_shows_in_the_value_only_where_the_demand_is_denied() -> None:
     assert one("The portal must not use MySQL.").value == "not MySQL"
     assert one("The portal must run in Firefox without plug-ins.").value == "Firefox"
@@ -207,7 +231,8 @@ def test_candidates_survive_json() -> None:
 
 pieces = st.sampled_from(
     ["The system must ", "not ", "keep 5 days", " 99.9 %", ". ", "\n", "- ", "1. ", " | ", "e.g. ", "PostgreSQL ",
-     "within ", "2 s", "every night from 01:00 to 05:00 ", "because ", "“", "’s ", "İ", "ß", "🦊", "\u2028", "10,000 users "]
+     "within ", "2 s", "every night from 01:00 to 05:00 ", "because ", "“", "’s ", "İ", "ß", "🦊", "\u2028",
+     "10,000 users "]
 )  # fmt: skip
 texts = st.one_of(st.text(max_size=400), st.lists(pieces, max_size=30).map("".join))
 

@@ -82,9 +82,16 @@ class Engine:
         claim, outcome = self._claim(step_id), None
         while claim is not None:
             ended = self._try(claim, ends)
-            self.observe(claim, ended.outcome, ended.seconds)
+            self._tell(claim, ended)
             outcome, claim = ended.outcome, self._next(claim, ended)
         return outcome
+
+    def _tell(self, claim: Claim, ended: "Ended") -> None:
+        """Whoever watches must not break the turn: its next step may be claimed already."""
+        try:
+            self.observe(claim, ended.outcome, ended.seconds)
+        except Exception:
+            log.exception("observer failed", step=claim.label)
 
     def _try(self, claim: Claim, ends: float) -> "Ended":
         lease = self._lease(claim)

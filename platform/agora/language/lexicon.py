@@ -83,11 +83,16 @@ class Technology:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TechnologyGroup:
-    """Technologies that do the same job. ``nouns`` name the job; in a ``strict`` group two members always exclude."""
+    """Technologies that do the same job; ``nouns`` name it.
+
+    In a ``strict`` group two members always exclude each other, in an ``exclusive`` one when both are named for the
+    same thing, or when exactly one is demanded.
+    """
 
     name: str
     nouns: tuple[str, ...]
     strict: bool
+    exclusive: bool
     members: tuple[Technology, ...]
 
 

@@ -32,7 +32,7 @@ class EmbeddedAnalyst:
         evidence = [self._classifier.evidence(sentence) for _, sentence in read]
         neighbours = self._neighbours([sentence for _, sentence in read], evidence)
         found: list[Candidate] = []
-        keys: set[str] = set()
+        keys: dict[str, int] = {}
         contents: set[str] = set()
         for (span, sentence), weight in zip(read, evidence, strict=True):
             demand = self._judge.judge(sentence, evidence=weight, neighbours=neighbours[sentence.heading])
@@ -65,7 +65,7 @@ class EmbeddedAnalyst:
             holding[sentence.heading] += self._judge.judge(sentence, evidence=weight, neighbours=0.0).holds
         return {heading: holding[heading] / total[heading] for heading in total}
 
-    def _candidate(self, sentence: Sentence, span: Span, demand: Demand, keys: set[str]) -> Candidate:
+    def _candidate(self, sentence: Sentence, span: Span, demand: Demand, keys: dict[str, int]) -> Candidate:
         group = self._classifier.classify(sentence)
         return Candidate(
             category=group.category,
@@ -78,15 +78,17 @@ class EmbeddedAnalyst:
             heading=sentence.heading,
         )
 
-    def _unique(self, category: str, sentence: Sentence, keys: set[str]) -> str:
+    def _unique(self, category: str, sentence: Sentence, keys: dict[str, int]) -> str:
+        """The sentence's key; qualified by its own words, then numbered, when it is taken."""
         key = self._namer.key(category, sentence)
         if key in keys:
             key = self._namer.qualified(key, sentence)
-        unique, count = key, 1
+        unique, count = key, keys.get(key, 0)
         while unique in keys:
             count += 1
-            unique = f"{key}_{count}"
-        keys.add(unique)
+            unique = f"{key}_{count + 1}"
+        keys[unique] = 0
+        keys[key] = count
         return unique
 
 

@@ -121,47 +121,14 @@ def _technology(left: Fact, right: Fact, severity: str, explanation: str) -> Con
     )
 
 
-_EXCLUSIVE_JOBS = frozenset({"database", "backend language", "frontend framework", "message broker", "cloud provider"})
-_VAGUE = frozenset(
-    stem(word)
-    for word in [
-        "stored",
-        "store",
-        "written",
-        "write",
-        "built",
-        "build",
-        "implemented",
-        "run",
-        "database",
-        "databases",
-        "backend",
-        "frontend",
-        "code",
-        "main",
-        "primary",
-        "relational",
-        "hosted",
-        "host",
-        "language",
-        "framework",
-        "broker",
-        "queue",
-        "messages",
-        "programming",
-        "persistent",
-        "everything",
-    ]
-)
-
-
 def _same_job(left: Fact, right: Fact, group: TechnologyGroup, reader: FactReader) -> bool:
     """Both name a technology without saying what for, or for the same thing."""
-    if group.name not in _EXCLUSIVE_JOBS:
+    if not group.exclusive:
         return False
     names = {stem(word) for member in group.members for phrase in member.words for word in phrase.split()}
-    generic = {stem(word) for word in reader.reader.generic}
-    one, two = (fact.subject - names - generic - _VAGUE for fact in (left, right))
+    words = reader.reader.lexicon.words
+    vague = {stem(word) for word in (*words["generic"], *words["vague"])}
+    one, two = (fact.subject - names - vague for fact in (left, right))
     if len({m.payload[1].name for f in (left, right) for m in f.sentence.technologies if m.payload[0] is group}) > 2:  # noqa: PLR2004
         return False  # a list of alternatives in one of them
     return (not one and not two) or overlap(one, two) >= 0.6  # noqa: PLR2004
