@@ -28,6 +28,19 @@ STATUS = {
     "unavailable": 503,
     "egress-refused": 422,
     "webhook-verification": 401,
+    "domain-invalid": 500,
+    **dict.fromkeys(
+        (
+            "document",
+            "document-empty",
+            "document-binary",
+            "document-encrypted",
+            "document-too-long",
+            "document-language",
+            "document-corrupt",
+        ),
+        422,
+    ),
 }
 """HTTP status of each slug of agora.errors; a test walks the classes so that none is forgotten."""
 

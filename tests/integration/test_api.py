@@ -1,0 +1,354 @@
+"""The HTTP API on real databases: what is accepted, what is refused and how, and who may see what."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+
+import agora.documents.errors  # so that their classes are walked too
+import agora.runtime.dump
+import agora.runtime.up
+import agora.webhooks.egress
+import agora.webhooks.signing  # noqa: F401
+import domains.loader  # noqa: F401
+from agora.agents import Agent, StepContext, WaitFor
+from agora.clock import now
+from agora.errors import AgoraError
+from agora.identity import service as identity
+from api import auth, problems
+from api.app import create_app
+from tests.support.rig import Rig
+
+
+class Number(BaseModel):
+    n: int = 1
+
+
+probe = Agent("probe", description="For tests.")
+double = probe.action("double", input=Number, output=Number)
+asking = probe.action("ask", input=Number, output=Number)
+
+
+@double.step
+def twice(ctx: StepContext[Number]) -> Number:
+    return Number(n=ctx.input.n * 2)
+
+
+@asking.step
+def ask(_: StepContext[Number]) -> WaitFor:
+    return WaitFor({"type": "integer"}, "How many?")
+
+
+@asking.step
+def answer(ctx: StepContext[Number]) -> Number:
+    return Number(n=ctx.result(ask).value)
+
+
+class Caller:
+    """A test client with a team's key."""
+
+    def __init__(self, app, team="t", scopes=("*",)):
+        self.team_id = identity.ensure_team(team)
+        self.key = identity.create_key(self.team_id, "k", scopes).plain
+        self._client = app.test_client()
+
+    def __getattr__(self, method):
+        def call(path, headers=None, **options):
+            sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}
+            return getattr(self._client, method)(path, headers=sent, **options)
+
+        return call
+
+
+@pytest.fixture
+def app(db):
+    return create_app()
+
+
+@pytest.fixture
+def caller(app):
+    return Caller(app)
+
+
+@pytest.fixture
+def rig(db, monkeypatch, caller):
+    made = Rig(monkeypatch, probe)
+    made.team_id = caller.team_id
+    return made
+
+
+def submit(caller, action="double", value=None, **more):
+    return caller.post("/api/v1/jobs", json={"agent": "probe", "action": action, "input": value or {"n": 4}, **more})
+
+
+def test_a_job_is_accepted_run_and_read(caller, rig):
+    accepted = submit(caller, metadata={"order": "1"}, priority=9)
+    assert accepted.status_code == 202
+    assert accepted.headers["Location"] == f"/api/v1/jobs/{accepted.json['id']}"
+    rig.run()
+    job = caller.get(accepted.headers["Location"]).json
+    assert (job["status"], job["output"], job["progress"]) == ("succeeded", {"n": 8}, 1.0)
+    assert job["steps"][0]["tries"][0]["outcome"] == "succeeded"
+    assert job["created_at"].endswith("Z")
+    listed = caller.get("/api/v1/jobs?status=succeeded").json
+    assert [one["id"] for one in listed["items"]] == [job["id"]]
+    assert caller.get("/api/v1/jobs?status=failed").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/agent"),
+        ({"agent": "nobody", "action": "x", "input": {}}, "/agent"),
+        ({"agent": "probe", "action": "nothing", "input": {}}, "/action"),
+        ({"agent": "probe", "action": "double", "input": {}, "version": 7}, "/version"),
+        ({"agent": "probe", "action": "double", "input": {"n": "x"}}, "/input/n"),
+        ({"agent": "probe", "action": "double", "input": {}, "priority": 10}, "/priority"),
+        ({"agent": "probe", "action": "double", "input": {}, "surprise": 1}, "/surprise"),
+        ({"agent": "probe", "action": "double", "input": {}, "run_at": "2030-01-01T00:00:00"}, "/run_at"),
+        ({"agent": "probe", "action": "double", "input": {}, "metadata": {"x": "y" * 20_000}}, "/metadata"),
+        ({"agent": "probe", "action": "double", "input": {}, "webhook": {"url": "ftp://x/"}}, "/webhook"),
+    ],
+)
+def test_bad_submits_name_the_field(caller, rig, body, pointer):
+    refused = caller.post("/api/v1/jobs", json=body)
+    assert refused.status_code == 422
+    assert refused.content_type == "application/problem+json"
+    assert refused.json["errors"][0]["pointer"].startswith(pointer)
+    assert refused.json["code"] == "invalid"
+    assert refused.json["request_id"] == refused.headers["X-Request-Id"]
+    assert caller.get("/api/v1/jobs").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "code"),
+    [
+        ("get", "/api/v1/nothing", {}, 404, "not-found"),
+        ("get", "/api/v1/jobs/job_x", {}, 404, "not-found"),
+        ("put", "/api/v1/jobs", {}, 405, "method-not-allowed"),
+        ("post", "/api/v1/jobs", {"data": b"{", "content_type": "application/json"}, 400, "bad-request"),
+        ("post", "/api/v1/jobs", {"data": b"x" * (1024 * 1024 + 1)}, 413, "too-large"),
+        ("get", "/api/v1/jobs?limit=0", {}, 422, "invalid"),
+        ("get", "/api/v1/jobs?cursor=zzz", {}, 422, "invalid"),
+    ],
+)
+def test_every_error_is_a_problem(caller, method, path, options, status, code):
+    refused = getattr(caller, method)(path, **options)
+    assert (refused.status_code, refused.content_type) == (status, "application/problem+json")
+    assert refused.json["code"] == code
+    assert {"type", "title", "status", "detail", "instance", "request_id"} <= set(refused.json)
+
+
+def test_deep_json_is_refused_before_it_is_stored(caller, rig):
+    deep = value = {}
+    for _ in range(40):
+        value["x"] = {}
+        value = value["x"]
+    assert submit(caller, value=deep).json["errors"][0]["rule"] == "max-depth"
+
+
+def test_a_database_that_is_away_is_a_503_with_retry_after(app, caller, monkeypatch):
+    from agora.db import engines  # noqa: PLC0415
+    from agora.settings import get_settings  # noqa: PLC0415
+
+    engines.dispose_all()
+    monkeypatch.setenv("DATABASE_URL", "postgresql://x:y@127.0.0.1:1/none")
+    get_settings.cache_clear()
+    try:
+        answered = caller.get("/api/v1/jobs")
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+        engines.dispose_all()
+    assert (answered.status_code, answered.json["code"]) == (503, "unavailable")
+    assert answered.headers["Retry-After"]
+
+
+def test_an_idempotency_key_makes_one_job(caller, rig):
+    headers = {"Idempotency-Key": "order-1"}
+    body = {"agent": "probe", "action": "double", "input": {"n": 1}}
+    first = caller.post("/api/v1/jobs", json=body, headers=headers)
+    again = caller.post("/api/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json["id"]) == (202, first.json["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = caller.post("/api/v1/jobs", json=body | {"priority": 1}, headers=headers)
+    assert (other.status_code, other.json["code"]) == (422, "idempotency-key-reused")
+    rig.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    later = caller.post("/api/v1/jobs", json=body, headers=headers)
+    assert later.json["id"] != first.json["id"]
+
+
+def test_prefer_wait_answers_with_the_ended_job(caller, rig):
+    done = threading.Event()
+
+    def work():
+        while not done.is_set():
+            rig.run()
+            done.wait(0.02)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        answered = caller.post(
+            "/api/v1/jobs", json={"agent": "probe", "action": "double", "input": {}}, headers={"Prefer": "wait=20"}
+        )
+    finally:
+        done.set()
+        worker.join()
+    assert (answered.status_code, answered.json["status"]) == (200, "succeeded")
+
+
+def test_a_question_is_answered_over_http(caller, rig):
+    job = submit(caller, "ask").json
+    rig.run()
+    path = f"/api/v1/jobs/{job['id']}/input"
+    assert caller.post(path, json={"value": "many"}).json["errors"][0]["pointer"] == "/value"
+    assert caller.post(path, json={"value": 3}).status_code == 200
+    assert caller.post(path, json={"value": 4}).status_code == 409
+    rig.run()
+    assert caller.get(f"/api/v1/jobs/{job['id']}").json["output"] == {"n": 3}
+
+
+def test_cancel_once(caller, rig):
+    job = submit(caller).json
+    assert caller.post(f"/api/v1/jobs/{job['id']}/cancel", json={"reason": "no"}).json["status"] == "cancelled"
+    again = caller.post(f"/api/v1/jobs/{job['id']}/cancel")
+    assert (again.status_code, again.json["code"], again.json["state"]) == (409, "illegal-transition", "cancelled")
+
+
+def test_events_as_a_list_and_as_a_stream(caller, rig):
+    job = submit(caller).json
+    rig.run()
+    path = f"/api/v1/jobs/{job['id']}/events"
+    listed = caller.get(path).json["items"]
+    assert [one["seq"] for one in listed] == [1, 2, 3, 4]
+    streamed = caller.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": "2"})
+    lines = streamed.get_data(as_text=True).splitlines()
+    assert [line for line in lines if line.startswith("id:")] == ["id: 3", "id: 4"]
+    wrong = caller.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": "x"})
+    assert wrong.status_code == 422
+
+
+def test_pages_follow_one_another_without_gap_or_repeat(caller, rig):
+    made = [submit(caller).json["id"] for _ in range(5)]
+    seen, cursor = [], ""
+    for _ in range(3):
+        page = caller.get(f"/api/v1/jobs?limit=2{cursor}").json
+        seen += [one["id"] for one in page["items"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == made[::-1]
+    assert page["next_cursor"] is None
+
+
+def test_other_teams_see_nothing(app, caller, rig):
+    job = submit(caller).json
+    stored = caller.post("/api/v1/files?name=a.txt", data=b"hello").json
+    endpoint = caller.post("/api/v1/webhook-endpoints", json={"url": "http://127.0.0.1:9/hook"}).json
+    stranger = Caller(app, "others")
+    paths = [
+        f"/api/v1/jobs/{job['id']}",
+        f"/api/v1/jobs/{job['id']}/events",
+        f"/api/v1/files/{stored['id']}",
+        f"/api/v1/files/{stored['id']}/content",
+        f"/api/v1/webhook-endpoints/{endpoint['id']}",
+    ]
+    for path in paths:
+        assert caller.get(path).status_code == 200, path
+        assert stranger.get(path).status_code == 404, path
+    assert stranger.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 404
+    assert stranger.get("/api/v1/jobs").json["items"] == []
+
+
+def test_every_route_needs_a_key_and_a_scope(app, caller):
+    powerless = Caller(app, scopes=("files:read",))
+    with app.test_request_context():
+        for rule in app.url_map.iter_rules():
+            if rule.endpoint in auth.OPEN_ENDPOINTS or rule.endpoint == "static":
+                continue
+            needed = auth.scope_of(rule.endpoint)
+            assert needed, f"{rule.endpoint} declares no scope"
+            path = rule.rule.replace("<", "").replace(">", "")
+            method = next(iter(rule.methods - {"HEAD", "OPTIONS"})).lower()
+            assert getattr(app.test_client(), method)(path).status_code == 401, rule
+            if needed != "files:read":
+                assert getattr(powerless, method)(path).status_code == 403, rule
+
+
+def test_every_error_class_has_a_status():
+    def walk(kind):
+        yield kind
+        for child in kind.__subclasses__():
+            yield from walk(child)
+
+    missing = {kind.slug for kind in walk(AgoraError) if kind.__module__.startswith(("agora", "domains"))}
+    assert missing <= set(problems.STATUS), missing - set(problems.STATUS)
+
+
+def test_keys_are_shown_once_and_can_be_revoked(app, caller):
+    made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
+    assert made["plain"].startswith("agora_")
+    assert "plain" not in caller.get("/api/v1/keys").json["items"][0]
+    other = app.test_client()
+    headers = {"Authorization": f"Bearer {made['plain']}"}
+    assert other.get("/api/v1/jobs", headers=headers).status_code == 200
+    assert caller.delete(f"/api/v1/keys/{made['id']}").status_code == 204
+    assert other.get("/api/v1/jobs", headers=headers).status_code == 401
+    assert caller.delete(f"/api/v1/keys/{made['id']}").status_code == 404
+    weak = Caller(app, scopes=("keys:manage",))
+    assert weak.post("/api/v1/keys", json={"name": "more", "scopes": ["*"]}).status_code == 403
+
+
+def test_an_expired_key_is_refused(app, caller, db):
+    made = identity.create_key(caller.team_id, "short", expires_at=now() + timedelta(seconds=30))
+    with identity.transaction("auth") as session:
+        row = identity.queries.list_keys(session, team_id=caller.team_id)[0]
+        row.expires_at = now() - timedelta(seconds=1)
+    headers = {"Authorization": f"Bearer {made.plain}"}
+    assert app.test_client().get("/api/v1/jobs", headers=headers).status_code == 401
+
+
+def test_files_are_streamed_in_and_out(caller, monkeypatch):
+    stored = caller.post("/api/v1/files?name=../../etc/plan.md", data=b"# Plan")
+    assert stored.status_code == 201
+    assert (stored.json["name"], stored.json["media_type"], stored.json["size"]) == ("plan.md", "text/markdown", 6)
+    content = caller.get(stored.json["links"]["content"])
+    assert content.data == b"# Plan"
+    assert content.headers["Content-Disposition"].startswith("attachment")
+    assert caller.post("/api/v1/files?name=%00", data=b"x").status_code == 422
+
+
+def test_a_file_that_is_too_large_leaves_nothing_behind(caller, db, monkeypatch):
+    from pathlib import Path  # noqa: PLC0415
+
+    from agora.settings import get_settings  # noqa: PLC0415
+
+    monkeypatch.setenv("AGORA_MAX_FILE_BYTES", "2048")
+    get_settings.cache_clear()
+    try:
+        refused = caller.post("/api/v1/files?name=big.bin", data=b"x" * 4096)
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+    assert refused.status_code == 413
+    assert not list(Path(db["AGORA_DATA_DIR"]).rglob("*.partial"))
+
+
+def test_docs_and_openapi_are_open_and_local(app):
+    client = app.test_client()
+    spec = client.get("/api/v1/openapi.json").json
+    assert spec["openapi"] == "3.1.0"
+    assert "/api/v1/jobs" in spec["paths"]
+    page = client.get("/docs").get_data(as_text=True)
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://127.0.0.1", "")
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").status_code == 503  # no dispatcher has ticked
+    assert "agora_dispatcher_tick_age_seconds" in client.get("/metrics").get_data(as_text=True)
+
+
+def test_agents_are_listed_with_their_schemas(caller, rig):
+    found = caller.get("/api/v1/agents/probe").json["items"]
+    assert {one["action"] for one in found} == {"double", "ask"}
+    assert found[0]["input_schema"]["type"] == "object"
+    assert caller.get("/api/v1/agents/nobody").status_code == 404
