@@ -36,7 +36,8 @@ broker_transport_options = {
     "queue_order_strategy": "round_robin",
 }
 broker_connection_timeout = 2
-broker_pool_limit = 4
+# Flower's inspecting threads each hold a connection while they wait for another: a small pool locks them up.
+broker_pool_limit = 64
 # Publishing never waits for a broker that is away: the dispatcher rings again.
 task_publish_retry = False
 # A worker waits for the broker for ever: its supervisor need not restart it over and over.

@@ -91,6 +91,7 @@ def environment(postgres, valkey, templates, tmp_path_factory):
         patch.setenv(name, value)
     get_settings.cache_clear()
     yield values
+    stream.close()
     engines.dispose_all()
     patch.undo()
     get_settings.cache_clear()
@@ -116,10 +117,3 @@ def db(environment):
     identity._remembered.clear()
     yield environment
     engines.dispose_all()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quiet_stream():
-    """The live stream's thread may still hold its socket when the process ends."""
-    yield
-    stream._streams.clear()

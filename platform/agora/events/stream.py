@@ -17,6 +17,8 @@ from agora.telemetry import get_logger
 
 CHANNEL = "agora:jobs"
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often the subscription's thread looks whether it shall end."""
 GATHER_SECONDS = 0.005
 """How long wake-ups are gathered, so that a busy process sends them in one go."""
 
@@ -51,6 +53,7 @@ class _Stream:
         self._client: redis.Redis | None = None
         self._publisher: threading.Thread | None = None
         self._due = threading.Event()
+        self._closed = threading.Event()
         self._told: set[str] = set()
 
     def add(self, job_id: str, waker: Waker) -> None:
@@ -74,8 +77,18 @@ class _Stream:
                 self._publisher.start()
         self._due.set()
 
+    def close(self) -> None:
+        """End both threads and close their connections."""
+        self._closed.set()
+        self._due.set()
+        for thread in (self._thread, self._publisher):
+            if thread is not None:
+                thread.join(5 * LOOK_SECONDS)
+        if self._client is not None:
+            self._client.close()
+
     def _publish(self) -> None:
-        while True:
+        while not self._closed.is_set():
             self._due.wait()
             time.sleep(GATHER_SECONDS)
             self._due.clear()
@@ -85,7 +98,7 @@ class _Stream:
                 self._send(told)
             except redis.RedisError as error:
                 log.debug("live stream not told", error=str(error)[:200])
-                time.sleep(RETRY_SECONDS)
+                self._closed.wait(RETRY_SECONDS)
 
     def _send(self, told: Iterable[str]) -> None:
         if self._client is None:
@@ -96,20 +109,20 @@ class _Stream:
             pipeline.execute()
 
     def _run(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 self._listen()
             except (redis.RedisError, OSError) as error:
                 log.debug("live stream broken, readers poll", error=str(error)[:200])
-            time.sleep(RETRY_SECONDS)
+                self._closed.wait(RETRY_SECONDS)
 
     def _listen(self) -> None:
         with _connect(socket_timeout=None).pubsub(  # type: ignore[no-untyped-call]
             ignore_subscribe_messages=True
         ) as subscription:
             subscription.subscribe(CHANNEL)
-            while True:
-                message = subscription.get_message(timeout=30.0)
+            while not self._closed.is_set():
+                message = subscription.get_message(timeout=LOOK_SECONDS)
                 if message is not None:
                     self._wake(message["data"].decode())
 
@@ -153,3 +166,10 @@ def listen(job_id: str) -> Iterator[Waker]:
 def publish(job_ids: Iterable[str]) -> None:
     """Tell every process that something happened to these jobs. Never raises, never waits long."""
     _stream().publish(job_ids)
+
+
+def close() -> None:
+    """End this process's part in the live stream; a later call begins a new one."""
+    stream = _streams.pop(os.getpid(), None)
+    if stream is not None:
+        stream.close()
