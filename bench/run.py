@@ -1,8 +1,8 @@
 """Agora beside its peers on the same work, in paired rounds: ``make bench``, or ``python bench/run.py --rounds 5``.
 
-Starts a fresh Postgres (default durability) and Valkey from wheels and runs every case in turn, round by round; the ratios
+Starts a fresh Postgres (default durability) and Valkey from wheels and runs every case in turn, round by round; ratios
 within a round are what counts. Each peer is a file of bench/peers: three no-op steps of about 200 bytes, two worker
-processes, results durable in Postgres unless the peer's file says otherwise.
+processes, results durable in Postgres unless the peer says otherwise.
 """
 
 import subprocess
