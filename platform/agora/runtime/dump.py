@@ -5,6 +5,7 @@ The file is a tar of two pg_dump custom-format dumps and a manifest with version
 
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -84,7 +85,12 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
     try:
         with tarfile.open(source) as archive:
             for member in (MANIFEST, *(f"{name}.dump" for name in DATABASES)):
-                archive.extract(member, folder, filter="data")
+                # Only these names, and only as plain files: nothing in a foreign archive decides where it is written.
+                content = archive.extractfile(member)
+                if content is None:
+                    raise DumpFailed(f"{source} is no dump of Agora: {member} is no file")
+                with content, (folder / member).open("wb") as copied:
+                    shutil.copyfileobj(content, copied)
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise DumpFailed(f"{source} is no dump of Agora: {error}") from None
