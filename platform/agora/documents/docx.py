@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
+from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentError, DocumentTooLong
 from agora.documents.model import MAX_TITLE, Builder
 
 MAX_UNPACKED = 256 * 1024 * 1024
@@ -31,14 +31,14 @@ def add_docx(builder: Builder, data: bytes) -> None:
         raise DocumentEncrypted("the file is an encrypted or old (.doc) Word document")
     _guard(data)
     import docx  # noqa: PLC0415  # lxml is slow to import
-    from docx.opc.exceptions import OpcError  # noqa: PLC0415
-    from lxml.etree import LxmlError  # noqa: PLC0415
 
     try:
         document = docx.Document(io.BytesIO(data))
         _add_blocks(builder, document)
         title = " ".join((document.core_properties.title or "").split())[:MAX_TITLE]
-    except (OpcError, LxmlError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
+    except DocumentError:
+        raise
+    except Exception as error:  # over damaged bytes the parser raises whatever it happens upon
         raise DocumentCorrupt(f"the DOCX is damaged: {type(error).__name__}: {str(error)[:200]}") from error
     builder.title = title or builder.title
 

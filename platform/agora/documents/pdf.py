@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pypdf import PdfReader
 from pypdf.errors import PdfReadError, PyPdfError
 
-from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
+from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentError, DocumentTooLong
 from agora.documents.model import MAX_CHARACTERS, MAX_PAGES, MAX_TITLE, Builder
 from agora.documents.plain import add_plain, dehyphenate
 
@@ -29,27 +29,23 @@ def add_pdf(builder: Builder, data: bytes) -> int:
         reader = PdfReader(io.BytesIO(data), strict=False)
         _open(reader)
         pages = len(reader.pages)
-        if pages > MAX_PAGES:
-            raise DocumentTooLong(f"the PDF has {pages:,} pages; at most {MAX_PAGES:,} are read", pages=pages)
+        _check_length(pages)
         texts = _texts(reader)
         title = _title(reader)
     except PyPdfError as error:
         raise DocumentCorrupt(f"the PDF cannot be read: {error}") from error
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OSError,
-        RecursionError,
-        ZeroDivisionError,
-    ) as error:
-        # pypdf meets damaged files with whatever its parser stumbles over.
+    except DocumentError:
+        raise
+    except Exception as error:  # over damaged bytes the parser raises whatever it happens upon
         raise DocumentCorrupt(f"the PDF is damaged: {type(error).__name__}") from error
     _add_pages(builder, texts)
     builder.title = title or builder.title
     return pages
+
+
+def _check_length(pages: int) -> None:
+    if pages > MAX_PAGES:
+        raise DocumentTooLong(f"the PDF has {pages:,} pages; at most {MAX_PAGES:,} are read", pages=pages)
 
 
 def _open(reader: PdfReader) -> None:
