@@ -1,0 +1,39 @@
+"""What the tests of deliveries need: a receiver, a team, engines that are stopped at the end."""
+
+import pytest
+
+from agora import broker
+from agora.webhooks.delivery import DeliveryEngine
+from tests.support.receiver import Receiver
+from tests.support.webhooks import Team
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setattr(broker, "ring_deliveries", lambda: True)
+
+
+@pytest.fixture
+def engines():
+    """Makes engines that are stopped at the end."""
+    made = []
+
+    def make(**options):
+        made.append(DeliveryEngine(**{"timeout": 5.0} | options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.stop(0)
+
+
+@pytest.fixture
+def team():
+    return Team()
