@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(3.0, gt=0)
     tick_seconds: float = Field(1.0, gt=0, le=1.0, description="The dispatcher ticks at most this far apart.")
     rering_seconds: float = Field(5.0, gt=0, description="A rung step that nobody claimed is rung again after this.")
-    ring_window: int = Field(200, ge=1, description="Rung, unclaimed steps that a queue may hold.")
+    ring_window: int = Field(32, ge=1, description="Rung, unclaimed steps that a queue may hold.")
     turn_seconds: float = Field(0.1, ge=0, description="How long a turn goes on in place with a job's next steps.")
     lost_lease_limit: int = Field(5, ge=1, description="A step that loses its worker this often fails.")
     drain_seconds: float = Field(8.0, ge=0, description="How long a stopping worker lets its steps finish.")

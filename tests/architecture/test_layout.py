@@ -23,6 +23,8 @@ NOT_SCOPED = {
     "agora/jobs/catalogue_queries.py": "the catalogue and the workers are shared by all teams",
     "agora/webhooks/delivery_queries.py": "the sender works for all teams; rows are guarded by their lease token",
     "agora/jobs/step_queries.py": "a worker's statements are guarded by step id and fence",
+    "agora/jobs/record_queries.py": "a worker's statements are guarded by step id and fence",
+    "agora/jobs/ring_queries.py": "one doorbell for all teams",
     "agora/identity/queries.py:find_key_by_hash": "it is how a caller's team is found out",
     "agora/identity/queries.py:touch_key": "of a key that was just found by its hash",
     "agora/jobs/queries.py:forget_keys": "retention works for all teams",

@@ -7,13 +7,12 @@ from sqlalchemy import text
 
 from agora.agents import Retry, StepContext, Transient
 from agora.dispatcher import duties
-from agora.dispatcher import queries as dispatcher_queries
-from agora.jobs import step_queries
+from agora.jobs import record_queries, ring_queries, step_queries
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("db")
-FENCE = "AND s.status = :from_status AND s.fence IS NOT DISTINCT FROM CAST(:fence AS text)"
+FENCE = "WHERE s.status = given.from_status AND s.fence IS NOT DISTINCT FROM given.fence"
 AT_ONCE = Retry(attempts=3, first=timedelta(0))
 
 
@@ -77,14 +76,14 @@ def test_the_engine_as_it_is_passes(monkeypatch, judge):
 
 
 def test_without_the_fence_the_judge_fails(monkeypatch):
-    assert FENCE in step_queries.RECORD.text
-    monkeypatch.setattr(step_queries, "RECORD", text(step_queries.RECORD.text.replace(FENCE, "")))
+    assert FENCE in record_queries.RECORD.text
+    monkeypatch.setattr(record_queries, "RECORD", text(record_queries.RECORD.text.replace(FENCE, "")))
     with pytest.raises(AssertionError):
         judge_zombie(monkeypatch)
 
 
 def test_without_the_re_ring_the_judge_fails(monkeypatch):
-    monkeypatch.setattr(dispatcher_queries, "rering", lambda *_, **__: [])
+    monkeypatch.setattr(ring_queries, "rering", lambda *_, **__: [])
     with pytest.raises(AssertionError):
         judge_lost_ring(monkeypatch)
 

@@ -19,7 +19,11 @@ Database = Literal["main", "auth"]
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
 
-_engines: dict[tuple[int, str], Engine] = {}
+OPTIONS = "-c timezone=UTC -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+"""Every statement of ours touches few rows by an index. A plan that was cached while the tables were empty must do so
+too when they are full, and Postgres prefers scans and hashes for empty tables (docs/decisions/0006)."""
+
+_engines: dict[tuple[int, str], tuple[Engine, Engine]] = {}
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -40,12 +44,13 @@ def database_url(database: Database, settings: Settings | None = None) -> str:
     return sqlalchemy_url(url)
 
 
-def engine(database: Database = "main") -> Engine:
-    """The engine of one database in this process."""
+def engine(database: Database = "main", *, autocommit: bool = False) -> Engine:
+    """The engine of one database in this process; with ``autocommit`` a view of it that shares its pool."""
     key = (os.getpid(), database)
     if key not in _engines:
-        _engines[key] = _make(database)
-    return _engines[key]
+        made = _make(database)
+        _engines[key] = made, made.execution_options(isolation_level="AUTOCOMMIT")
+    return _engines[key][autocommit]
 
 
 def _make(database: Database) -> Engine:
@@ -63,7 +68,7 @@ def _make(database: Database) -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            "options": "-c timezone=UTC",
+            "options": OPTIONS,
         },
     )
     event.listen(made, "checkin", _note_use)
@@ -89,6 +94,6 @@ def _ping_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _pro
 
 def dispose_all() -> None:
     """Close this process's pools, and forget those inherited over a fork without touching their sockets."""
-    for (pid, _), made in list(_engines.items()):
+    for (pid, _), (made, _view) in list(_engines.items()):
         made.dispose(close=pid == os.getpid())
     _engines.clear()

@@ -3,15 +3,14 @@
 A duty returns how much it did, so that the loop goes round again at once while there is work.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
-from agora import broker
 from agora.agents import QUEUES
 from agora.clock import now
 from agora.db.partitions import ensure_partitions
@@ -19,12 +18,12 @@ from agora.db.session import transaction
 from agora.dispatcher import queries
 from agora.errors import Conflict
 from agora.events.types import job_event
-from agora.jobs import catalogue, catalogue_queries, views
+from agora.jobs import catalogue, catalogue_queries, rings, views
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import record as record_events
-from agora.jobs.decide import Position, decide_lost
-from agora.jobs.record import CancelSeen, FenceLost, as_cancelled, record
+from agora.jobs.decide import Position, cancelled, decide_lost
+from agora.jobs.record import CancelSeen, FenceLost, Try, record
 from agora.jobs.resume import resume_by_time
 from agora.jobs.states import JobState, may_become
 from agora.settings import get_settings
@@ -36,37 +35,13 @@ WORKER_SILENT_SECONDS = 300.0
 
 def refill_rings() -> int:
     """Ring for due steps, in Postgres' order, as far as each queue's window has room."""
-    count = 0
-    for queue in QUEUES:
-        with transaction() as session:
-            rows = queries.refill(session, queue=queue, window=get_settings().ring_window)
-            rings = _rings(session, rows)
-        broker.ring(rings)
-        count += len(rows)
-    return count
+    return sum(rings.refill(queue) for queue in QUEUES)
 
 
 def rering_unheard() -> int:
-    """Ring again for steps whose ring nobody answered: the broker lost it, or its worker died with it."""
-    with transaction() as session:
-        after = get_settings().rering_seconds
-        rings = _rings(session, queries.rering(session, queues=QUEUES, after=after, slice_=SLICE))
-    broker.ring(rings)
+    """Ring again for steps whose ring nobody answered."""
+    rings.rering()
     return 0
-
-
-def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:
-    return [
-        broker.Ring(
-            step_id=row["id"], job_id=row["job_id"], queue=row["queue"], label=row["label"],
-            timeout=_timeout_of(session, row),
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-def _timeout_of(session: Session, row: RowMapping) -> float | None:
-    return catalogue.find(session, row["agent"], row["action"], row["version"]).spec.step(row["name"]).timeout
 
 
 def return_lost_leases() -> int:
@@ -85,13 +60,12 @@ def _take_back(session: Session, row: RowMapping, limit: int) -> Announcement | 
         lost_leases=row["lost_leases"],
     )  # fmt: skip
     decision = decide_lost(at, limit=limit)
-    common: dict[str, Any] = {"step_id": row["id"], "fence": row["fence"], "job": views.ref(job), "at": at}
+    attempt = Try(step_id=row["id"], fence=row["fence"], job=views.ref(job), at=at, decision=decision)
     try:
-        with session.begin_nested():
-            return record(session, decision, stored=None, **common)
+        return record(session, attempt)
     except CancelSeen:
-        with suppress(FenceLost, CancelSeen), session.begin_nested():
-            return record(session, as_cancelled(decision), stored=None, **common)
+        with suppress(FenceLost, CancelSeen):
+            return record(session, replace(attempt, decision=cancelled(decision)))
     except FenceLost:
         pass
     return None

@@ -32,9 +32,16 @@ class Announcement:
             broker.Ring(step_id=step_id, job_id=job_id, queue=spec.queue, label=label, timeout=spec.timeout)
         )
 
+    def add(self, other: "Announcement") -> None:
+        """Make another announcement together with this one."""
+        self.rings += other.rings
+        self.jobs |= other.jobs
+        self.deliveries |= other.deliveries
+
     def make(self) -> None:
         """Tell. Best effort: the dispatcher and the readers' polls make up for what is lost here."""
         broker.ring(self.rings)
         if self.deliveries:
             broker.ring_deliveries()
-        stream.publish(self.jobs)
+        if self.jobs:
+            stream.publish(self.jobs)

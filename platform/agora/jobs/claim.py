@@ -1,13 +1,23 @@
-"""A claimed step: what the engine and its context know of the try that runs."""
+"""Claims: what a worker takes under a fence and a lease, and what the engine and its steps know of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
 
 from agora.agents import Action, ActionSpec, Step
-from agora.events.types import JobRef
+from agora.db.session import statement, transaction
+from agora.events.types import JobRef, job_event
+from agora.jobs import step_queries
+from agora.jobs.announce import Announcement
+from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Position
+from agora.jobs.states import JobState
+from agora.jobs.step_queries import Claimant
+from agora.settings import get_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +38,8 @@ class Claim:
     carry: Any
     previous: tuple[str | None, Any]
     traceparent: str | None
+    subscribed: bool
+    """Whether the team had webhook endpoints when the step was claimed."""
 
     @property
     def label(self) -> str:
@@ -35,36 +47,82 @@ class Claim:
         return f"{self.job.agent}.{self.job.action}.{self.step.name}"
 
 
-def claim_of(row: RowMapping, *, action: Action[Any, Any], spec: ActionSpec, fence: str, worker_id: str) -> Claim:
-    """Build a claim from the row that the claim statement returned."""
-    job = JobRef(
-        id=row["job_id"],
-        team_id=row["team_id"],
-        agent=row["agent"],
-        action=row["action"],
-        version=row["version"],
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimer:
+    """Claims for one worker. ``actions`` and ``specs`` are by ``agent.action@version``."""
+
+    worker_id: str
+    actions: Mapping[str, Action[Any, Any]]
+    specs: Mapping[str, ActionSpec]
+    known: Sequence[str]
+
+    def one(self, step_id: str) -> tuple[list[Claim], bool]:
+        """Take this step if it is to be had. Also whether due steps of its queue wait for which nobody is rung."""
+        return self._claim(lambda session, who: step_queries.claim_step(session, who, step_id=step_id))
+
+    def some(self, *, queue: str, quick: Sequence[str], count: int) -> tuple[list[Claim], bool]:
+        """Take up to ``count`` due steps of a queue that nobody is rung for, of the labels in ``quick``."""
+        return self._claim(
+            lambda session, who: step_queries.claim_next(session, who, queue=queue, quick=quick, count=count)
+        )
+
+    def _claim(self, query: Callable[[Session, Claimant], Sequence[RowMapping]]) -> tuple[list[Claim], bool]:
+        who = Claimant(
+            known=self.known, worker_id=self.worker_id, fence=uuid4().hex, lease=get_settings().lease_seconds,
+            may_fan_out=False,
+        )  # fmt: skip
+        announcement = Announcement()
+        with statement() as session:
+            rows = list(query(session, who))
+        if any(not row["claimed"] for row in rows):
+            with transaction() as session:
+                more = query(session, replace(who, may_fan_out=True))
+                for row in more:
+                    announcement.deliveries |= row["fans_out"] and _begin(session, row)
+            rows += more
+        taken = [row for row in rows if row["claimed"]]
+        announcement.jobs.update(row["job_id"] for row in taken if row["first"])
+        announcement.make()
+        return [self._claim_of(row, who.fence) for row in taken], any(row["backlog"] for row in taken)
+
+    def _claim_of(self, row: RowMapping, fence: str) -> Claim:
+        label = f"{row['agent']}.{row['action']}@{row['version']}"
+        action, spec = self.actions[label], self.specs[label]
+        position = Position(
+            action=spec,
+            step=spec.step(row["name"]),
+            iteration=row["iteration"],
+            attempt=row["attempt"],
+            lost_leases=row["lost_leases"],
+        )
+        return Claim(
+            step_id=row["id"],
+            fence=fence,
+            worker_id=self.worker_id,
+            job=_job_of(row),
+            root_id=row["root_id"],
+            action=action,
+            step=action.named(row["name"]),
+            position=position,
+            item=row["item"],
+            first=row["first"],
+            input=row["input"],
+            carry=row["carry"],
+            previous=(row["previous_name"], row["previous_result"]),
+            traceparent=row["traceparent"],
+            subscribed=row["subscribed"],
+        )
+
+
+def _job_of(row: RowMapping) -> JobRef:
+    return JobRef(
+        id=row["job_id"], team_id=row["team_id"], agent=row["agent"], action=row["action"], version=row["version"],
         metadata=row["metadata"],
-    )
-    position = Position(
-        action=spec,
-        step=spec.step(row["name"]),
-        iteration=row["iteration"],
-        attempt=row["attempt"],
-        lost_leases=row["lost_leases"],
-    )
-    return Claim(
-        step_id=row["id"],
-        fence=fence,
-        worker_id=worker_id,
-        job=job,
-        root_id=row["root_id"],
-        action=action,
-        step=action.named(row["name"]),
-        position=position,
-        item=row["item"],
-        first=row["first"],
-        input=row["input"],
-        carry=row["carry"],
-        previous=(row["previous_name"], row["previous_result"]),
-        traceparent=row["traceparent"],
-    )
+    )  # fmt: skip
+
+
+def _begin(session: Session, row: RowMapping) -> bool:
+    """The deliveries of the ``job.started`` that a claim recorded."""
+    job = _job_of(row)
+    started = job_event("job.started", job, status=JobState.RUNNING, id=row["event_id"])
+    return fan_out(session, job, [started], row["claimed_at"])

@@ -43,6 +43,8 @@ class NextStep:
     carry: Any = None
     new_carry: bool = False
     """Only a Repeat sets a new carry; other steps of the iteration inherit it."""
+    stored_carry: str | None = None
+    """The new carry as its row will hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,7 +210,7 @@ def backoff(step: StepSpec, tried: int, spread: float) -> float:
 
 def failure_of(error: BaseException) -> Failure:
     """What is kept of an exception. Unknown ones count as transient until the attempts run out."""
-    frames = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:].replace("\x00", "")
+    frames = _storable("".join(traceback.format_exception(error))[-MAX_TRACEBACK:])
     code, retryable, retry_after = "step-failed", True, 0.0
     if isinstance(error, outcomes.StepError):
         code, retryable = error.code, error.retryable
@@ -219,8 +221,13 @@ def failure_of(error: BaseException) -> Failure:
         code = error.slug
     elif isinstance(error, MemoryError):
         code = "out-of-memory"
-    message = str(error).replace("\x00", "")[:MAX_MESSAGE] or type(error).__name__
+    message = _storable(str(error))[:MAX_MESSAGE] or type(error).__name__
     return Failure(
         code=code, type=type(error).__name__, message=message, retryable=retryable, traceback=frames,
         retry_after=retry_after,
     )  # fmt: skip
+
+
+def _storable(text: str) -> str:
+    """Without what jsonb cannot hold: NUL, and halves of surrogate pairs, which file names may bring."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

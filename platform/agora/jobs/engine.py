@@ -10,43 +10,39 @@ A worker may die, freeze or be doubled at any point in between: until ``record``
 it has, no other record of the same try can.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from agora import outcomes
-from agora.agents import Action, ActionSpec, Repeat, StepContext, TransactionContext
+from agora.agents import Action, Repeat, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
-from agora.events.types import job_event
 from agora.files.service import TeamFiles
-from agora.ids import new_id
 from agora.jobs import step_queries, values
-from agora.jobs.announce import Announcement, Claimed
-from agora.jobs.chronicle import fan_out
-from agora.jobs.claim import Claim, claim_of
+from agora.jobs.batch import Watch
+from agora.jobs.claim import Claim, Claimer
 from agora.jobs.context import Runtime
 from agora.jobs.decide import (
     Decision,
-    Position,
+    cancelled,
     decide,
     decide_failure,
     decide_interrupted,
     failure_of,
     timeout_failure,
 )
-from agora.jobs.leases import Lease, heartbeat
-from agora.jobs.record import CancelSeen, FenceLost, Turn, as_cancelled, record
-from agora.jobs.states import JobState, StepState
+from agora.jobs.leases import Lease
+from agora.jobs.pace import Pace
+from agora.jobs.record import CancelSeen, FenceLost, record
+from agora.jobs.settle import Ended, Finished, recorded, report, settle
+from agora.jobs.states import StepState
+from agora.jobs.turn import Onward, Turn
 from agora.settings import get_settings
-from agora.telemetry import STEP_SECONDS, STEPS, get_logger
+from agora.telemetry import get_logger
 
 log = get_logger(__name__)
 
@@ -65,110 +61,53 @@ class Engine:
     """What the pool raises in a step that exceeds its soft time limit."""
     observe: Callable[[Claim, str, float], None] = lambda *_: None
     """Told of every try that ended: claim, outcome, seconds."""
-    known: Sequence[str] = field(init=False)
-    specs: Mapping[str, ActionSpec] = field(init=False)
+    pace: Pace = field(default_factory=Pace)
+    watch: Watch = field(default_factory=Watch)
+    claimer: Claimer = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "known", sorted(self.actions))
-        object.__setattr__(self, "specs", {label: action.spec for label, action in self.actions.items()})
+        specs = {label: action.spec for label, action in self.actions.items()}
+        claimer = Claimer(worker_id=self.worker_id, actions=self.actions, specs=specs, known=sorted(self.actions))
+        object.__setattr__(self, "claimer", claimer)
 
     def run(self, step_id: str) -> str | None:
-        """Run one turn: a try of this step, and in place the job's next steps while they are due on the same queue.
+        """Run one turn, as :class:`Turn` says; returns how the last try of this step's job ended, None for no try."""
+        return Turn(self).run(step_id)
 
-        Returns how the last try ended, or None when the step was not to be had. A long step ends the turn: what
-        follows it gets a message of its own.
-        """
-        ends = time.monotonic() + get_settings().turn_seconds
-        claim, outcome = self._claim(step_id), None
-        while claim is not None:
-            ended = self._try(claim, ends)
-            self._tell(claim, ended)
-            outcome, claim = ended.outcome, self._next(claim, ended)
-        return outcome
-
-    def _tell(self, claim: Claim, ended: "Ended") -> None:
-        """Whoever watches must not break the turn: its next step may be claimed already."""
-        try:
-            self.observe(claim, ended.outcome, ended.seconds)
-        except Exception:
-            log.exception("observer failed", step=claim.label)
-
-    def _try(self, claim: Claim, ends: float) -> "Ended":
-        lease = self._lease(claim)
-        heartbeat().hold(lease)
-        started = time.monotonic()
-        try:
-            run = self._run_transactional if claim.step.transactional else self._run
-            ended = run(claim, lease, lambda: self._turn(claim, ends))
-        finally:
-            heartbeat().drop(lease)
-        ended = replace(ended, seconds=time.monotonic() - started)
-        report(claim, ended)
-        return ended
-
-    def _turn(self, claim: Claim, ends: float) -> Turn | None:
-        if time.monotonic() >= ends or self.draining():
-            return None
-        return Turn(queue=claim.step.queue, lease=get_settings().lease_seconds)
-
-    def _next(self, claim: Claim, ended: "Ended") -> Claim | None:
-        if ended.claimed is None:
-            return None
-        following = ended.claimed.following
-        again = following.iteration != claim.position.iteration
-        return replace(
-            claim,
-            step_id=ended.claimed.step_id,
-            fence=ended.claimed.fence,
-            step=claim.action.named(following.spec.name),
-            position=Position(action=claim.position.action, step=following.spec, iteration=following.iteration),
-            carry=values.packed(following.carry) if following.new_carry else claim.carry,
-            previous=(None, None) if again else (claim.step.name, ended.stored),
-            first=False,
-        )
-
-    def _claim(self, step_id: str) -> Claim | None:
-        fence, event_id = uuid4().hex, new_id("evt")
-        with transaction() as session:
-            row = step_queries.claim_step(
-                session, step_id=step_id, known=self.known, fence=fence, worker_id=self.worker_id,
-                lease=get_settings().lease_seconds, event_id=event_id,
-            )  # fmt: skip
-            if row is None:
-                return None
-            label = f"{row['agent']}.{row['action']}@{row['version']}"
-            claim = claim_of(
-                row, action=self.actions[label], spec=self.specs[label], fence=fence, worker_id=self.worker_id
-            )
-            deliveries = False
-            if claim.first and row["subscribed"]:
-                started = job_event("job.started", claim.job, status=JobState.RUNNING, id=event_id)
-                deliveries = fan_out(session, claim.job, [started], row["claimed_at"])
-        if claim.first:
-            Announcement(jobs={claim.job.id}, deliveries=deliveries).make()
-        return claim
-
-    def _lease(self, claim: Claim) -> Lease:
+    def lease(self, claim: Claim) -> Lease:
+        """A lease for a fresh claim."""
         timeout = claim.step.timeout.total_seconds() if claim.step.timeout else None
 
         def give_up() -> None:
             # Runs in the heartbeat's thread: the step's own thread is stuck.
-            settle(claim, decide_failure(timeout_failure(claim.position.step), claim.position))
+            settle(
+                [Finished(claim=claim, decision=decide_failure(timeout_failure(claim.position.step), claim.position))]
+            )
 
         return Lease(
             step_id=claim.step_id, fence=claim.fence, lease_seconds=get_settings().lease_seconds, timeout=timeout,
             give_up=give_up, draining=self.draining,
         )  # fmt: skip
 
-    def _run(self, claim: Claim, lease: Lease, turn: "MayGoOn") -> "Ended":
+    def tell(self, ended: Ended) -> None:
+        """Report a try. Whoever watches must not break the turn: its next step may be claimed already."""
+        report(ended)
+        try:
+            self.observe(ended.claim, ended.outcome, ended.seconds)
+        except Exception:
+            log.exception("observer failed", step=ended.claim.label)
+
+    def attempt(self, claim: Claim, lease: Lease, onward: Onward) -> Finished | Ended:
+        """Call a claimed step and decide; a transactional one is recorded too, its writes with it."""
+        if claim.step.transactional:
+            return self._run_transactional(claim, lease, onward)
         decision, stored = self._call(claim, lambda: claim.step.run(self._context(claim, lease)))
-        return settle(claim, decision, stored, turn())
+        return Finished(claim=claim, decision=decision, stored=stored)
 
     def _call(self, claim: Claim, function: Callable[[], Any]) -> tuple[Decision | None, str | None]:
         """Call the step and decide. Every way in which it can end is mapped here, and only here."""
         try:
-            decision = decide(_as_json(claim, function()), claim.position)
-            return decision, _pack(claim, decision)
+            return _pack(claim, decide(_as_json(claim, function()), claim.position))
         except outcomes.Interrupted as interrupted:
             return decide_interrupted(interrupted, claim.position), None
         except self.hard_timeouts:
@@ -176,28 +115,30 @@ class Engine:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a step may raise anything; it is the step's failure
             return decide_failure(failure_of(error), claim.position), None
 
-    def _run_transactional(self, claim: Claim, lease: Lease, turn: "MayGoOn") -> "Ended":
+    def _run_transactional(self, claim: Claim, lease: Lease, onward: Onward) -> Finished | Ended:
         """Call and record in one transaction: the step's writes commit with its checkpoint, or not at all."""
         try:
             with transaction() as session:
                 if not step_queries.hold_step(session, step_id=claim.step_id, fence=claim.fence):
-                    return LOST
+                    return Finished(claim=claim, decision=None)
                 decision, stored = self._call(
                     claim, lambda: claim.step.run(self._transaction_context(claim, lease, session))
                 )
                 if decision is None or decision.step_status is not StepState.SUCCEEDED:
                     raise _Undo(decision)  # noqa: TRY301  # the only way out of a transaction that undoes it
-                announcement = _record(session, claim, decision, stored, turn())
+                finished = Finished(claim=claim, decision=decision, stored=stored, lease=onward(decision))
+                announcement = record(session, finished.as_try())
         except _Undo as undone:
-            return settle(claim, undone.decision)
+            return Finished(claim=claim, decision=undone.decision)
         except CancelSeen:
-            return settle(claim, as_cancelled(Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled")))
+            ended = Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled")
+            return Finished(claim=claim, decision=cancelled(ended))
         except FenceLost:
-            return LOST
+            return Finished(claim=claim, decision=None)
         except Exception as error:  # noqa: BLE001  # a deferred constraint or the commit itself can fail
-            return settle(claim, decide_failure(failure_of(error), claim.position))
+            return Finished(claim=claim, decision=decide_failure(failure_of(error), claim.position))
         announcement.make()
-        return ended_as(decision, stored, announcement)
+        return recorded(finished, announcement)
 
     def _context(self, claim: Claim, lease: Lease) -> StepContext[Any]:
         files = TeamFiles(claim.job.team_id, scope=f"{claim.root_id}:{claim.step.name}:{claim.position.iteration}")
@@ -230,71 +171,6 @@ class _Undo(Exception):
         self.decision = decision
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """How a try ended; ``claimed`` is the step with which the turn goes on, ``stored`` the packed result."""
-
-    outcome: str
-    stored: str | None = None
-    claimed: Claimed | None = None
-    seconds: float = 0.0
-
-
-LOST = Ended(outcome="lost")
-MayGoOn = Callable[[], Turn | None]
-
-
-def ended_as(decision: Decision, stored: str | None, announcement: Announcement) -> Ended:
-    """What the turn needs to know of a recorded try."""
-    return Ended(outcome=decision.attempt_outcome or "returned", stored=stored, claimed=announcement.claimed)
-
-
-def settle(claim: Claim, decision: Decision | None, stored: str | None = None, turn: Turn | None = None) -> Ended:
-    """Record a decision in a transaction of its own and announce it; returns how the try ended.
-
-    None means that somebody else may own the step: then nothing is written.
-    """
-    if decision is None:
-        return LOST
-    try:
-        announcement = _record_surely(claim, decision, stored, turn)
-    except CancelSeen:
-        return LOST if _is_cancelled(decision) else settle(claim, as_cancelled(decision), stored)
-    except FenceLost:
-        return LOST
-    announcement.make()
-    return ended_as(decision, stored, announcement)
-
-
-def _record_surely(claim: Claim, decision: Decision, stored: str | None, turn: Turn | None) -> Announcement:
-    """Record, and try again while the database is away, as long as the lease may hold.
-
-    A finished step is not thrown away because Postgres restarted. Should the first try have been committed without our
-    hearing of it, the fence is gone, and the second writes nothing.
-    """
-    patience = Retrying(
-        retry=retry_if_exception_type((OperationalError, InterfaceError)),
-        stop=stop_after_delay(get_settings().lease_seconds),
-        wait=wait_fixed(0.2),
-        reraise=True,
-    )
-    for attempt in patience:
-        with attempt, transaction() as session:
-            announcement = _record(session, claim, decision, stored, turn)
-    return announcement
-
-
-def _is_cancelled(decision: Decision) -> bool:
-    return decision.job_status is JobState.CANCELLED
-
-
-def _record(session: Session, claim: Claim, decision: Decision, stored: str | None, turn: Turn | None) -> Announcement:
-    return record(
-        session, decision, step_id=claim.step_id, fence=claim.fence, job=claim.job, at=claim.position, stored=stored,
-        turn=turn,
-    )  # fmt: skip
-
-
 def _as_json(claim: Claim, returned: Any) -> Any:
     """The outcome with its value as JSON, checked against the declared types."""
     if isinstance(returned, (*outcomes.SUSPENSIONS, outcomes.Cancel, Repeat)):
@@ -306,17 +182,12 @@ def _as_json(claim: Claim, returned: Any) -> Any:
     return outcomes.Done(dumped)
 
 
-def _pack(claim: Claim, decision: Decision) -> str | None:
+def _pack(claim: Claim, decision: Decision) -> tuple[Decision, str | None]:
+    """The decision with its values as their rows will hold them. Raises TooLarge or Invalid, as the step's failure."""
+    team_id, following = claim.job.team_id, decision.next_step
+    if following is not None and following.new_carry:
+        carry = values.pack(following.carry, team_id=team_id, what="the carry")
+        decision = replace(decision, next_step=replace(following, stored_carry=carry))
     if not decision.has_result:
-        return None
-    return values.pack(decision.result, team_id=claim.job.team_id, what=f"the result of step {claim.step.name}")
-
-
-def report(claim: Claim, ended: Ended) -> None:
-    """Log and count how a try ended."""
-    STEPS.labels(claim.label, ended.outcome).inc()
-    STEP_SECONDS.labels(claim.label).observe(ended.seconds)
-    log.info(
-        "step ended", job_id=claim.job.id, step=claim.label, attempt=claim.position.attempt, outcome=ended.outcome,
-        ms=round(ended.seconds * 1000, 1),
-    )  # fmt: skip
+        return decision, None
+    return decision, values.pack(decision.result, team_id=team_id, what=f"the result of step {claim.step.name}")

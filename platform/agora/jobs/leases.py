@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +30,8 @@ class Lease:
     timeout: float | None = None
     give_up: Callable[[], None] | None = None
     draining: Callable[[], bool] = lambda: False
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    """When the step began; before that it waits its turn, and its time-out does not run."""
     renewed: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     late: bool = False
@@ -50,7 +51,11 @@ class Lease:
 
     def overdue(self, now: float, grace: float = 0.0) -> bool:
         """Whether the step has run longer than its time-out."""
-        return self.timeout is not None and now - self.started > self.timeout + grace
+        return self.timeout is not None and self.started is not None and now - self.started > self.timeout + grace
+
+    def begin(self) -> None:
+        """The step is called now."""
+        self.started = time.monotonic()
 
 
 class Heartbeat:
@@ -62,19 +67,21 @@ class Heartbeat:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def hold(self, lease: Lease) -> None:
-        """Begin to renew a lease."""
+    def hold(self, leases: Sequence[Lease]) -> None:
+        """Begin to renew leases."""
         with self._changed:
-            self._held[lease.fence] = lease
+            self._held.update({lease.step_id: lease for lease in leases})
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="agora-heartbeat", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
-    def drop(self, lease: Lease) -> None:
-        """Stop renewing a lease."""
+    def drop(self, leases: Sequence[Lease]) -> None:
+        """Stop renewing leases."""
         with self._changed:
-            self._held.pop(lease.fence, None)
+            for lease in leases:
+                if self._held.get(lease.step_id) is lease:
+                    del self._held[lease.step_id]
 
     def _run(self) -> None:
         interval = get_settings().heartbeat_seconds
@@ -92,7 +99,7 @@ class Heartbeat:
         now = time.monotonic()
         for lease in [one for one in held if one.overdue(now, TIMEOUT_GRACE) and not one.lost]:
             lease.lost = True
-            self.drop(lease)
+            self.drop([lease])
             if lease.give_up is not None:
                 lease.give_up()
         alive = {lease.step_id: lease for lease in held if not lease.lost}

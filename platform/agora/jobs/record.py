@@ -1,29 +1,36 @@
-"""Write a decision: one guarded statement for step, next step, job, attempt and events; then webhooks' deliveries."""
+"""Write decisions: one guarded statement for steps, next steps, jobs, attempts and events; then the deliveries."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
-from agora.events.queries import as_json
 from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.ids import new_id
-from agora.jobs import step_queries, values
 from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.chronicle import fan_out
-from agora.jobs.decide import Decision, Position, cancelled
+from agora.jobs.decide import Decision, NextStep, Position
+from agora.jobs.record_queries import Record, record_steps
 from agora.jobs.states import JobState, StepState, may_become
-from agora.jobs.step_queries import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
-    """The worker would go on in place with a next step of this queue; ``lease`` is seconds."""
+class Try:
+    """How a try of a step is to be recorded. ``stored`` is the packed result.
 
-    queue: str
-    lease: float
+    ``lease`` is set when the worker would go on in place with the step that follows: its seconds.
+    """
+
+    step_id: str
+    fence: str | None
+    job: JobRef
+    at: Position
+    decision: Decision
+    stored: str | None = None
+    lease: float | None = None
 
 
 class CancelSeen(Exception):
@@ -34,97 +41,108 @@ class FenceLost(Exception):
     """Another worker owns the step, or the job has ended: nothing was written."""
 
 
-def record(
-    session: Session,
-    decision: Decision,
-    *,
-    step_id: str,
-    fence: str | None,
-    job: JobRef,
-    at: Position,
-    stored: str | None,
-    turn: Turn | None = None,
-) -> Announcement:
-    """Write ``decision`` in the caller's transaction. ``stored`` is the packed result.
+class MayFanOut(Exception):
+    """Somebody subscribed to the team's events meanwhile: nothing was written; record in a transaction."""
+
+
+Recorded = Announcement | CancelSeen | FenceLost | MayFanOut
+
+
+def record(session: Session, attempt: Try) -> Announcement:
+    """Write one try in the caller's transaction.
 
     Raises:
         FenceLost: the step is no longer this owner's.
-        CancelSeen: the job is to be cancelled instead; roll back.
+        CancelSeen: the job is to be cancelled instead.
     """
-    events = _events(decision, job, at)
-    announcement = Announcement(jobs={job.id})
-    parameters = _parameters(decision, step_id=step_id, fence=fence, at=at, stored=stored, events=events)
-    parameters = _with_next(parameters, decision, job, announcement, turn)
-    row = step_queries.record_step(session, Record(**parameters))  # type: ignore[arg-type]
+    (recorded,) = record_all(session, [attempt], may_fan_out=True)
+    if isinstance(recorded, Exception):
+        raise recorded
+    return recorded
+
+
+def record_all(session: Session, tries: Sequence[Try], *, may_fan_out: bool) -> list[Recorded]:
+    """Write tries of different jobs; for each, what to announce after the commit, or why it was not written.
+
+    Without ``may_fan_out`` this is a single statement, and tries of teams with webhook endpoints are not written.
+    """
+    prepared = [_prepare(attempt) for attempt in tries]
+    rows = record_steps(session, [record for record, _, _ in prepared], may_fan_out=may_fan_out)
+    return [
+        _recorded(session, attempt, rows.get(attempt.step_id), announcement, events, may_fan_out=may_fan_out)
+        for attempt, (_, announcement, events) in zip(tries, prepared, strict=True)
+    ]
+
+
+def _recorded(
+    session: Session,
+    attempt: Try,
+    row: RowMapping | None,
+    announcement: Announcement,
+    events: Sequence[NewEvent],
+    *,
+    may_fan_out: bool,
+) -> Recorded:
     if row is None:
-        raise FenceLost
-    if row["jobs"] == 0:
-        raise CancelSeen
-    if decision.step_status is StepState.READY and decision.retry_in == 0:
-        label = f"{job.agent}.{job.action}.{at.step.name}"
-        announcement.ring_step(step_id, job_id=job.id, spec=at.step, label=label)
+        return FenceLost()
+    if not row["fits"]:
+        return CancelSeen()
     if row["subscribed"]:
-        announcement.deliveries = fan_out(session, job, events, row["recorded_at"])
+        if not may_fan_out:
+            return MayFanOut()
+        announcement.deliveries = fan_out(session, attempt.job, events, row["recorded_at"])
     return announcement
 
 
-def as_cancelled(decision: Decision) -> Decision:
-    """The decision to write when CancelSeen was raised."""
-    return cancelled(decision)
-
-
-def _parameters(
-    decision: Decision,
-    *,
-    step_id: str,
-    fence: str | None,
-    at: Position,
-    stored: str | None,
-    events: Sequence[NewEvent],
-) -> dict[str, object]:
+def _prepare(attempt: Try) -> tuple[Record, Announcement, list[NewEvent]]:
+    decision, at = attempt.decision, attempt.at
+    events = _events(decision, attempt.job, at)
+    announcement = Announcement(jobs={attempt.job.id})
+    if decision.step_status is StepState.READY and decision.retry_in == 0:
+        announcement.ring_step(
+            attempt.step_id, job_id=attempt.job.id, spec=at.step, label=_label(attempt, at.step.name)
+        )
     final = decision.job_status is JobState.SUCCEEDED
     done = decision.step_status is StepState.SUCCEEDED
-    return {
-        "step_id": step_id,
-        "fence": fence,
-        "from_status": StepState.SUSPENDED if fence is None else StepState.RUNNING,
-        "step_status": decision.step_status,
-        "result": stored,
-        "error": json.dumps(decision.error.as_json()) if decision.error else None,
-        "retry_in": decision.retry_in if decision.step_status is StepState.READY else None,
-        "give_back": 0 if decision.burns_attempt else 1,
-        "lost": int(decision.lost_lease),
-        "suspension": json.dumps(decision.suspension) if decision.suspension else None,
-        "wake_at": decision.wake_at,
+    following = {} if decision.next_step is None else _following(attempt, decision.next_step, announcement)
+    made = Record(
+        step_id=attempt.step_id,
+        fence=attempt.fence,
+        from_status=StepState.SUSPENDED if attempt.fence is None else StepState.RUNNING,
+        step_status=decision.step_status,
+        result=attempt.stored,
+        is_output=final,
+        error=decision.error.as_json() if decision.error else None,
+        retry_in=decision.retry_in if decision.step_status is StepState.READY else None,
+        give_back=0 if decision.burns_attempt else 1,
+        lost=int(decision.lost_lease),
+        suspension=decision.suspension or None,
+        wake_at=decision.wake_at,
         # The try that succeeded is on the step's own row: number, worker, start and end.
-        "attempt_id": new_id("att") if decision.attempt_outcome and not done else None,
-        "attempt_outcome": decision.attempt_outcome,
-        "job_from": may_become(decision.job_status) if decision.job_status else [JobState.RUNNING],
-        "job_status": decision.job_status,
-        "progress": (at.index + 1) / len(at.action.steps) if done else None,
-        "output": stored if final else None,
-        "events": as_json(events),
-        "heed_cancel": decision.job_status is not JobState.CANCELLED,
-    }
+        attempt_id=new_id("att") if decision.attempt_outcome and not done else None,
+        attempt_outcome=decision.attempt_outcome,
+        job_from=may_become(decision.job_status) if decision.job_status else [JobState.RUNNING],
+        job_status=decision.job_status,
+        progress=(at.index + 1) / len(at.action.steps) if done else None,
+        events=[{"id": event.id, "type": event.type, "data": event.data} for event in events],
+        heed_cancel=decision.job_status is not JobState.CANCELLED,
+        **following,
+    )
+    return made, announcement, events
 
 
-def _with_next(
-    parameters: dict[str, object], decision: Decision, job: JobRef, announcement: Announcement, turn: Turn | None
-) -> dict[str, object]:
-    following = decision.next_step
-    if following is None:
-        return parameters
-    step_id = new_id("stp")
-    label = f"{job.agent}.{job.action}.{following.spec.name}"
-    carry = None
-    if following.new_carry:
-        carry = values.pack(following.carry, team_id=job.team_id, what="the carry")
-    fence = uuid4().hex if turn is not None and turn.queue == following.spec.queue else None
+def _label(attempt: Try, step: str) -> str:
+    return f"{attempt.job.agent}.{attempt.job.action}.{step}"
+
+
+def _following(attempt: Try, following: NextStep, announcement: Announcement) -> dict[str, Any]:
+    step_id, label = new_id("stp"), _label(attempt, following.spec.name)
+    fence = uuid4().hex if attempt.lease is not None else None
     if fence is None:
-        announcement.ring_step(step_id, job_id=job.id, spec=following.spec, label=label)
+        announcement.ring_step(step_id, job_id=attempt.job.id, spec=following.spec, label=label)
     else:
         announcement.claimed = Claimed(step_id=step_id, fence=fence, following=following)
-    return parameters | {
+    return {
         "next_id": step_id,
         "next_name": following.spec.name,
         "next_position": following.position,
@@ -132,9 +150,9 @@ def _with_next(
         "next_queue": following.spec.queue,
         "next_label": label,
         "next_attempts": following.spec.attempts,
-        "next_carry": carry,
+        "next_carry": following.stored_carry,
         "next_fence": fence,
-        "next_lease": turn.lease if turn is not None and fence is not None else None,
+        "next_lease": attempt.lease,
     }
 
 

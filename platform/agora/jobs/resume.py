@@ -15,7 +15,7 @@ from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import raise_faults
 from agora.jobs.decide import Position, advance
 from agora.jobs.models import JobRow
-from agora.jobs.record import CancelSeen, FenceLost, record
+from agora.jobs.record import CancelSeen, FenceLost, Try, record
 from agora.outcomes import Answer, TimedOut
 
 RESULTS = TypeAdapter[Answer | TimedOut](Answer | TimedOut)
@@ -45,9 +45,9 @@ def resume(session: Session, row: JobRow, step: RowMapping, result: Answer | Tim
     value = None if result is None else RESULTS.dump_python(result, mode="json")
     stored = values.pack(value, team_id=row.team_id, what="the answer")
     try:
+        decision = advance(value, at, resumed=True)
         return record(
-            session, advance(value, at, resumed=True), step_id=step["id"], fence=None, job=views.ref(row), at=at,
-            stored=stored,
-        )  # fmt: skip
+            session, Try(step_id=step["id"], fence=None, job=views.ref(row), at=at, decision=decision, stored=stored)
+        )
     except (CancelSeen, FenceLost):
         raise Conflict(f"job {row.id} is no longer waiting", state=row.status) from None

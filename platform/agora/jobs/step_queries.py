@@ -1,14 +1,15 @@
-"""SQL of a running step: claim, renew, record. Each guards itself by state and fence; none commits."""
+"""SQL of a running step: claim, renew, note, give back. Each guards itself by state and fence; none commits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
-CLAIM = text("""
-WITH due AS (
+from agora.ids import new_id
+
+ONE = """
     SELECT s.id, s.job_id, j.status AS job_status
     FROM steps s
     JOIN jobs j ON j.id = s.job_id
@@ -20,6 +21,41 @@ WITH due AS (
       AND (j.deadline IS NULL OR j.deadline > now())
       AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
     FOR UPDATE OF s SKIP LOCKED
+"""
+
+NEXT = """
+    SELECT s.id, s.job_id, j.status AS job_status
+    FROM (
+        SELECT id FROM steps
+        WHERE queue = :queue AND status = 'ready' AND rung_at IS NULL AND run_at <= now()
+        ORDER BY priority DESC, run_at, id
+        LIMIT :front
+    ) front
+    JOIN steps s ON s.id = front.id
+    JOIN jobs j ON j.id = s.job_id
+    WHERE s.label = ANY(:quick)
+      AND s.lost_leases = 0
+      AND s.status = 'ready'
+      AND s.rung_at IS NULL
+      AND s.run_at <= now()
+      AND j.status IN ('queued', 'running')
+      AND j.cancel_requested_at IS NULL
+      AND (j.deadline IS NULL OR j.deadline > now())
+      AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
+    ORDER BY s.priority DESC, s.run_at, s.id
+    LIMIT :count
+    FOR UPDATE OF s SKIP LOCKED
+"""
+
+CLAIM = """
+WITH due AS (
+    {due}
+), numbered AS (
+    SELECT due.*, row_number() OVER () AS n,
+           due.job_status = 'queued'
+               AND EXISTS (SELECT FROM webhook_endpoints w JOIN jobs j ON j.team_id = w.team_id WHERE j.id = due.job_id)
+               AS fans_out
+    FROM due
 ), claimed AS (
     UPDATE steps s
     SET status = 'running',
@@ -29,165 +65,87 @@ WITH due AS (
         lease_expires_at = clock_timestamp() + make_interval(secs => :lease),
         started_at = now(),
         rung_at = NULL
-    FROM due
-    WHERE s.id = due.id
-    RETURNING s.*, due.job_status
+    FROM numbered d
+    WHERE s.id = d.id AND (:may_fan_out OR NOT d.fans_out)
+    RETURNING s.*, d.job_status, d.n
 ), begun AS (
     UPDATE jobs j
     SET status = 'running', started_at = now(), event_seq = j.event_seq + 1
     FROM claimed c
     WHERE j.id = c.job_id AND c.job_status = 'queued' AND j.status = 'queued'
-    RETURNING j.id, j.team_id, j.event_seq, j.agent, j.action, j.version, j.metadata
+    RETURNING j.id, j.team_id, j.event_seq, j.agent, j.action, j.version, j.metadata, c.n
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)
-    SELECT :event_id, team_id, id, event_seq, 'job.started',
+    SELECT (CAST(:event_ids AS text[]))[n], team_id, id, event_seq, 'job.started',
            jsonb_build_object('job_id', id, 'agent', agent, 'action', action, 'version', version, 'status', 'running',
                               'metadata', metadata, 'links', jsonb_build_object('self', '/api/v1/jobs/' || id))
     FROM begun
 )
-SELECT c.id, c.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.queue,
+SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]))[d.n] AS event_id,
+       d.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.queue,
        j.team_id, j.agent, j.action, j.version, j.root_id, j.input, j.priority, j.metadata, j.traceparent, j.deadline,
-       c.job_status = 'queued' AS first, now() AS claimed_at,
-       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = c.team_id) AS subscribed,
+       d.job_status = 'queued' AS first, now() AS claimed_at,
+       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
+       EXISTS (SELECT FROM steps b
+               WHERE b.queue = c.queue AND b.status = 'ready' AND b.rung_at IS NULL AND b.run_at <= now()) AS backlog,
        p.name AS previous_name, p.result AS previous_result,
-       -- A claim that writes only the step row need not be durable: if it is lost, the lease was never taken.
-       CASE WHEN c.job_status <> 'queued' THEN set_config('synchronous_commit', 'off', true) END
-FROM claimed c
-JOIN jobs j ON j.id = c.job_id
+       -- A claim that nobody was told of need not be durable: if it is lost, the lease was never taken.
+       CASE WHEN NOT bool_or(d.fans_out) OVER () THEN set_config('synchronous_commit', 'off', true) END
+FROM numbered d
+JOIN jobs j ON j.id = d.job_id
+LEFT JOIN claimed c ON c.id = d.id
 LEFT JOIN LATERAL (
     SELECT name, result FROM steps
     WHERE job_id = c.job_id AND status = 'succeeded' AND (iteration, position) < (c.iteration, c.position)
     ORDER BY iteration DESC, position DESC
     LIMIT 1
 ) p ON true
-""")
+ORDER BY d.n
+"""
 
-
-def claim_step(
-    session: Session, *, step_id: str, known: Sequence[str], fence: str, worker_id: str, lease: float, event_id: str
-) -> RowMapping | None:
-    """Take one due step under a fresh fence; None when it is not to be had. ``lease`` is seconds.
-
-    The first claim of a job also records its ``job.started`` under ``event_id``.
-    """
-    parameters = {
-        "step_id": step_id, "known": list(known), "fence": fence, "worker_id": worker_id, "lease": lease,
-        "event_id": event_id,
-    }  # fmt: skip
-    return session.execute(CLAIM, parameters).mappings().one_or_none()
+CLAIM_ONE, CLAIM_NEXT = text(CLAIM.format(due=ONE)), text(CLAIM.format(due=NEXT))
+FRONT = 200
+"""How far into a queue's backlog a claim looks for quick steps: slow ones must not make it walk through all of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """The parameters of one record: what happens to the step, what follows, what becomes of the job.
+class Claimant:
+    """Who claims: its actions (``agent.action@version``), its fresh fence, its lease in seconds.
 
-    JSON fields are texts. ``fence`` None records a suspended step, which nobody runs.
+    A step whose team has webhook endpoints and whose job begins with it makes a delivery; it is claimed only with
+    ``may_fan_out``, in a transaction that goes on to make it.
     """
 
-    step_id: str
-    from_status: str
-    fence: str | None
-    step_status: str
-    result: str | None = None
-    error: str | None = None
-    retry_in: float | None = None
-    give_back: int = 0
-    lost: int = 0
-    suspension: str | None = None
-    wake_at: datetime | None = None
-    attempt_id: str | None = None
-    attempt_outcome: str | None = None
-    next_id: str | None = None
-    next_name: str | None = None
-    next_position: int | None = None
-    next_iteration: int | None = None
-    next_queue: str | None = None
-    next_label: str | None = None
-    next_attempts: int | None = None
-    next_carry: str | None = None
-    next_fence: str | None = None
-    next_lease: float | None = None
-    job_from: Sequence[str] = ()
-    job_status: str | None = None
-    progress: float | None = None
-    output: str | None = None
-    events: str = "[]"
-    heed_cancel: bool = True
+    known: Sequence[str]
+    worker_id: str
+    fence: str
+    lease: float
+    may_fan_out: bool
 
 
-RECORD = text("""
-WITH step AS (
-    UPDATE steps s
-    SET status = :step_status,
-        fence = NULL,
-        lease_expires_at = NULL,
-        attempt = s.attempt - :give_back,
-        lost_leases = s.lost_leases + :lost,
-        result = CAST(:result AS jsonb),
-        error = CAST(:error AS jsonb),
-        suspension = CAST(:suspension AS jsonb),
-        wake_at = CAST(:wake_at AS timestamptz),
-        run_at = CASE WHEN CAST(:retry_in AS float8) IS NULL THEN s.run_at
-                      ELSE now() + make_interval(secs => CAST(:retry_in AS float8)) END,
-        rung_at = CASE WHEN :step_status = 'ready' AND CAST(:retry_in AS float8) = 0 THEN now() END,
-        ended_at = CASE WHEN :step_status IN ('succeeded', 'failed', 'cancelled') THEN now() END
-    WHERE s.id = :step_id AND s.status = :from_status AND s.fence IS NOT DISTINCT FROM CAST(:fence AS text)
-    RETURNING s.id, s.job_id, s.team_id, s.attempt + :give_back AS tried, s.priority, s.worker_id, s.started_at,
-              s.carry
-), job AS (
-    UPDATE jobs j
-    SET status = COALESCE(:job_status, j.status),
-        progress = COALESCE(GREATEST(j.progress, CAST(:progress AS float8)), j.progress),
-        output = COALESCE(CAST(:output AS jsonb), j.output),
-        error = CASE WHEN :job_status = 'failed' THEN CAST(:error AS jsonb) - 'traceback' ELSE j.error END,
-        ended_at = CASE WHEN :job_status IN ('succeeded', 'failed', 'cancelled') THEN now() END,
-        event_seq = j.event_seq + jsonb_array_length(CAST(:events AS jsonb))
-    FROM step
-    WHERE j.id = step.job_id
-      AND j.status = ANY(:job_from)
-      AND (j.cancel_requested_at IS NULL OR NOT :heed_cancel)
-    RETURNING j.id, j.event_seq
-), tried AS (
-    INSERT INTO attempts (id, job_id, step_id, team_id, number, outcome, worker_id, error, started_at)
-    SELECT :attempt_id, job_id, id, team_id, tried, :attempt_outcome, worker_id, CAST(:error AS jsonb), started_at
-    FROM step
-    WHERE CAST(:attempt_id AS text) IS NOT NULL
-), following AS (
-    -- With a fence, the worker goes on with the next step in the same turn: recording this one claims that one.
-    INSERT INTO steps (id, job_id, team_id, name, position, iteration, status, queue, priority, label, max_attempts,
-                       carry, rung_at, attempt, fence, worker_id, lease_expires_at, started_at)
-    SELECT :next_id, job_id, team_id, :next_name, :next_position, :next_iteration,
-           CASE WHEN f.fence IS NULL THEN 'ready' ELSE 'running' END, :next_queue, priority,
-           :next_label, :next_attempts, COALESCE(CAST(:next_carry AS jsonb), carry),
-           CASE WHEN f.fence IS NULL THEN now() END, CASE WHEN f.fence IS NULL THEN 0 ELSE 1 END, f.fence,
-           CASE WHEN f.fence IS NOT NULL THEN worker_id END,
-           CASE WHEN f.fence IS NOT NULL
-                THEN clock_timestamp() + make_interval(secs => CAST(:next_lease AS float8)) END,
-           CASE WHEN f.fence IS NOT NULL THEN now() END
-    FROM step, (SELECT CAST(:next_fence AS text) AS fence) f
-    WHERE CAST(:next_id AS text) IS NOT NULL
-), happened AS (
-    INSERT INTO events (id, team_id, job_id, seq, type, data)
-    SELECT e.id, step.team_id, job.id, job.event_seq - jsonb_array_length(CAST(:events AS jsonb)) + e.n,
-           e.type, e.data
-    FROM step, job, ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb)) AS (id text, type text, data jsonb))
-         WITH ORDINALITY AS e (id, type, data, n)
-)
-SELECT now() AS recorded_at, (SELECT count(*) FROM job) AS jobs,
-       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = step.team_id) AS subscribed
-FROM step
-""")
+def claim_step(session: Session, claimant: Claimant, *, step_id: str) -> Sequence[RowMapping]:
+    """Take one due step; no row when it is not to be had, ``claimed`` false when that takes ``may_fan_out``."""
+    return _claim(session, CLAIM_ONE, claimant, 1, step_id=step_id)
 
 
-def record_step(session: Session, record: Record) -> RowMapping | None:
-    """Write all of a step's outcome in one statement.
+def claim_next(
+    session: Session, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int
+) -> Sequence[RowMapping]:
+    """Take up to ``count`` due steps that nobody was rung for, in the queue's order, of the labels in ``quick``.
 
-    None when the fence no longer holds: nothing was written then. ``jobs`` is 0 when the job had been asked to cancel
-    or had left the states of ``job_from``: the caller must roll back.
+    A step that lost a worker before is left alone: it shall not take others with it.
     """
-    parameters = {name: getattr(record, name) for name in Record.__slots__}
-    parameters["job_from"] = list(record.job_from)
-    return session.execute(RECORD, parameters).mappings().one_or_none()
+    return _claim(session, CLAIM_NEXT, claimant, count, queue=queue, quick=quick, front=FRONT + count)
+
+
+def _claim(
+    session: Session, statement: TextClause, claimant: Claimant, count: int, **more: Any
+) -> Sequence[RowMapping]:
+    parameters = {
+        "known": claimant.known, "worker_id": claimant.worker_id, "fence": claimant.fence, "lease": claimant.lease,
+        "may_fan_out": claimant.may_fan_out, "event_ids": [new_id("evt") for _ in range(count)], "count": count,
+    }  # fmt: skip
+    return session.execute(statement, parameters | more).mappings().all()
 
 
 HOLD = text("SELECT 1 FROM steps WHERE id = :step_id AND fence = :fence AND status = 'running' FOR UPDATE")
@@ -291,6 +249,19 @@ def add_note(session: Session, *, step_id: str, fence: str, key: str, value: str
     """Store a note of a step that this fence still owns; False when it no longer does."""
     parameters = {"step_id": step_id, "fence": fence, "key": key, "value": value}
     return session.execute(ADD_NOTE, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+RELEASE = text("""
+UPDATE steps s
+SET status = 'ready', fence = NULL, lease_expires_at = NULL, attempt = s.attempt - 1, rung_at = NULL
+FROM unnest(CAST(:ids AS text[]), CAST(:fences AS text[])) AS mine (id, fence)
+WHERE s.id = mine.id AND s.fence = mine.fence AND s.status = 'running'
+""")
+
+
+def release_steps(session: Session, *, held: Mapping[str, str]) -> None:
+    """Make ready again what was claimed and not begun, of ``{step id: fence}``, without burning an attempt."""
+    session.execute(RELEASE, {"ids": list(held), "fences": list(held.values())})
 
 
 GIVE_BACK = text("""

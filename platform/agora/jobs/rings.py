@@ -1,0 +1,45 @@
+"""The doorbell: due steps for which nobody was rung yet, or whose ring nobody answered."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
+
+from agora import broker
+from agora.agents import QUEUES
+from agora.db.session import transaction
+from agora.jobs import catalogue, ring_queries
+from agora.settings import get_settings
+
+SLICE = 200
+
+
+def refill(queue: str) -> int:
+    """Ring for due steps of a queue, in Postgres' order, as far as its window has room; returns how many."""
+    with transaction() as session:
+        rows = ring_queries.refill(session, queue=queue, window=get_settings().ring_window)
+        rings = _rings(session, rows)
+    broker.ring(rings)
+    return len(rings)
+
+
+def rering() -> None:
+    """Ring again for steps whose ring nobody answered: the broker lost it, or its worker died with it."""
+    with transaction() as session:
+        after = get_settings().rering_seconds
+        rings = _rings(session, ring_queries.rering(session, queues=QUEUES, after=after, slice_=SLICE))
+    broker.ring(rings)
+
+
+def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:
+    return [
+        broker.Ring(
+            step_id=row["id"], job_id=row["job_id"], queue=row["queue"], label=row["label"],
+            timeout=_timeout_of(session, row),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _timeout_of(session: Session, row: RowMapping) -> float | None:
+    return catalogue.find(session, row["agent"], row["action"], row["version"]).spec.step(row["name"]).timeout

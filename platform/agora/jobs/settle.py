@@ -1,0 +1,151 @@
+"""Settle tries that have ended: record them as a group, and tell."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from agora.db.session import statement, transaction
+from agora.jobs.announce import Announcement, Claimed
+from agora.jobs.claim import Claim
+from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of
+from agora.jobs.record import CancelSeen, MayFanOut, Recorded, Try, record_all
+from agora.jobs.states import JobState
+from agora.settings import get_settings
+from agora.telemetry import STEP_SECONDS, STEPS, get_logger
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A try that has ended and is not recorded yet.
+
+    ``decision`` None means that somebody else may own the step: then nothing is written. With ``lease`` (seconds) the
+    step that follows is claimed for the same worker. ``seconds`` is how long the try took.
+    """
+
+    claim: Claim
+    decision: Decision | None
+    stored: str | None = None
+    lease: float | None = None
+    seconds: float = 0.0
+
+    def as_try(self) -> Try:
+        """What is to be recorded."""
+        if self.decision is None:
+            raise ValueError("a try without a decision is not recorded")
+        return Try(
+            step_id=self.claim.step_id, fence=self.claim.fence, job=self.claim.job, at=self.claim.position,
+            decision=self.decision, stored=self.stored, lease=self.lease,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a try ended; ``claimed`` is the step with which the turn goes on, ``stored`` the packed result."""
+
+    claim: Claim
+    outcome: str
+    stored: str | None = None
+    claimed: Claimed | None = None
+    seconds: float = 0.0
+
+
+def lost(finished: Finished) -> Ended:
+    """The try of a step that is somebody else's now."""
+    return Ended(claim=finished.claim, outcome="lost", seconds=finished.seconds)
+
+
+def recorded(finished: Finished, announcement: Announcement) -> Ended:
+    """The try as it was recorded."""
+    outcome = finished.decision.attempt_outcome if finished.decision else None
+    return Ended(
+        claim=finished.claim, outcome=outcome or "returned", stored=finished.stored, claimed=announcement.claimed,
+        seconds=finished.seconds,
+    )  # fmt: skip
+
+
+def settle(group: Sequence[Finished]) -> list[Ended]:
+    """Record tries of different jobs and announce them; returns how each ended, in no certain order."""
+    ours = [one for one in group if one.decision is not None]
+    ended = [lost(one) for one in group if one.decision is None]
+    told, cancels = Announcement(), []
+    for one, result in zip(ours, _record(ours), strict=True):
+        if isinstance(result, Announcement):
+            told.add(result)
+            ended.append(recorded(one, result))
+        elif isinstance(result, CancelSeen) and one.decision and one.decision.job_status is not JobState.CANCELLED:
+            cancels.append(replace(one, decision=cancelled(one.decision), lease=None))
+        else:
+            ended.append(lost(one))
+    told.make()
+    return ended + settle(cancels) if cancels else ended
+
+
+def _record(group: Sequence[Finished]) -> list[Recorded]:
+    """Record a group: in one statement, and in a transaction those of teams with webhook endpoints."""
+    found: dict[str, Recorded] = {}
+    quiet = [one for one in group if not one.claim.subscribed]
+    if quiet:
+        found |= _whole_or_singly(quiet, may_fan_out=False)
+    loud = [one for one in group if isinstance(found.get(one.claim.step_id, MayFanOut()), MayFanOut)]
+    if loud:
+        found |= _whole_or_singly(loud, may_fan_out=True)
+    return [found[one.claim.step_id] for one in group]
+
+
+def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
+    """What Postgres refuses in one try must not take the others with it, and fails that one."""
+    try:
+        return _surely(lambda: _written(group, may_fan_out=may_fan_out))
+    except (OperationalError, InterfaceError):
+        raise
+    except DBAPIError as error:
+        if len(group) > 1:
+            return {
+                step_id: result
+                for one in group
+                for step_id, result in _whole_or_singly([one], may_fan_out=may_fan_out).items()
+            }
+        (one,) = group
+        log.warning("a record was refused", step=one.claim.label, job_id=one.claim.job.id, error=str(error)[:300])
+        refused = replace(one, decision=decide_failure(failure_of(error), one.claim.position), stored=None, lease=None)
+        return _surely(lambda: _written([refused], may_fan_out=may_fan_out))
+
+
+def _written(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
+    tries = [one.as_try() for one in group]
+    with transaction() if may_fan_out else statement() as session:
+        results = record_all(session, tries, may_fan_out=may_fan_out)
+    return {one.step_id: result for one, result in zip(tries, results, strict=True)}
+
+
+def _surely(write: Callable[[], T]) -> T:
+    """Write, and try again while the database is away, as long as the leases may hold.
+
+    A finished step is not thrown away because Postgres restarted. Should the first try have been committed without our
+    hearing of it, the fence is gone, and the second writes nothing.
+    """
+    patience = Retrying(
+        retry=retry_if_exception_type((OperationalError, InterfaceError)),
+        stop=stop_after_delay(get_settings().lease_seconds),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    return patience(write)
+
+
+def report(ended: Ended) -> None:
+    """Log and count how a try ended."""
+    claim = ended.claim
+    STEPS.labels(claim.label, ended.outcome).inc()
+    STEP_SECONDS.labels(claim.label).observe(ended.seconds)
+    log.info(
+        "step ended", job_id=claim.job.id, step=claim.label, attempt=claim.position.attempt, outcome=ended.outcome,
+        ms=round(ended.seconds * 1000, 1),
+    )  # fmt: skip
