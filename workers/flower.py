@@ -28,6 +28,11 @@ def want_events(wanted: bool) -> None:
     _wanted[0] = int(wanted)
 
 
+def listens(dispatcher: EventDispatcher | None) -> bool:
+    """Whether somebody asked this worker for task events: its dispatcher also sends heartbeats, which do not count."""
+    return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
+
+
 def begin_turn() -> None:
     """The next step of this thread is the one that Celery knows of."""
     _local.first = True

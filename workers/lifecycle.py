@@ -19,7 +19,7 @@ from agora.jobs import catalogue, workers
 from agora.jobs.engine import Engine
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
-from workers.flower import show_step, want_events
+from workers.flower import listens, show_step, want_events
 from workers.loader import load_agents
 from workers.ports import ports
 
@@ -87,8 +87,7 @@ def _report(consumer: Any) -> None:
     pause, reported = threading.Event(), time.monotonic()
     while not draining():
         pause.wait(LISTEN_SECONDS)
-        events = getattr(consumer, "event_dispatcher", None)
-        want_events(bool(events and events.enabled))
+        want_events(listens(getattr(consumer, "event_dispatcher", None)))
         if time.monotonic() - reported < REPORT_SECONDS:
             continue
         reported = time.monotonic()

@@ -12,8 +12,10 @@ from typing import Any
 
 from celery import Celery
 
+from agora import transport
 from agora.telemetry import RINGS, get_logger
 
+transport.use()
 app = Celery("agora")
 app.config_from_object("celeryconfig")
 

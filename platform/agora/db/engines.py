@@ -23,7 +23,7 @@ OPTIONS = "-c timezone=UTC -c enable_seqscan=off -c enable_hashjoin=off -c enabl
 """Every statement of ours touches few rows by an index. A plan that was cached while the tables were empty must do so
 too when they are full, and Postgres prefers scans and hashes for empty tables (docs/decisions/0006)."""
 
-_engines: dict[tuple[int, str], tuple[Engine, Engine]] = {}
+_engines: dict[tuple[int, str], Engine] = {}
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -44,13 +44,12 @@ def database_url(database: Database, settings: Settings | None = None) -> str:
     return sqlalchemy_url(url)
 
 
-def engine(database: Database = "main", *, autocommit: bool = False) -> Engine:
-    """The engine of one database in this process; with ``autocommit`` a view of it that shares its pool."""
+def engine(database: Database = "main") -> Engine:
+    """The engine of one database in this process."""
     key = (os.getpid(), database)
     if key not in _engines:
-        made = _make(database)
-        _engines[key] = made, made.execution_options(isolation_level="AUTOCOMMIT")
-    return _engines[key][autocommit]
+        _engines[key] = _make(database)
+    return _engines[key]
 
 
 def _make(database: Database) -> Engine:
@@ -94,6 +93,6 @@ def _ping_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _pro
 
 def dispose_all() -> None:
     """Close this process's pools, and forget those inherited over a fork without touching their sockets."""
-    for (pid, _), (made, _view) in list(_engines.items()):
+    for (pid, _), made in list(_engines.items()):
         made.dispose(close=pid == os.getpid())
     _engines.clear()

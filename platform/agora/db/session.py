@@ -1,11 +1,23 @@
 """Sessions: ``transaction()`` and ``statement()`` are the only places in Agora that commit."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from typing import Any, cast
 
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from agora.db.engines import Database, engine
+
+Rows = Sequence[Mapping[str, Any]]
+
+_DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -18,11 +30,57 @@ def transaction(database: Database = "main") -> Iterator[Session]:
         yield session
 
 
-@contextmanager
-def statement(database: Database = "main") -> Iterator[Session]:
-    """For a single statement that is a transaction by itself: one round trip instead of three.
+class Direct:
+    """A pooled connection on which each statement commits at once, without SQLAlchemy in between."""
 
-    Each statement of the block commits at once, whatever follows it.
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> Rows:
+        """Execute one statement and return its rows."""
+        cursor = self._connection.cursor(row_factory=dict_row)
+        cursor.execute(_plain(statement.text), parameters)
+        return cursor.fetchall() if cursor.description else ()
+
+
+@contextmanager
+def statement(database: Database = "main") -> Iterator[Direct]:
+    """For the hot paths: statements that are each a transaction of their own, one round trip and little else.
+
+    Raises the same SQLAlchemy errors as ``transaction()``.
     """
-    with Session(engine(database, autocommit=True), expire_on_commit=False) as session:
-        yield session
+    pooled = connection = None
+    try:
+        pooled = engine(database).raw_connection()
+        connection = cast("psycopg.Connection[Any]", pooled.driver_connection)
+        connection.autocommit = True
+        yield Direct(connection)
+    except psycopg.Error as error:
+        gone = connection is None or connection.closed
+        raise DBAPIError.instance(
+            None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone, dialect=_DIALECT
+        ) from error
+    finally:
+        if connection is not None and not connection.closed:
+            connection.autocommit = False
+        elif pooled is not None:
+            pooled.invalidate()
+        if pooled is not None:
+            pooled.close()
+
+
+def rows(where: Session | Direct, statement: TextClause, parameters: Mapping[str, Any]) -> Rows:
+    """Execute one statement in a transaction, or as one; returns its rows by column name."""
+    if isinstance(where, Direct):
+        return where.rows(statement, parameters)
+    return [dict(row) for row in where.execute(statement, parameters).mappings()]
+
+
+@cache
+def _plain(written: str) -> str:
+    """A statement for psycopg: its placeholders, without comments and indentation.
+
+    Statements of up to 4,096 characters are parsed once by psycopg, longer ones each time.
+    """
+    short = " ".join(re.sub(r"--.*", "", written).split())
+    return str(TextClause(short).compile(dialect=_DIALECT))

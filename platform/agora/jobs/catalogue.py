@@ -95,6 +95,12 @@ def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
             )
 
 
+def look_up(agent: str, action: str, version: int | None = None) -> Registered:
+    """As :func:`find`, for whoever has no transaction open; mostly without a look at the database."""
+    with transaction() as session:
+        return find(session, agent, action, version)
+
+
 def find(session: Session, agent: str, action: str, version: int | None = None) -> Registered:
     """The action as registered, of this or the newest version. Raises Invalid that names the field."""
     if version is None:

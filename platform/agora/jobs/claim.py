@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from agora.agents import Action, ActionSpec, Step
-from agora.db.session import statement, transaction
+from agora.db.session import Direct, Rows, statement, transaction
 from agora.events.types import JobRef, job_event
 from agora.jobs import step_queries
 from agora.jobs.announce import Announcement
@@ -66,7 +65,7 @@ class Claimer:
             lambda session, who: step_queries.claim_next(session, who, queue=queue, quick=quick, count=count)
         )
 
-    def _claim(self, query: Callable[[Session, Claimant], Sequence[RowMapping]]) -> tuple[list[Claim], bool]:
+    def _claim(self, query: Callable[[Session | Direct, Claimant], Rows]) -> tuple[list[Claim], bool]:
         who = Claimant(
             known=self.known, worker_id=self.worker_id, fence=uuid4().hex, lease=get_settings().lease_seconds,
             may_fan_out=False,
@@ -79,13 +78,13 @@ class Claimer:
                 more = query(session, replace(who, may_fan_out=True))
                 for row in more:
                     announcement.deliveries |= row["fans_out"] and _begin(session, row)
-            rows += more
+            rows += list(more)
         taken = [row for row in rows if row["claimed"]]
         announcement.jobs.update(row["job_id"] for row in taken if row["first"])
         announcement.make()
         return [self._claim_of(row, who.fence) for row in taken], any(row["backlog"] for row in taken)
 
-    def _claim_of(self, row: RowMapping, fence: str) -> Claim:
+    def _claim_of(self, row: Mapping[str, Any], fence: str) -> Claim:
         label = f"{row['agent']}.{row['action']}@{row['version']}"
         action, spec = self.actions[label], self.specs[label]
         position = Position(
@@ -114,14 +113,14 @@ class Claimer:
         )
 
 
-def _job_of(row: RowMapping) -> JobRef:
+def _job_of(row: Mapping[str, Any]) -> JobRef:
     return JobRef(
         id=row["job_id"], team_id=row["team_id"], agent=row["agent"], action=row["action"], version=row["version"],
         metadata=row["metadata"],
     )  # fmt: skip
 
 
-def _begin(session: Session, row: RowMapping) -> bool:
+def _begin(session: Session, row: Mapping[str, Any]) -> bool:
     """The deliveries of the ``job.started`` that a claim recorded."""
     job = _job_of(row)
     started = job_event("job.started", job, status=JobState.RUNNING, id=row["event_id"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import SQLAlchemyError
 
 from agora import outcomes
-from agora.db.session import transaction
+from agora.db.session import statement
 from agora.jobs import step_queries
 from agora.settings import get_settings
 from agora.telemetry import get_logger
@@ -114,7 +114,7 @@ class Heartbeat:
     def _renew(self, alive: dict[str, Lease]) -> None:
         asked = time.monotonic()
         fences = {step_id: lease.fence for step_id, lease in alive.items()}
-        with transaction() as session:
+        with statement() as session:
             rows = step_queries.renew_leases(session, held=fences, lease=get_settings().lease_seconds)
             found = {row["id"]: (row["cancelled"], row["late"]) for row in rows}
         for step_id, lease in alive.items():

@@ -1,12 +1,13 @@
 """SQL about jobs as their owners see them: submit, read, list, cancel. Every function is scoped by team."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, delete, select, text
 from sqlalchemy.orm import Session
 
+from agora.db.session import Direct, rows
 from agora.jobs.models import AttemptRow, IdempotencyRow, JobRow, StepRow
 from agora.jobs.types import JobFilter
 
@@ -18,6 +19,7 @@ WITH job AS (
            CASE WHEN CAST(:run_at AS timestamptz) > now() THEN 'scheduled' ELSE 'queued' END,
            :priority, CAST(:input AS jsonb), CAST(:metadata AS jsonb), :traceparent, :job_id,
            COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1
+    WHERE :may_fan_out OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
     RETURNING id, status, run_at, created_at
 ), room AS (
     -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order.
@@ -40,9 +42,16 @@ FROM job, step
 """)
 
 
-def insert_job(session: Session, *, team_id: str, **columns: Any) -> RowMapping:
-    """Insert a job with its first step and first event; says whether there is room to ring."""
-    return session.execute(INSERT_JOB, {"team_id": team_id, **columns}).mappings().one()
+def insert_job(
+    session: Session | Direct, *, team_id: str, may_fan_out: bool, **columns: Any
+) -> Mapping[str, Any] | None:
+    """Insert a job with its first step and first event; says whether there is room to ring.
+
+    None, and nothing inserted, when the team has webhook endpoints and the caller may not make their deliveries: that
+    takes a transaction.
+    """
+    found = rows(session, INSERT_JOB, {"team_id": team_id, "may_fan_out": may_fan_out, **columns})
+    return found[0] if found else None
 
 
 REMEMBER = text("""

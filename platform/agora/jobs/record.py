@@ -1,13 +1,13 @@
 """Write decisions: one guarded statement for steps, next steps, jobs, attempts and events; then the deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
+from agora.db.session import Direct
 from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.ids import new_id
 from agora.jobs.announce import Announcement, Claimed
@@ -61,7 +61,7 @@ def record(session: Session, attempt: Try) -> Announcement:
     return recorded
 
 
-def record_all(session: Session, tries: Sequence[Try], *, may_fan_out: bool) -> list[Recorded]:
+def record_all(session: Session | Direct, tries: Sequence[Try], *, may_fan_out: bool) -> list[Recorded]:
     """Write tries of different jobs; for each, what to announce after the commit, or why it was not written.
 
     Without ``may_fan_out`` this is a single statement, and tries of teams with webhook endpoints are not written.
@@ -75,9 +75,9 @@ def record_all(session: Session, tries: Sequence[Try], *, may_fan_out: bool) -> 
 
 
 def _recorded(
-    session: Session,
+    session: Session | Direct,
     attempt: Try,
-    row: RowMapping | None,
+    row: Mapping[str, Any] | None,
     announcement: Announcement,
     events: Sequence[NewEvent],
     *,
@@ -88,7 +88,7 @@ def _recorded(
     if not row["fits"]:
         return CancelSeen()
     if row["subscribed"]:
-        if not may_fan_out:
+        if not may_fan_out or isinstance(session, Direct):
             return MayFanOut()
         announcement.deliveries = fan_out(session, attempt.job, events, row["recorded_at"])
     return announcement

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from agora.db.session import Direct, rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,32 +52,32 @@ class Record:
 
 
 RECORD = text("""
-WITH given AS MATERIALIZED (
+WITH given AS (
     SELECT * FROM jsonb_to_recordset(CAST(:records AS jsonb)) AS r (
         step_id text, from_status text, fence text, step_status text, result text, is_output bool, error jsonb,
         retry_in float8, give_back int, lost int, suspension jsonb, wake_at timestamptz, attempt_id text,
-        attempt_outcome text, next_id text, next_name text, next_position smallint, next_iteration int,
-        next_queue text, next_label text, next_attempts smallint, next_carry text, next_fence text,
+        attempt_outcome text, next_id text, next_name text, next_position int, next_iteration int,
+        next_queue text, next_label text, next_attempts int, next_carry text, next_fence text,
         next_lease float8, job_from text[], job_status text, progress float8, events jsonb, heed_cancel bool
     ) LIMIT :count
-), held AS MATERIALIZED (
+), held AS (
     -- Steps are locked before jobs, each in order, here and everywhere: nobody waits in a circle.
     SELECT given.*, s.job_id, s.team_id
     FROM given JOIN steps s ON s.id = given.step_id
     WHERE s.status = given.from_status AND s.fence IS NOT DISTINCT FROM given.fence
     ORDER BY s.id
     FOR UPDATE OF s
-), owner AS MATERIALIZED (
+), owner AS (
     SELECT j.id, j.status, j.cancel_requested_at FROM jobs j
     WHERE j.id = ANY(ARRAY(SELECT job_id FROM held))
     ORDER BY j.id
     FOR NO KEY UPDATE
-), known AS MATERIALIZED (
+), known AS (
     SELECT held.*,
            owner.status = ANY(held.job_from) AND (owner.cancel_requested_at IS NULL OR NOT held.heed_cancel) AS fits,
            EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = held.team_id) AS subscribed
     FROM held JOIN owner ON owner.id = held.job_id
-), fit AS MATERIALIZED (
+), fit AS (
     SELECT * FROM known WHERE fits AND (:may_fan_out OR NOT subscribed)
 ), step AS (
     UPDATE steps s
@@ -137,7 +139,9 @@ SELECT step_id, fits, subscribed, now() AS recorded_at FROM known
 """)
 
 
-def record_steps(session: Session, records: Sequence[Record], *, may_fan_out: bool) -> dict[str, RowMapping]:
+def record_steps(
+    session: Session | Direct, records: Sequence[Record], *, may_fan_out: bool
+) -> dict[str, Mapping[str, Any]]:
     """Write the outcomes of steps of different jobs in one statement; by step id what became of each.
 
     - A step that is missing there is no longer its owner's: the fence is another, or the state.
@@ -148,9 +152,9 @@ def record_steps(session: Session, records: Sequence[Record], *, may_fan_out: bo
     All the others are written.
     """
     parameters = {"records": _as_json(records), "count": len(records), "may_fan_out": may_fan_out}
-    return {row["step_id"]: row for row in session.execute(RECORD, parameters).mappings()}
+    return {row["step_id"]: row for row in rows(session, RECORD, parameters)}
 
 
 def _as_json(records: Sequence[Record]) -> str:
-    rows = [{name: value for name in Record.__slots__ if (value := getattr(one, name)) is not None} for one in records]
-    return json.dumps(rows, separators=(",", ":"), default=datetime.isoformat)
+    made = [{name: value for name in Record.__slots__ if (value := getattr(one, name)) is not None} for one in records]
+    return json.dumps(made, separators=(",", ":"), default=datetime.isoformat)

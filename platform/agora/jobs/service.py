@@ -1,12 +1,12 @@
 """What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
-from agora.db.session import transaction
+from agora.db.session import Direct, statement, transaction
 from agora.errors import Conflict, IdempotencyKeyReused, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
@@ -40,18 +40,24 @@ def submit(
         IdempotencyKeyReused: the key stands for another request.
     """
     job_id = new_id("job")
-    announcement = Announcement(jobs={job_id})
+    registered = catalogue.look_up(submission.agent, submission.action, submission.version)
+    _check(submission, registered)
+    accepted = _Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
+    if idempotency is None and submission.webhook is None:
+        with statement() as direct:
+            row = accepted.insert(direct)
+        if row is not None:
+            accepted.announcement.make()
+            return Submitted(job=accepted.fresh(row))
     with transaction() as session:
-        registered = catalogue.find(session, submission.agent, submission.action, submission.version)
-        _check(submission, registered)
         if idempotency and not _remember(session, idempotency, team_id=team_id, job_id=job_id):
             return _replay(session, idempotency, team_id=team_id)
         secret = None
         if submission.webhook is not None:
             secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
-        row = _insert(session, submission, registered, announcement, team_id=team_id, key_id=key_id, job_id=job_id)
-    announcement.make()
-    return Submitted(job=_fresh(submission, registered, row, job_id=job_id, team_id=team_id), webhook_secret=secret)
+        row = accepted.insert_and_fan_out(session)
+    accepted.announcement.make()
+    return Submitted(job=accepted.fresh(row), webhook_secret=secret)
 
 
 def _check(submission: Submission, registered: Registered) -> None:
@@ -84,54 +90,59 @@ def _replay(session: Session, idempotency: IdempotencyKey, *, team_id: str) -> S
     return Submitted(job=_view(session, known.resource_id, team_id=team_id), replayed=True)
 
 
-def _insert(
-    session: Session,
-    submission: Submission,
-    registered: Registered,
-    announcement: Announcement,
-    *,
-    team_id: str,
-    key_id: str | None,
-    job_id: str,
-) -> RowMapping:
-    spec = registered.spec
-    first = spec.steps[0]
-    step_id, label = new_id("stp"), f"{spec.agent}.{spec.action}.{first.name}"
-    job = _ref(submission, registered, job_id=job_id, team_id=team_id)
-    created = job_event("job.created", job, status=JobState.QUEUED if not submission.run_at else JobState.SCHEDULED)
-    row = queries.insert_job(
-        session, team_id=team_id, job_id=job_id, key_id=key_id, agent=spec.agent, action=spec.action,
-        version=spec.version, priority=submission.priority, run_at=submission.run_at, deadline=submission.deadline,
-        input=values.pack(submission.input, team_id=team_id, what="the input"),
-        metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
-        step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=created.id,
-        event=json.dumps(created.data), window=get_settings().ring_window,
-    )  # fmt: skip
-    if row["ring"]:
-        announcement.ring_step(step_id, job_id=job_id, spec=first, label=label)
-    if row["subscribed"]:
-        announcement.deliveries = webhook_queries.fan_out(
-            session, team_id=team_id, job_id=job_id, agent=spec.agent, events=[created], occurred_at=row["created_at"]
-        )
-    return row
+class _Accepted:
+    """A submission that is in order, on its way into the database."""
 
+    def __init__(
+        self, submission: Submission, registered: Registered, *, team_id: str, key_id: str | None, job_id: str
+    ) -> None:
+        self.announcement = Announcement(jobs={job_id})
+        self._submission, self._spec, self._key_id = submission, registered.spec, key_id
+        self._job = JobRef(
+            id=job_id, team_id=team_id, agent=submission.agent, action=submission.action,
+            version=registered.spec.version, metadata=submission.metadata,
+        )  # fmt: skip
+        status = JobState.SCHEDULED if submission.run_at else JobState.QUEUED
+        self._created = job_event("job.created", self._job, status=status)
+        self._input = values.pack(submission.input, team_id=team_id, what="the input")
 
-def _ref(submission: Submission, registered: Registered, *, job_id: str, team_id: str) -> JobRef:
-    return JobRef(
-        id=job_id, team_id=team_id, agent=submission.agent, action=submission.action, version=registered.spec.version,
-        metadata=submission.metadata,
-    )  # fmt: skip
+    def insert(self, session: Session | Direct, *, may_fan_out: bool = False) -> Mapping[str, Any] | None:
+        """Insert the job; None when that takes a transaction, for the deliveries to its team's endpoints."""
+        submission, first = self._submission, self._spec.steps[0]
+        step_id, label = new_id("stp"), f"{self._job.agent}.{self._job.action}.{first.name}"
+        row = queries.insert_job(
+            session, team_id=self._job.team_id, may_fan_out=may_fan_out, job_id=self._job.id, key_id=self._key_id,
+            agent=self._job.agent, action=self._job.action, version=self._job.version, priority=submission.priority,
+            run_at=submission.run_at, deadline=submission.deadline, input=self._input,
+            metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
+            step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=self._created.id,
+            event=json.dumps(self._created.data), window=get_settings().ring_window,
+        )  # fmt: skip
+        if row is not None and row["ring"]:
+            self.announcement.ring_step(step_id, job_id=self._job.id, spec=first, label=label)
+        return row
 
+    def insert_and_fan_out(self, session: Session) -> Mapping[str, Any]:
+        """Insert the job and the deliveries of its creation."""
+        row = self.insert(session, may_fan_out=True)
+        if row is None:
+            raise Conflict(f"job {self._job.id} was not inserted")
+        self.announcement.deliveries = webhook_queries.fan_out(
+            session, team_id=self._job.team_id, job_id=self._job.id, agent=self._job.agent, events=[self._created],
+            occurred_at=row["created_at"],
+        )  # fmt: skip
+        return row
 
-def _fresh(submission: Submission, registered: Registered, row: RowMapping, *, job_id: str, team_id: str) -> Job:
-    """The job as it was just inserted, without reading it again."""
-    return Job(
-        id=job_id, team_id=team_id, agent=submission.agent, action=submission.action, version=registered.spec.version,
-        status=row["status"], priority=submission.priority, input=submission.input, output=None, error=None,
-        progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job_id, parent_id=None,
-        retry_of=None, run_at=row["run_at"], deadline=submission.deadline, cancel_requested_at=None,
-        created_at=row["created_at"], started_at=None, ended_at=None,
-    )  # fmt: skip
+    def fresh(self, row: Mapping[str, Any]) -> Job:
+        """The job as it was just inserted, without reading it again."""
+        job, submission = self._job, self._submission
+        return Job(
+            id=job.id, team_id=job.team_id, agent=job.agent, action=job.action, version=job.version,
+            status=row["status"], priority=submission.priority, input=submission.input, output=None, error=None,
+            progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job.id, parent_id=None,
+            retry_of=None, run_at=row["run_at"], deadline=submission.deadline, cancel_requested_at=None,
+            created_at=row["created_at"], started_at=None, ended_at=None,
+        )  # fmt: skip
 
 
 def get_job(job_id: str, *, team_id: str) -> Job:

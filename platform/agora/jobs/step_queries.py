@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
+from agora.db.session import Direct, Rows, rows
 from agora.ids import new_id
 
 ONE = """
@@ -123,14 +124,12 @@ class Claimant:
     may_fan_out: bool
 
 
-def claim_step(session: Session, claimant: Claimant, *, step_id: str) -> Sequence[RowMapping]:
+def claim_step(session: Session | Direct, claimant: Claimant, *, step_id: str) -> Rows:
     """Take one due step; no row when it is not to be had, ``claimed`` false when that takes ``may_fan_out``."""
     return _claim(session, CLAIM_ONE, claimant, 1, step_id=step_id)
 
 
-def claim_next(
-    session: Session, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int
-) -> Sequence[RowMapping]:
+def claim_next(session: Session | Direct, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int) -> Rows:
     """Take up to ``count`` due steps that nobody was rung for, in the queue's order, of the labels in ``quick``.
 
     A step that lost a worker before is left alone: it shall not take others with it.
@@ -138,14 +137,12 @@ def claim_next(
     return _claim(session, CLAIM_NEXT, claimant, count, queue=queue, quick=quick, front=FRONT + count)
 
 
-def _claim(
-    session: Session, statement: TextClause, claimant: Claimant, count: int, **more: Any
-) -> Sequence[RowMapping]:
+def _claim(session: Session | Direct, statement: TextClause, claimant: Claimant, count: int, **more: Any) -> Rows:
     parameters = {
         "known": claimant.known, "worker_id": claimant.worker_id, "fence": claimant.fence, "lease": claimant.lease,
         "may_fan_out": claimant.may_fan_out, "event_ids": [new_id("evt") for _ in range(count)], "count": count,
     }  # fmt: skip
-    return session.execute(statement, parameters | more).mappings().all()
+    return rows(session, statement, parameters | more)
 
 
 HOLD = text("SELECT 1 FROM steps WHERE id = :step_id AND fence = :fence AND status = 'running' FOR UPDATE")
@@ -178,10 +175,10 @@ WHERE (s.id, s.fence) IN (SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:fence
 """)
 
 
-def renew_leases(session: Session, *, held: Mapping[str, str], lease: float) -> Sequence[RowMapping]:
+def renew_leases(session: Session | Direct, *, held: Mapping[str, str], lease: float) -> Rows:
     """Extend the leases of ``{step id: fence}``; returns those that are still held, with cancel and deadline flags."""
     parameters = {"ids": list(held), "fences": list(held.values()), "lease": lease}
-    return session.execute(RENEW, parameters).mappings().all()
+    return rows(session, RENEW, parameters)
 
 
 RESULT = text("""
@@ -259,9 +256,9 @@ WHERE s.id = mine.id AND s.fence = mine.fence AND s.status = 'running'
 """)
 
 
-def release_steps(session: Session, *, held: Mapping[str, str]) -> None:
+def release_steps(session: Session | Direct, *, held: Mapping[str, str]) -> None:
     """Make ready again what was claimed and not begun, of ``{step id: fence}``, without burning an attempt."""
-    session.execute(RELEASE, {"ids": list(held), "fences": list(held.values())})
+    rows(session, RELEASE, {"ids": list(held), "fences": list(held.values())})
 
 
 GIVE_BACK = text("""
