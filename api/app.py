@@ -1,11 +1,11 @@
 """Put the Flask application together."""
 
 from flask import Flask
-from flask_smorest import Api
 
 from agora import __version__
 from agora.telemetry import configure_logging
 from api import auth, docs, health, limits, problems
+from api.openapi import make_api
 from api.v1 import BLUEPRINTS
 
 OPENAPI = {
@@ -37,8 +37,8 @@ def create_app() -> Flask:
     problems.install(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)
-    api = Api(app)
-    api.DEFAULT_ERROR_RESPONSE_NAME = None
+    api = make_api()
+    api.init_app(app)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.extensions["agora-api"] = api

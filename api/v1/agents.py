@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from flask_smorest import Blueprint
-
 from agora.jobs import service
 from api.auth import scope
+from api.blueprint import Blueprint
 from api.schemas.agents import AgentsOut
 from api.schemas.common import Problem
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, json, request
-from flask_smorest import Blueprint
 
 from agora.errors import invalid_field
 from agora.events import stream
@@ -14,6 +13,7 @@ from agora.jobs import service
 from agora.jobs.types import Event
 from api import capacity
 from api.auth import principal, scope, team_id
+from api.blueprint import Blueprint
 from api.schemas.common import Problem
 from api.schemas.jobs import EventOut, EventQuery, EventsOut
 

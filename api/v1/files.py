@@ -4,12 +4,12 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request
-from flask_smorest import Blueprint
 
 from agora.errors import TooLarge
 from agora.files import service, store
 from agora.settings import get_settings
 from api.auth import scope, team_id
+from api.blueprint import Blueprint
 from api.schemas.common import PageArgs, Problem
 from api.schemas.files import FileOut, FilePage, UploadQuery
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Response, json, request
-from flask_smorest import Blueprint
 
 from agora.errors import invalid_field
 from agora.events import stream
@@ -16,6 +15,7 @@ from agora.jobs.types import IdempotencyKey, Job, JobFilter, Submission, Submitt
 from agora.settings import get_settings
 from agora.webhooks.types import InlineWebhook
 from api.auth import principal, scope, team_id
+from api.blueprint import Blueprint
 from api.capacity import held_open
 from api.limits import check_json
 from api.schemas.common import Problem

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from flask_smorest import Blueprint
-
 from agora.errors import Forbidden
 from agora.identity import service
 from api.auth import principal, scope, team_id
+from api.blueprint import Blueprint
 from api.schemas.common import Problem
 from api.schemas.keys import KeyIn, KeysOut, NewKeyOut
 

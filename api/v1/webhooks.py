@@ -3,11 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from flask_smorest import Blueprint
-
 from agora.webhooks import service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from api.auth import scope, team_id
+from api.blueprint import Blueprint
 from api.schemas.common import PageArgs, Problem
 from api.schemas.webhooks import (
     DeliveryOut,
@@ -109,6 +108,7 @@ def send_test(ref: str) -> Any:
 @scope("webhooks:manage")
 @deliveries.arguments(DeliveryQuery, location="query")
 @deliveries.response(200, DeliveryPage)
+@deliveries.alt_response(404, schema=Problem, description="The team has no such endpoint.")
 def list_deliveries(query: dict[str, Any]) -> Any:
     """List deliveries, newest first."""
     filters = DeliveryFilter(

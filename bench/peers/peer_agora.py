@@ -1,13 +1,16 @@
 """Agora: one Celery task per step; every guarantee and every event on (claim, lease, fence, attempts, events)."""
+import json
 import os
 import sys
 import time
+import urllib.request
 
 import common
 import psycopg
 
 ROOT = os.path.dirname(os.path.dirname(common.HERE))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "platform")]
+AUTH = "agora_auth"
 SECRET = "benchmark-secret-benchmark-secret-benchmark"
 
 
@@ -19,7 +22,7 @@ class Agora(common.Peer):
     }
 
     def environment(self):
-        return {"DATABASE_URL": common.pg_uri(self.db), "AUTH_DATABASE_URL": common.pg_uri(self.db),
+        return {"DATABASE_URL": common.pg_uri(self.db), "AUTH_DATABASE_URL": common.pg_uri(AUTH),
                 "REDIS_URL": common.redis_url() + "/5", "AGORA_SECRET_KEY": SECRET, "AGORA_AGENTS": "bench.agents",
                 "AGORA_LOG_LEVEL": "warning", "AGORA_DATA_DIR": os.environ["PEERS_WORK"],
                 "PYTHONPATH": os.pathsep.join([ROOT, f"{ROOT}/platform", os.environ.get("PYTHONPATH", "")])}
@@ -50,6 +53,30 @@ class Agora(common.Peer):
         get_settings.cache_clear()  # this database, not the one that prepare() made
         get_settings()
         self.service, self.types = service, types
+
+    def http(self):
+        """The real API, as the Procfile starts it: gunicorn, two processes, a key from the auth database."""
+        from agora.db.engines import dispose_all
+        from agora.db.migrate import upgrade
+        from agora.identity import service as identity
+
+        common.make_db(AUTH)
+        upgrade("auth", common.pg_uri(AUTH))
+        key = identity.create_key(identity.ensure_team("bench"), "bench")
+        dispose_all()
+        port = common.free_port()
+        self.spawn([sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"],
+                   **self.environment(), AGORA_PORT=str(port), AGORA_HOST="127.0.0.1")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        return (f"http://127.0.0.1:{port}/api/v1/jobs",
+                lambda job: json.dumps({"agent": "bench", "action": "chain", "input": common.payload(job)}),
+                {"Content-Type": "application/json", "Authorization": f"Bearer {key.plain}"})
 
     def start_workers(self):
         env = self.environment()

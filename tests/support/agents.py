@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from agora.agents import Agent, Retry, StepContext, TransactionContext
+from agora.agents import Agent, Retry, StepContext, TransactionContext, WaitFor
+from agora.outcomes import Answer
 from agora.settings import get_settings
 
 
@@ -79,6 +80,21 @@ def loops(ctx: StepContext[Work]) -> Sum:
     while True:
         note(ctx, "loops")
         time.sleep(0.2)
+
+
+asks = agent.action("asks", input=Work, output=Sum)
+
+
+@asks.step
+def ask(ctx: StepContext[Work]) -> WaitFor:
+    return WaitFor({"type": "integer", "minimum": 1}, prompt=f"how many, {ctx.input.name}?")
+
+
+@asks.step
+def answered(ctx: StepContext[Work]) -> Sum:
+    answer = ctx.result(ask)
+    assert isinstance(answer, Answer)
+    return Sum(total=answer.value)
 
 
 AGENTS = (agent,)

@@ -1,0 +1,16 @@
+"""Blueprints that refuse a query parameter nobody knows: a misspelt filter must not answer with everything."""
+
+from flask_smorest import Blueprint as SmorestBlueprint
+from webargs.flaskparser import FlaskParser
+
+
+class StrictParser(FlaskParser):
+    """Leaves unknown query parameters to the schema, which raises, instead of dropping them."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None}  # noqa: RUF012  # webargs'
+
+
+class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped
+    """A blueprint of this API."""
+
+    ARGUMENTS_PARSER = StrictParser()

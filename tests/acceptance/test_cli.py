@@ -1,0 +1,129 @@
+"""The command line as scripts and people use it: real processes against the real platform."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from agora.settings import environment
+from tests.acceptance.conftest import until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+AGORA = Path(sys.executable).with_name("agora")
+
+
+class Shell:
+    """Runs the command against one platform."""
+
+    def __init__(self, url, key, folder):
+        self.folder = folder
+        self.env = environment() | {"AGORA_API_URL": url, "AGORA_API_KEY": key}
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen(
+            [AGORA, *arguments], env=self.env, cwd=self.folder, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        )  # fmt: skip
+
+    def __call__(self, *arguments, given="", code=0):
+        process = self.start(*arguments)
+        out, err = process.communicate(given, timeout=60)
+        assert process.returncode == code, (arguments, process.returncode, out, err)
+        return out if code == 0 else err
+
+
+@pytest.fixture
+def agora(running, tmp_path):
+    return Shell(running.platform.url, running.platform.api_key, tmp_path)
+
+
+def test_submit_watch_and_look(agora):
+    job_id = agora("submit", "probe.chain", "--input", '{"name": "cli"}').strip()
+    assert re.fullmatch(r"job_[0-9a-z]{26}", job_id)
+    lines = agora("watch", job_id).splitlines()
+    assert "job.created" in lines[0]
+    assert "job.succeeded" in lines[-1]
+    shown = agora("jobs", job_id)
+    assert f"{job_id}  probe.chain  succeeded  100%" in shown
+    assert re.search(r"middle +0 +succeeded +cpu +1", shown)
+    job = json.loads(agora("jobs", job_id, "--json"))
+    assert (job["status"], job["output"]) == ("succeeded", {"total": 3})
+    assert job_id in agora("jobs", "--status", "succeeded", "--agent", "probe", "--limit", "200")
+    assert job_id in [one["id"] for one in json.loads(agora("jobs", "--limit", "200", "--json"))]
+
+
+def test_input_comes_from_a_file_or_standard_input_and_a_key_makes_one_job(agora):
+    (agora.folder / "work.json").write_text('{"name": "from-file"}')
+    first = agora("submit", "probe.chain", "-i", "@work.json", "--idempotency-key", "cli-once").strip()
+    again = agora("submit", "probe.chain", "-i", "@work.json", "--idempotency-key", "cli-once").strip()
+    assert first == again
+    events = agora("submit", "probe.chain", "-i", "-", "--watch", "--json", given='{"name": "from-stdin"}').splitlines()
+    assert [json.loads(line)["seq"] for line in events] == list(range(1, len(events) + 1))
+    assert json.loads(events[-1])["type"] == "job.succeeded"
+
+
+def test_a_question_is_shown_and_answered(agora, running):
+    job_id = agora("submit", "probe.asks", "-i", '{"name": "stranger"}').strip()
+    until(lambda: running.api.get_job(job_id)["status"] == "waiting", what="the question")
+    assert "asks: how many, stranger?" in agora("jobs", job_id)
+    assert "/value" in agora("answer", job_id, '"none"', code=1)
+    agora("answer", job_id, "7")
+    assert '"total": 7' in json.dumps(running.ended(job_id)["output"])
+
+
+def test_cancel_and_exit_codes(agora):
+    job_id = agora("submit", "probe.chain", "-i", '{"name": "long", "seconds": 30}').strip()
+    assert job_id in agora("cancel", job_id, "--reason", "no more")
+    agora("watch", job_id, code=1)
+    assert f"{job_id}  probe.chain  cancelled" in agora("jobs", job_id)
+    missing = agora("jobs", "job_00000000000000000000000000", code=3)
+    assert missing.startswith("agora: ")
+    assert missing.count("\n") == 1
+    assert '"name" is a required property' in agora("submit", "probe.chain", "-i", "{}", code=1)
+    assert "not JSON" in agora("submit", "probe.chain", "-i", "{", code=2)
+    assert "AGENT.ACTION" in agora("submit", "nothing", code=2)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert "cannot be reached" in agora("--url", nobody, "jobs", code=4)
+
+
+def test_keys_files_and_agents(agora):
+    plain = agora("keys", "create", "for reading", "--scope", "jobs:read").strip()
+    listed = json.loads(agora("keys", "list", "--json"))
+    key = next(one for one in listed if one["name"] == "for reading" and not one["revoked_at"])
+    assert plain.startswith(f"agora_{key['prefix']}_")
+    agora("--key", plain, "jobs")
+    assert "jobs:write" in agora("--key", plain, "submit", "probe.chain", "-i", '{"name": "x"}', code=1)
+    agora("keys", "revoke", key["id"])
+    agora("--key", plain, "jobs", code=1)
+
+    (agora.folder / "note.txt").write_text("twelve bytes")
+    stored = json.loads(agora("files", "put", "note.txt", "--json"))
+    assert agora("files", "get", stored["id"]) == "twelve bytes"
+    assert re.search(r"probe\.chain +1 +[1-9]\d* +first > middle > last", agora("agents"))
+    assert json.loads(agora("agents", "probe", "--json"))[0]["agent"] == "probe"
+
+
+def test_listen_verifies_what_comes(agora):
+    listening = agora.start("listen", "--count", "1", "--json")
+    url = re.search(r"http://127\.0\.0\.1:\d+/", listening.stderr.readline())[0]
+    submitted = agora.start("submit", "probe.chain", "-i", '{"name": "told"}', "--webhook", url)
+    out, _ = submitted.communicate(timeout=60)
+    threading.Timer(60, listening.kill).start()
+    heard = json.loads(listening.stdout.readline())
+    assert heard["event"]["data"]["job_id"] == out.strip()
+    assert heard["event"]["type"].startswith("job.")
+    assert listening.wait(10) == 0
+
+
+def test_help_names_every_command_and_completion_is_a_script(agora):
+    shown = agora("--help")
+    for command in ("up", "demo", "submit", "jobs", "watch", "cancel", "listen", "keys", "db", "dispatcher", "agents"):
+        assert re.search(rf"^  {command} ", shown, re.MULTILINE)
+    assert "_AGORA_COMPLETE" in agora("completion", "bash")
