@@ -4,13 +4,15 @@ A message carries ids only. Ringing is best effort and bounded: when the broker 
 Postgres and the dispatcher rings again.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
+from celery.utils import uuid
 
 from agora import transport
 from agora.telemetry import RINGS, get_logger
@@ -60,6 +62,8 @@ class _Mute:
 
 
 _mute = _Mute()
+_declared: set[tuple[int, str]] = set()
+"""Queues that this process has declared: the default exchange leads to no queue that nobody declared."""
 
 
 def ring(rings: Iterable[Ring]) -> bool:
@@ -69,7 +73,7 @@ def ring(rings: Iterable[Ring]) -> bool:
 
 def ring_deliveries() -> bool:
     """Tell the webhook workers that deliveries are due."""
-    return _send(DELIVER_TASK, queue=WEBHOOK_QUEUE, args=(), expires=RING_SECONDS)
+    return _send(DELIVER_TASK, uuid(), (), queue=WEBHOOK_QUEUE, expires=RING_SECONDS)
 
 
 def _send_step(one: Ring) -> bool:
@@ -77,17 +81,16 @@ def _send_step(one: Ring) -> bool:
     if one.timeout is not None and one.queue == "cpu":  # threads cannot be killed: time-outs are cooperative there
         limits = {"soft_time_limit": one.timeout, "time_limit": one.timeout + KILL_GRACE}
     return _send(
-        STEP_TASK, queue=one.queue, args=(one.step_id,), task_id=one.step_id, shadow=one.label, root_id=one.job_id,
-        **limits,
-    )  # fmt: skip
+        STEP_TASK, one.step_id, (one.step_id,), queue=one.queue, shadow=one.label, root_id=one.job_id, **limits
+    )
 
 
-def _send(task: str, **options: Any) -> bool:
+def _send(task: str, task_id: str, args: tuple[str, ...], *, queue: str, **options: Any) -> bool:
     if _mute.on:
         RINGS.labels("muted").inc()
         return False
     try:
-        app.send_task(task, retry=False, ignore_result=True, **options)
+        _publish(task, task_id, args, queue, options)
     except Exception as error:  # noqa: BLE001  # whatever the transport raises: the dispatcher rings again
         _mute.start()
         RINGS.labels("failed").inc()
@@ -95,3 +98,16 @@ def _send(task: str, **options: Any) -> bool:
         return False
     RINGS.labels("sent").inc()
     return True
+
+
+def _publish(task: str, task_id: str, args: tuple[str, ...], queue: str, options: dict[str, Any]) -> None:
+    """What ``app.send_task`` does for us, without its routing and signals: half the time of a submit's ring."""
+    message = app.amqp.create_task_message(task_id, task, args, {}, ignore_result=True, **options)
+    with app.producer_pool.acquire(block=True) as producer:
+        if (os.getpid(), queue) not in _declared:
+            app.amqp.queues[queue](cast("Any", producer.channel)).declare()
+            _declared.add((os.getpid(), queue))
+        producer.publish(
+            message.body, exchange="", routing_key=queue, serializer="json", headers=message.headers, retry=False,
+            **message.properties,
+        )  # fmt: skip

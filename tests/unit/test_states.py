@@ -1,5 +1,7 @@
 """The state machines: the table is what the database and the code say."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import CheckConstraint
 
@@ -10,6 +12,7 @@ from agora.jobs.states import (
     STEP_TRANSITIONS,
     JobState,
     StepState,
+    as_mermaid,
     may_become,
 )
 
@@ -38,3 +41,9 @@ def test_the_database_repeats_the_states_as_a_check(row, states):
     checks = [c for c in row.__table__.constraints if isinstance(c, CheckConstraint) and "status IN" in str(c.sqltext)]
     listed = next(str(c.sqltext) for c in checks if str(c.sqltext).startswith("status IN"))
     assert {part.strip(" '") for part in listed.split("(")[1].rstrip(")").split(",")} == {str(s) for s in states}
+
+
+def test_the_documentation_shows_the_tables_as_they_are():
+    """When it fails: write what `as_mermaid()` returns below the first paragraph of docs/states.md."""
+    shown = (Path(__file__).parents[2] / "docs" / "states.md").read_text(encoding="utf-8")
+    assert shown.endswith(as_mermaid())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class JobState(StrEnum):
@@ -58,3 +58,16 @@ STEP_OPEN: Final = frozenset(state for state, moves in STEP_TRANSITIONS.items() 
 def may_become(target: JobState) -> list[str]:
     """The states from which a job may legally move to ``target``, sorted: the WHERE of every move."""
     return sorted(state for state, moves in JOB_TRANSITIONS.items() if target in moves)
+
+
+def as_mermaid() -> str:
+    """Both tables as state diagrams, the way docs/states.md shows them."""
+    job = _diagram(JOB_TRANSITIONS, JobState.SCHEDULED, JobState.QUEUED)
+    return f"## A job\n\n{job}\n## A step\n\n{_diagram(STEP_TRANSITIONS, StepState.READY)}"
+
+
+def _diagram(table: Mapping[Any, frozenset[Any]], *starts: StrEnum) -> str:
+    lines = [f"    [*] --> {start}" for start in starts]
+    lines += [f"    {state} --> {target}" for state, moves in table.items() for target in sorted(moves)]
+    lines += [f"    {state} --> [*]" for state, moves in table.items() if not moves]
+    return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n"

@@ -1,0 +1,30 @@
+"""What the migrations make is what the models say."""
+
+import re
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+import agora.events.models
+import agora.files.models
+import agora.identity.models
+import agora.jobs.models
+import agora.projects.models
+import agora.webhooks.models  # noqa: F401  # every table, whoever imported what
+from agora.db.engines import engine
+from agora.db.types import AuthBase, Base
+
+METADATA = {"main": Base.metadata, "auth": AuthBase.metadata}
+
+
+@pytest.mark.parametrize("database", ["main", "auth"])
+def test_the_migrated_schema_is_that_of_the_models(db, database):
+    def ours(thing, name, kind, reflected, _other):
+        partition = kind == "table" and reflected and re.search(r"_(\d{4}_\d{2}|default)$", name)
+        return not partition and name != "alembic_version"
+
+    options = {"include_object": ours, "compare_type": True, "compare_server_default": False}
+    with engine(database).connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, METADATA[database]) == []
