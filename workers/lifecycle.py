@@ -19,6 +19,7 @@ from agora.jobs import catalogue, workers
 from agora.jobs.engine import Engine
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
+from workers.deaf import Hearing
 from workers.flower import listens, show_step, want_events
 from workers.loader import load_agents
 from workers.ports import ports
@@ -85,9 +86,12 @@ def start_reporting(sender: Any, **_: Any) -> None:
 
 def _report(consumer: Any) -> None:
     pause, reported = threading.Event(), time.monotonic()
+    hearing = Hearing(consumer)
     while not draining():
         pause.wait(LISTEN_SECONDS)
         want_events(listens(getattr(consumer, "event_dispatcher", None)))
+        if hearing.is_deaf():
+            hearing.restart()
         if time.monotonic() - reported < REPORT_SECONDS:
             continue
         reported = time.monotonic()

@@ -66,6 +66,16 @@ _declared: set[tuple[int, str]] = set()
 """Queues that this process has declared: the default exchange leads to no queue that nobody declared."""
 
 
+def is_reachable() -> bool:
+    """Whether the broker answers now."""
+    try:
+        with app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+    except Exception:  # noqa: BLE001  # whatever the transport raises: it does not answer
+        return False
+    return True
+
+
 def ring(rings: Iterable[Ring]) -> bool:
     """Tell workers of due steps. False when the broker did not take it all; nothing is lost then."""
     return all(_send_step(one) for one in rings)

@@ -53,10 +53,13 @@ class Settings(BaseSettings):
     ring_window: int = Field(32, ge=1, description="Rung, unclaimed steps that a queue may hold.")
     turn_seconds: float = Field(0.1, ge=0, description="How long a turn goes on in place with a job's next steps.")
     lost_lease_limit: int = Field(5, ge=1, description="A step that loses its worker this often fails.")
+    deaf_seconds: float = Field(
+        30.0, gt=0, description="A worker with a free slot that heard nothing for so long, with work waiting, restarts."
+    )
     drain_seconds: float = Field(8.0, ge=0, description="How long a stopping worker lets its steps finish.")
 
-    db_pool_size: int = Field(5, ge=1)
-    db_pool_overflow: int = Field(10, ge=0)
+    db_pool_size: int = Field(5, ge=1, description="Connections to the main database that a process keeps.")
+    db_pool_overflow: int = Field(5, ge=0, description="Further ones that it opens for a burst.")
     db_connect_seconds: int = Field(5, ge=1)
 
     max_body_bytes: int = Field(MIB, ge=KIB)

@@ -15,6 +15,7 @@ SCALED = {
     "AGORA_HEARTBEAT_SECONDS": "0.5",
     "AGORA_RERING_SECONDS": "1",
     "AGORA_DRAIN_SECONDS": "2",
+    "AGORA_DEAF_SECONDS": "3",
     "AGORA_LOG_LEVEL": "info",
 }
 PROCESSES = ("web", "worker", "worker-io", "webhooks", "dispatcher")

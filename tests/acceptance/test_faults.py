@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import redis
+from celery import Celery
 
 from agora.cli.listen import receiver
 from tests.acceptance.conftest import until
@@ -163,3 +164,13 @@ def test_cancel_of_a_running_job(running):
     running.api.cancel(job_id, "enough")
     ended = running.ended(job_id, timeout=15)
     assert ended["status"] == "cancelled"
+
+
+def test_a_worker_that_hears_nothing_is_started_anew(running):
+    """Its consumer is taken away, as a broken reconnect does; the queue has work, and nobody else serves it."""
+    worker = running.platform.processes.pid("worker")
+    Celery(broker=running.platform.env["REDIS_URL"]).control.cancel_consumer("cpu", reply=True, timeout=3)
+    job_id = running.submit("unheard")
+    assert running.ended(job_id, timeout=60)["status"] == "succeeded"
+    assert running.platform.processes.pid("worker") != worker
+    assert "hears nothing" in running.log("worker")

@@ -16,6 +16,8 @@ from agora.settings import Settings, get_settings
 
 Database = Literal["main", "auth"]
 
+AUTH_CONNECTIONS = 4
+"""The most that a process opens to the auth database: keys are looked up there, and remembered."""
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
 
@@ -57,8 +59,8 @@ def _make(database: Database) -> Engine:
     small = database == "auth"
     made = create_engine(
         database_url(database, settings),
-        pool_size=2 if small else settings.db_pool_size,
-        max_overflow=2 if small else settings.db_pool_overflow,
+        pool_size=AUTH_CONNECTIONS // 2 if small else settings.db_pool_size,
+        max_overflow=AUTH_CONNECTIONS // 2 if small else settings.db_pool_overflow,
         pool_timeout=settings.db_connect_seconds,
         connect_args={
             "connect_timeout": settings.db_connect_seconds,

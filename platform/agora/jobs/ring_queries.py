@@ -28,6 +28,20 @@ def refill(session: Session, *, queue: str, window: int) -> Sequence[RowMapping]
     return session.execute(REFILL, {"queue": queue, "window": window}).mappings().all()
 
 
+UNHEARD = text("""
+SELECT EXISTS (
+    SELECT FROM steps
+    WHERE queue = ANY(:queues) AND status = 'ready' AND rung_at IS NOT NULL
+      AND run_at < now() - make_interval(secs => :seconds)
+)
+""")
+
+
+def has_unheard(session: Session, *, queues: Sequence[str], seconds: float) -> bool:
+    """Whether a step has been due for so long, rung for and not claimed."""
+    return bool(session.execute(UNHEARD, {"queues": list(queues), "seconds": seconds}).scalar_one())
+
+
 RERING = text("""
 UPDATE steps s SET rung_at = now()
 FROM (

@@ -18,6 +18,7 @@ from typing import IO, Self
 from agora.db import engines, migrate
 from agora.errors import AgoraError, SettingsError
 from agora.identity import service as identity
+from agora.runtime.connections import check_connections
 from agora.runtime.ports import next_free
 from agora.runtime.postgres import EmbeddedPostgres, write_secret
 from agora.runtime.supervisor import Supervisor, read_procfile
@@ -104,6 +105,7 @@ class Platform:
         commands = read_procfile(find_procfile().read_text())
         if self.only:
             commands = {name: commands[name] for name in self.only}
+        check_connections(load_settings(environment() | self.env), commands)
         full = environment() | self.env
         self._processes = Supervisor(commands, env=full, logs=self.data_dir / "logs", say=self.say)
         self._processes.start_all()

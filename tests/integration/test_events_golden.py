@@ -1,0 +1,76 @@
+"""Every event type with its data, pinned: receivers of webhooks and readers of streams build on it.
+
+A difference is a change of the contract: write the new file with `GOLDEN=write pytest <this file>`, and say so in the
+changelog.
+"""
+
+import json
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from agora.agents import Retry, StepContext, Transient, WaitFor
+from agora.clock import now
+from agora.events.types import EVENT_TYPES, STEP_TYPES
+from agora.jobs import service
+from agora.outcomes import Permanent
+from tests.support.probes import Number, agent_with
+from tests.support.rig import Rig
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "events.json"
+ONCE = Retry(attempts=2, first=timedelta(0), jitter=0.0)
+
+
+def plain(ctx: StepContext[Number]) -> Number:
+    ctx.progress(0.5, "half way")
+    ctx.emit("noted", {"what": "something"})
+    return Number()
+
+
+def flaky(ctx: StepContext[Number]) -> Number:
+    if ctx.attempt == 1:
+        raise Transient("not yet", code="busy")
+    return Number()
+
+
+def broken(_: StepContext[Number]) -> Number:
+    raise Permanent("never", code="no-such-thing")
+
+
+def asking(_: StepContext[Number]) -> WaitFor:
+    return WaitFor({"type": "integer"}, "How many?", until=now() + timedelta(hours=1))
+
+
+def after(_: StepContext[Number]) -> Number:
+    return Number()
+
+
+def pinned(value):
+    """The same, with what differs from run to run named instead of shown."""
+    if isinstance(value, dict):
+        return {name: pinned(inner) for name, inner in value.items()}
+    if isinstance(value, str):
+        value = re.sub(r"\b([a-z]{3,4})_[0-9a-z]{26}\b", r"<\1>", value)
+        return re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+Z?", "<time>", value)
+    return value
+
+
+def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
+    agent = agent_with(plain=[plain], flaky=[(flaky, {"retry": ONCE})], broken=[broken], asking=[asking, after])
+    rig = Rig(monkeypatch, agent)
+    jobs = [rig.submit(name, metadata={"order": 7}) for name in ("plain", "flaky", "broken", "asking")]
+    rig.run()
+    service.give_input(jobs[3].id, team_id=rig.team_id, value=3)
+    rig.run()
+    cancelled = rig.submit("plain", metadata={"order": 7})
+    service.cancel_job(cancelled.id, team_id=rig.team_id, reason="changed")
+    found = {}
+    for job in [*jobs, cancelled]:
+        for event in service.list_events(job.id, team_id=rig.team_id):
+            found.setdefault(event.type, pinned(dict(event.data)))
+    assert set(found) - {"agent.noted"} == {*EVENT_TYPES, *STEP_TYPES}
+    text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+    if os.environ.get("GOLDEN") == "write":
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
