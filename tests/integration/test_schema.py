@@ -22,7 +22,7 @@ METADATA = {"main": Base.metadata, "auth": AuthBase.metadata}
 def test_the_migrated_schema_is_that_of_the_models(db, database):
     def ours(thing, name, kind, reflected, _other):
         partition = kind == "table" and reflected and re.search(r"_(\d{4}_\d{2}|default)$", name)
-        return not partition and name != "alembic_version"
+        return not partition and name not in {"alembic_version", "ledger"}  # the latter is a test's own
 
     options = {"include_object": ours, "compare_type": True, "compare_server_default": False}
     with engine(database).connect() as connection:
