@@ -9,6 +9,7 @@ from sqlalchemy import text
 from agora.agents import StepContext, TransactionContext
 from agora.db.session import transaction
 from agora.jobs import service, settle
+from agora.jobs.leases import heartbeat
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
 from tests.support.probes import Number, agent_with
@@ -225,6 +226,27 @@ def test_a_draining_worker_gives_back_what_it_has_not_begun(monkeypatch):
 def subscribe(rig):
     endpoint = NewEndpoint(url="https://receiver.example/hook", event_types=["job.*"])
     webhooks.create_endpoint(endpoint, team_id=rig.team_id)
+
+
+def test_what_waited_in_a_frozen_process_is_not_run_by_it(monkeypatch):
+    """After SIGSTOP and SIGCONT the leases of a shared turn are old: their steps may run elsewhere by now."""
+    ran = []
+
+    def freezing(ctx: StepContext[Number]) -> Number:
+        ran.append(ctx.input.n)
+        if ctx.input.n == 2:
+            for lease in list(heartbeat()._held.values()):
+                lease.renewed -= 3600
+        return ctx.input
+
+    rig = Rig(monkeypatch, agent_with(freezing=[freezing]))
+    warm(rig, "freezing")
+    jobs = backlog(rig, "freezing", 1, 2, 3, 4)
+    del ran[:]
+    rig.engine.run(rig.rung.popleft().step_id)
+    assert ran == [1, 2]
+    assert statuses(rig, jobs) == ["succeeded", "succeeded", "running", "running"]
+    assert rig.job(jobs[2]).steps[0].result is None
 
 
 def deliveries_of(rig, job):

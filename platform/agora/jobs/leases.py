@@ -40,7 +40,7 @@ class Lease:
     def check(self) -> None:
         """Raise Interrupted when the step should end now."""
         now = time.monotonic()
-        if self.lost or now - self.renewed > self.lease_seconds:
+        if self.is_stale():
             raise outcomes.LeaseLost
         if self.cancelled:
             raise outcomes.Cancelled
@@ -48,6 +48,10 @@ class Lease:
             raise outcomes.TimeExceeded
         if self.draining():
             raise outcomes.Draining
+
+    def is_stale(self) -> bool:
+        """Whether somebody else may own the step: the lease was taken, or not renewed in time."""
+        return self.lost or time.monotonic() - self.renewed > self.lease_seconds
 
     def overdue(self, now: float, grace: float = 0.0) -> bool:
         """Whether the step has run longer than its time-out."""

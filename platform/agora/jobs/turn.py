@@ -115,6 +115,10 @@ class Turn:
                 return
 
     def _try(self, claim: Claim, lease: Lease) -> None:
+        if lease.is_stale():
+            # This process was frozen while the step waited its turn: somebody else may run it by now.
+            self._batch.finish(Finished(claim=claim, decision=None), lease)
+            return
         if claim.step.transactional:
             self._flush()
         started = time.monotonic()
@@ -131,8 +135,8 @@ class Turn:
         self._batch.finish(made, lease)
         if self._runner.draining() or self._batch.age() > GROUP_SECONDS:
             self._flush()
-            if self._runner.draining():
-                self._batch.release()
+            if self._runner.draining() and self._batch.release():
+                self._backlog = True
 
     def _flush(self) -> None:
         alone = self._batch.is_alone()
@@ -188,7 +192,10 @@ class Turn:
 
     def _pass_on(self) -> None:
         self._backlog = False
-        refill(self._queue)
+        try:
+            refill(self._queue)
+        except SQLAlchemyError as error:
+            log.warning("nobody was rung for what waits, the dispatcher will", error=type(error).__name__)
 
     def _clean_up(self) -> None:
         """After a turn that was cut short: record what has ended, give back what was not begun."""
