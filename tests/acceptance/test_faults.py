@@ -174,3 +174,25 @@ def test_a_worker_that_hears_nothing_is_started_anew(running):
     assert running.ended(job_id, timeout=60)["status"] == "succeeded"
     assert running.platform.processes.pid("worker") != worker
     assert "hears nothing" in running.log("worker")
+
+
+def test_kill_9_in_the_middle_of_shared_turns(running):
+    """A worker dies with many claims in hand, twice: every job ends, and every effect is single."""
+    before = running.sql("SELECT count(*) FROM effects")[0][0]
+    jobs = [running.submit(f"shared{n}", "quick") for n in range(300)]
+
+    def at_work():
+        return running.sql(
+            "SELECT worker_id FROM steps WHERE status = 'running' AND starts_with(label, 'probe.quick.')"
+        )
+
+    for _ in range(2):
+        until(at_work, what="steps at work")
+        os.kill(running.platform.processes.pid("worker"), signal.SIGKILL)
+    assert {running.ended(job_id)["status"] for job_id in jobs} == {"succeeded"}
+    assert running.sql("SELECT count(*) FROM effects")[0][0] == before + 300
+    assert running.sql("SELECT count(*), count(DISTINCT key) FROM effects")[0] == (before + 300, before + 300)
+    jobs_with_gaps = running.sql(
+        "SELECT job_id FROM events WHERE job_id = ANY(%s) GROUP BY job_id HAVING max(seq) <> count(*)", jobs
+    )
+    assert jobs_with_gaps == []

@@ -97,4 +97,24 @@ def answered(ctx: StepContext[Work]) -> Sum:
     return Sum(total=answer.value)
 
 
+quick = agent.action("quick", input=Work, output=Sum)
+
+
+@quick.step
+def one(ctx: StepContext[Work]) -> int:
+    note(ctx, "ran")
+    return 1
+
+
+@quick.step
+def two(ctx: StepContext[Work]) -> int:
+    return ctx.result(one) + 1
+
+
+@quick.step(transactional=True)
+def three(ctx: TransactionContext[Work]) -> Sum:
+    ctx.session.execute(text("INSERT INTO effects (key) VALUES (:key)"), {"key": ctx.idempotency_key})
+    return Sum(total=ctx.result(two) + 1)
+
+
 AGENTS = (agent,)
