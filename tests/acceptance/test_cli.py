@@ -93,6 +93,12 @@ def test_cancel_and_exit_codes(agora):
         assert "cannot be reached" in agora("--url", nobody, "jobs", code=4)
 
 
+def is_refused(agora, key):
+    process = agora.start("--key", key, "jobs")
+    process.communicate(timeout=30)
+    return process.returncode == 1
+
+
 def test_keys_files_and_agents(agora):
     plain = agora("keys", "create", "for reading", "--scope", "jobs:read").strip()
     listed = json.loads(agora("keys", "list", "--json"))
@@ -101,7 +107,7 @@ def test_keys_files_and_agents(agora):
     agora("--key", plain, "jobs")
     assert "jobs:write" in agora("--key", plain, "submit", "probe.chain", "-i", '{"name": "x"}', code=1)
     agora("keys", "revoke", key["id"])
-    agora("--key", plain, "jobs", code=1)
+    until(lambda: is_refused(agora, plain), timeout=15, what="every web process has heard that the key is revoked")
 
     (agora.folder / "note.txt").write_text("twelve bytes")
     stored = json.loads(agora("files", "put", "note.txt", "--json"))

@@ -186,9 +186,12 @@ def test_kill_9_in_the_middle_of_shared_turns(running):
             "SELECT worker_id FROM steps WHERE status = 'running' AND starts_with(label, 'probe.quick.')"
         )
 
+    killed = [None]
     for _ in range(2):
         until(at_work, what="steps at work")
-        os.kill(running.platform.processes.pid("worker"), signal.SIGKILL)
+        until(lambda: running.platform.processes.pid("worker") not in killed, what="a worker that lives")
+        killed.append(running.platform.processes.pid("worker"))
+        os.kill(killed[-1], signal.SIGKILL)
     assert {running.ended(job_id)["status"] for job_id in jobs} == {"succeeded"}
     assert running.sql("SELECT count(*) FROM effects")[0][0] == before + 300
     assert running.sql("SELECT count(*), count(DISTINCT key) FROM effects")[0] == (before + 300, before + 300)
