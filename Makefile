@@ -43,7 +43,7 @@ up: $(RUNTIME) ## start the whole platform; Ctrl-C stops it
 lint: $(DEV) ## style, types, imports
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy platform/agora workers api domains celeryconfig.py
+	@$(BIN)/mypy platform/agora workers api domains examples celeryconfig.py
 	@$(BIN)/lint-imports --no-cache
 
 .PHONY: test

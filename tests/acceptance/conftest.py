@@ -1,6 +1,7 @@
 """The real platform for the acceptance tests: web, workers, webhooks, dispatcher, each a process of its own."""
 
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,8 +10,11 @@ from agora.client import Agora
 from agora.runtime.up import Platform
 from agora.settings import Settings
 
+EXAMPLES = sorted(
+    f"examples.{path.stem}" for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem != "__init__"
+)
 SCALED = {
-    "AGORA_AGENTS": "tests.support.agents",
+    "AGORA_AGENTS": ",".join(["tests.support.agents", *EXAMPLES]),
     "AGORA_LEASE_SECONDS": "2",
     "AGORA_HEARTBEAT_SECONDS": "0.5",
     "AGORA_RERING_SECONDS": "1",

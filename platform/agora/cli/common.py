@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from agora.client import Agora
+from agora.client import Agora, local
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,13 +18,11 @@ def client(ctx: click.Context) -> Agora:
     options = ctx.find_root().obj
     url, key = options["url"], options["key"]
     if not (url and key):
-        run = options["data_dir"] / "run.json"
-        if not run.exists():
-            raise click.ClickException(
-                f"no platform runs on {options['data_dir']}: start one with `agora up`, or give --url and --key"
-            )
-        known = json.loads(run.read_text())
-        url, key = url or known["url"], key or known["api_key"]
+        try:
+            here = local(options["data_dir"])
+        except FileNotFoundError as error:
+            raise click.ClickException(f"{error}, or give --url and --key") from None
+        url, key = url or here.base_url, key or here.key
     try:
         return Agora(url, key)
     except ValueError as error:

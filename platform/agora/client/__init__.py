@@ -2,6 +2,7 @@
 
 from agora.client.errors import ApiError, Unreachable
 from agora.client.http import Agora
+from agora.client.local import local
 from agora.webhooks.signing import verify
 
-__all__ = ["Agora", "ApiError", "Unreachable", "verify"]
+__all__ = ["Agora", "ApiError", "Unreachable", "local", "verify"]

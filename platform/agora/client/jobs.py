@@ -1,0 +1,117 @@
+"""The client's methods about jobs: submit, look, wait, stream, cancel, answer."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from agora.client.wire import Json, Wire
+
+TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+STREAM_SILENCE = 60.0
+"""Seconds without a byte after which a stream counts as cut; the server speaks at least every 15."""
+
+
+class JobMethods(Wire):
+    """What callers do with jobs."""
+
+    def submit(  # agent, action and input are what every caller gives
+        self,
+        agent: str,
+        action: str,
+        input: Mapping[str, Any],
+        *,
+        version: int | None = None,
+        priority: int = 5,
+        run_at: datetime | None = None,
+        deadline: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        webhook: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        wait: int = 0,
+    ) -> Json:
+        """Submit a job; with ``wait`` seconds, the answer waits for its end. Its own retries make no second job."""
+        body: Json = {"agent": agent, "action": action, "input": dict(input), "priority": priority}
+        optional = {
+            "version": version,
+            "run_at": run_at.isoformat() if run_at else None,
+            "deadline": deadline.isoformat() if deadline else None,
+            "metadata": dict(metadata) if metadata else None,
+            "webhook": dict(webhook) if webhook else None,
+        }
+        body |= {name: value for name, value in optional.items() if value is not None}
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
+        if wait:
+            headers["Prefer"] = f"wait={wait}"
+        return self._json("POST", "/jobs", body, headers=headers, timeout=self._timeout + wait)
+
+    def get_job(self, job_id: str) -> Json:
+        """A job with its steps."""
+        return self._json("GET", f"/jobs/{quote(job_id, safe='')}")
+
+    def list_jobs(self, **filters: Any) -> Json:
+        """One page of jobs: ``items`` and ``next_cursor``."""
+        return self._json("GET", "/jobs", query=filters)
+
+    def iter_jobs(self, **filters: Any) -> Iterator[Json]:
+        """Every job that fits, newest first, page by page."""
+        cursor = None
+        while True:
+            page = self.list_jobs(**filters, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def cancel(self, job_id: str, reason: str = "") -> Json:
+        """Cancel a job."""
+        return self._json("POST", f"/jobs/{quote(job_id, safe='')}/cancel", {"reason": reason})
+
+    def give_input(self, job_id: str, value: Any) -> Json:
+        """Answer what a job asks."""
+        return self._json("POST", f"/jobs/{quote(job_id, safe='')}/input", {"value": value})
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Json:
+        """Wait for a job's end and return it. Raises TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for _ in self.events(job_id, deadline=deadline):
+            pass
+        return self.get_job(job_id)
+
+    def events(self, job_id: str, *, after: int = 0, deadline: float | None = None) -> Iterator[Json]:
+        """The events of a job, live, each once and in order, until it ends; a cut stream is resumed.
+
+        Raises:
+            TimeoutError: the monotonic clock passed ``deadline`` first.
+        """
+        while True:
+            try:
+                for event in self._stream(job_id, after, deadline):
+                    after = event["seq"]
+                    yield event
+                    if event["type"] in TERMINAL:
+                        return
+            except (OSError, http.client.HTTPException):
+                pass  # cut: resumed below
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} has not ended in time")
+            time.sleep(0.1)
+
+    def _stream(self, job_id: str, after: int, deadline: float | None) -> Iterator[Json]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        silence = STREAM_SILENCE if deadline is None else max(0.1, min(STREAM_SILENCE, deadline - time.monotonic()))
+        connection = self._connect(silence)
+        try:
+            response = self._send(connection, "GET", f"/jobs/{quote(job_id, safe='')}/events", None, headers)
+            self._raise_for(response)
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+                if deadline is not None and time.monotonic() > deadline:
+                    return
+        finally:
+            connection.close()

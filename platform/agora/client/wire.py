@@ -1,0 +1,149 @@
+"""The client's wire over the standard library's HTTP: keep-alive per thread, bounded retries."""
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Self
+from urllib.parse import urlencode, urlsplit
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from agora.client.errors import ApiError, Busy, Unreachable
+
+Json = dict[str, Any]
+TRIES = 5
+LONGEST_PAUSE = 10.0
+BUSY = frozenset({429, 502, 503, 504})
+FAILED = 400
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, Busy) else 0.0
+    grown: float = 0.1 * 2 ** (state.attempt_number - 1)
+    return min(LONGEST_PAUSE, max(asked, grown))
+
+
+class Wire:
+    """Requests and answers, below the methods that name resources. ``timeout`` is seconds per request."""
+
+    def __init__(self, base_url: str, api_key: str, *, timeout: float = 30.0) -> None:
+        parsed = urlsplit(base_url)
+        if parsed.scheme not in {"http", "https"} or not parsed.hostname:
+            raise ValueError(f"base_url must be http(s)://host[:port], not {base_url!r}")
+        self.base_url, self.key, self._timeout = base_url.rstrip("/"), api_key, timeout
+        self._parsed = parsed
+        self._local = threading.local()
+        self._open: set[http.client.HTTPConnection] = set()
+
+    def close(self) -> None:
+        """Close the connections of every thread; the next request opens a new one."""
+        for connection in list(self._open):
+            connection.close()
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: Json | bytes | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Json:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given, doseq=True)}" if given else path
+        sent = dict(headers or {})
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        found: Json = json.loads(self._request(method, target, body, sent, timeout or self._timeout))
+        return found
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
+        # A POST without an idempotency key may have been done: it is not sent again.
+        again = method != "POST" or "Idempotency-Key" in headers
+        if not again:
+            self._drop()  # nor sent on a connection that the server may just have closed
+        retrying = Retrying(
+            retry=retry_if_exception_type((Busy, Unreachable) if again else Busy),
+            stop=stop_after_attempt(TRIES),
+            wait=_pause,
+            reraise=True,
+        )
+        try:
+            return retrying(self._once, method, path, body, headers, timeout)
+        except Busy as busy:
+            raise busy.error from None
+
+    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
+        connection = self._kept(timeout)
+        try:
+            response = self._send(connection, method, path, body, headers)
+            self._raise_for(response)
+            return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._drop()
+            raise Unreachable(f"{self.base_url} cannot be reached: {error or type(error).__name__}") from error
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        sent = {"Authorization": f"Bearer {self.key}", "Accept": "application/json", **headers}
+        connection.request(method, f"{self._parsed.path.rstrip('/')}/api/v1{path}", body, sent)
+        return connection.getresponse()
+
+    @staticmethod
+    def _raise_for(response: http.client.HTTPResponse) -> None:
+        if response.status < FAILED:
+            return
+        text = response.read()
+        try:
+            problem = json.loads(text)
+        except ValueError:
+            problem = {"detail": text[:200].decode(errors="replace")}
+        error = ApiError(response.status, problem if isinstance(problem, dict) else {})
+        if response.status in BUSY:
+            after = response.headers.get("Retry-After", "")
+            raise Busy(error, float(after) if after.isdecimal() else 0.0)
+        raise error
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._parsed.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._parsed.hostname or "", self._parsed.port, timeout=timeout)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise Unreachable(f"{self.base_url} cannot be reached: {error}") from error
+        # Small requests must not wait for the peer's acknowledgement of the one before.
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _kept(self, timeout: float) -> http.client.HTTPConnection:
+        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if kept is None or kept.sock is None:
+            kept = self._local.connection = self._connect(timeout)
+            self._open.add(kept)
+        kept.sock.settimeout(timeout)
+        return kept
+
+    def _drop(self) -> None:
+        kept = getattr(self._local, "connection", None)
+        if kept is not None:
+            kept.close()
+            self._open.discard(kept)
+        self._local.connection = None
