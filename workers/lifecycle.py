@@ -24,7 +24,7 @@ from workers.flower import listens, show_step, want_events
 from workers.loader import load_agents
 from workers.ports import ports
 
-REPORT_SECONDS = 10.0
+REPORT_SECONDS = 5.0
 LISTEN_SECONDS = 1.0
 
 log = get_logger(__name__)
@@ -39,6 +39,11 @@ _draining = mmap.mmap(-1, 1)
 def draining() -> bool:
     """Whether this worker is stopping."""
     return _draining[0] == 1
+
+
+def queues_of(app: Any) -> list[str]:
+    """The queues that this worker listens to."""
+    return sorted(app.amqp.queues.consume_from)
 
 
 @lru_cache(maxsize=1)
@@ -67,15 +72,18 @@ def set_up_logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def register(**_: Any) -> None:
+def register(sender: Any, **_: Any) -> None:
     """Enter the catalogue before the first message. A worker that contradicts it refuses to start."""
+    queues = queues_of(sender.app)
     try:
-        workers.enter(actions(), worker_id=_worker_id, hostname=socket.gethostname(), pid=os.getpid())
+        workers.enter(
+            actions(), worker_id=_worker_id, hostname=socket.gethostname(), pid=os.getpid(), queues=queues
+        )  # fmt: skip
     except AgoraError as error:
         raise SystemExit(f"worker does not start: {error}") from None
     finally:
         dispose_all()  # children must not inherit a socket
-    log.info("worker registered", worker_id=_worker_id, actions=len(actions()))
+    log.info("worker registered", worker_id=_worker_id, actions=len(actions()), queues=queues)
 
 
 @signals.worker_ready.connect
@@ -86,7 +94,7 @@ def start_reporting(sender: Any, **_: Any) -> None:
 
 def _report(consumer: Any) -> None:
     pause, reported = threading.Event(), time.monotonic()
-    hearing = Hearing(consumer)
+    hearing, queues = Hearing(consumer), queues_of(consumer.app)
     while not draining():
         pause.wait(LISTEN_SECONDS)
         want_events(listens(getattr(consumer, "event_dispatcher", None)))
@@ -94,8 +102,11 @@ def _report(consumer: Any) -> None:
             hearing.restart()
         if time.monotonic() - reported < REPORT_SECONDS:
             continue
-        reported = time.monotonic()
-        workers.report_alive(actions(), worker_id=_worker_id, hostname=socket.gethostname(), pid=os.getpid())
+        told = workers.report_alive(
+            actions(), worker_id=_worker_id, hostname=socket.gethostname(), pid=os.getpid(), queues=queues
+        )  # fmt: skip
+        if told:
+            reported = time.monotonic()
 
 
 @signals.worker_shutting_down.connect

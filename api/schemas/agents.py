@@ -17,7 +17,12 @@ class AgentActionOut(Schema):
     input_schema = ma.fields.Dict()
     output_schema = ma.fields.Dict()
     registered_at = Moment()
-    live_workers = ma.fields.Integer()
+    live_workers = ma.fields.Integer(metadata={"description": "living workers on any queue of its steps"})
+    workers = ma.fields.Dict(
+        keys=ma.fields.String(),
+        values=ma.fields.Integer(),
+        metadata={"description": "living workers on each queue of its steps"},
+    )
 
 
 class AgentsOut(Schema):

@@ -179,6 +179,11 @@ class ActionSpec:
     max_iterations: int
 
     @property
+    def label(self) -> str:
+        """``agent.action@version``: what a worker says it knows."""
+        return f"{self.agent}.{self.action}@{self.version}"
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over steps and schemas: two fleets that differ in it may not share a version."""
         shape = {"steps": [asdict(s) for s in self.steps], "input": self.input_schema, "output": self.output_schema}

@@ -151,7 +151,7 @@ def agents_command(ctx: click.Context, name: str | None, as_json: bool) -> int:
         (
             f"{one['agent']}.{one['action']}",
             str(one["version"]),
-            str(one["live_workers"]),
+            ", ".join(f"{queue}: {count}" for queue, count in sorted(one["workers"].items())),
             " > ".join(step["name"] for step in one["steps"]),
         )
         for one in found

@@ -9,10 +9,11 @@ from typing import Any
 import jsonschema_rs
 from sqlalchemy.orm import Session
 
-from agora.agents import Action, ActionSpec, StepSpec
+from agora.agents import QUEUES, Action, ActionSpec, StepSpec
 from agora.db.session import transaction
 from agora.errors import Conflict, FieldError, Invalid, invalid_field
 from agora.jobs import catalogue_queries as queries
+from agora.jobs import manned
 from agora.jobs.models import AgentVersion
 
 LATEST_SECONDS = 2.0
@@ -72,6 +73,7 @@ def forget() -> None:
     with _lock:
         _by_version.clear()
         _latest.clear()
+    manned.forget()
 
 
 def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
@@ -164,12 +166,16 @@ def from_json(row: AgentVersion) -> ActionSpec:
     )
 
 
-def register_worker(actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int) -> None:
-    """Enter a starting worker and all that it can run. Raises CatalogueConflict."""
+def register_worker(
+    actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int, queues: Sequence[str] = QUEUES
+) -> None:
+    """Enter a starting worker, all that it can run and the queues that it listens to. Raises CatalogueConflict."""
     with transaction() as session:
         register(session, actions)
         names = sorted(label_of(action) for action in actions)
-        queries.upsert_worker(session, worker_id=worker_id, hostname=hostname, pid=pid, actions=names)
+        queries.upsert_worker(
+            session, worker_id=worker_id, hostname=hostname, pid=pid, actions=names, queues=queues
+        )  # fmt: skip
 
 
 def label_of(action: Action[Any, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, select, text
 from sqlalchemy.orm import Session
 
+from agora.agents import QUEUES
 from agora.jobs.models import AgentVersion
 
 UPSERT = text("""
@@ -41,30 +42,68 @@ def list_actions_of(session: Session, *, agent: str) -> list[str]:
 
 
 LISTED = text("""
-SELECT v.agent, v.action, v.version, v.description, v.agent_description, v.spec, v.registered_at,
-       (SELECT count(*) FROM workers w
-        WHERE w.seen_at > now() - make_interval(secs => :alive)
-          AND w.actions @> ARRAY[v.agent || '.' || v.action || '@' || v.version]) AS live_workers
+WITH live AS (
+    SELECT id, actions, queues FROM workers WHERE seen_at > now() - make_interval(secs => :alive)
+)
+SELECT v.agent, v.action, v.version, v.description, v.agent_description, v.spec, v.registered_at, on_queue.workers,
+       (SELECT count(*) FROM live WHERE own.label = ANY(actions) AND (queues = '{}' OR queues && own.queues))
+       AS live_workers
 FROM agent_versions v
+CROSS JOIN LATERAL (
+    SELECT v.agent || '.' || v.action || '@' || v.version AS label, array_agg(DISTINCT step ->> 'queue') AS queues
+    FROM jsonb_array_elements(v.spec -> 'steps') AS step
+) own
+CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(counted.queue, counted.workers) AS workers
+    FROM (
+        SELECT q.queue, count(live.id) AS workers
+        FROM unnest(own.queues) AS q (queue)
+        LEFT JOIN live ON own.label = ANY(live.actions) AND (live.queues = '{}' OR q.queue = ANY(live.queues))
+        GROUP BY q.queue
+    ) counted
+) on_queue
 WHERE CAST(:agent AS text) IS NULL OR v.agent = :agent
 ORDER BY v.agent, v.action, v.version
 """)
 
 
 def list_versions(session: Session, *, agent: str | None, alive: float) -> Sequence[RowMapping]:
-    """All registered versions with the number of workers that reported within ``alive`` seconds."""
+    """All registered versions, each with the workers that reported within ``alive`` seconds.
+
+    ``workers`` counts those that listen to each queue of the version's steps, ``live_workers`` those
+    that listen to any.
+    """
     return session.execute(LISTED, {"agent": agent, "alive": alive}).mappings().all()
 
 
+MANNED = text("""
+SELECT queue, array_agg(DISTINCT label) AS labels
+FROM workers w,
+     unnest(CASE WHEN w.queues = '{}' THEN CAST(:queues AS text[]) ELSE w.queues END) AS queue,
+     unnest(w.actions) AS label
+WHERE w.seen_at > now() - make_interval(secs => :alive)
+GROUP BY queue
+""")
+
+
+def list_manned(session: Session, *, alive: float) -> Sequence[RowMapping]:
+    """For each queue, the action versions that a worker runs there that reported within ``alive`` seconds."""
+    return session.execute(MANNED, {"alive": alive, "queues": list(QUEUES)}).mappings().all()
+
+
 UPSERT_WORKER = text("""
-INSERT INTO workers (id, hostname, pid, actions) VALUES (:worker_id, :hostname, :pid, :actions)
+INSERT INTO workers (id, hostname, pid, actions, queues) VALUES (:worker_id, :hostname, :pid, :actions, :queues)
 ON CONFLICT (id) DO UPDATE SET seen_at = now()
 """)
 
 
-def upsert_worker(session: Session, *, worker_id: str, hostname: str, pid: int, actions: Sequence[str]) -> None:
+def upsert_worker(
+    session: Session, *, worker_id: str, hostname: str, pid: int, actions: Sequence[str], queues: Sequence[str]
+) -> None:
     """Enter a worker, or note that it is alive."""
-    parameters = {"worker_id": worker_id, "hostname": hostname, "pid": pid, "actions": list(actions)}
+    parameters = {
+        "worker_id": worker_id, "hostname": hostname, "pid": pid, "actions": list(actions), "queues": list(queues),
+    }  # fmt: skip
     session.execute(UPSERT_WORKER, parameters)
 
 

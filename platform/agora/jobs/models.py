@@ -40,6 +40,8 @@ class Worker(Base):
     hostname: Mapped[str] = mapped_column(Text)
     pid: Mapped[int] = mapped_column(Integer)
     actions: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    """Those that it listens to; none means that it did not say, and counts for every queue."""
     started_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     seen_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 

@@ -8,16 +8,20 @@ from sqlalchemy.orm import Session
 from agora import broker
 from agora.agents import QUEUES
 from agora.db.session import transaction
-from agora.jobs import catalogue, ring_queries
+from agora.jobs import catalogue, manned, ring_queries
 from agora.settings import get_settings
 
 SLICE = 200
+POSTPONE_SECONDS = 0.5
+"""How long a step waits whose ring came to a worker that cannot run it."""
 
 
 def refill(queue: str) -> int:
     """Ring for due steps of a queue, in Postgres' order, as far as its window has room; returns how many."""
     with transaction() as session:
-        rows = ring_queries.refill(session, queue=queue, window=get_settings().ring_window)
+        rows = ring_queries.refill(
+            session, queue=queue, window=get_settings().ring_window, manned=manned.labels(queue, session)
+        )  # fmt: skip
         rings = _rings(session, rows)
     broker.ring(rings)
     return len(rings)
@@ -26,9 +30,24 @@ def refill(queue: str) -> int:
 def rering() -> None:
     """Ring again for steps whose ring nobody answered: the broker lost it, or its worker died with it."""
     with transaction() as session:
-        after = get_settings().rering_seconds
-        rings = _rings(session, ring_queries.rering(session, queues=QUEUES, after=after, slice_=SLICE))
+        rows = [
+            row
+            for queue in QUEUES
+            for row in ring_queries.rering(
+                session, queue=queue, after=get_settings().rering_seconds, slice_=SLICE,
+                manned=manned.labels(queue, session),
+            )
+        ]  # fmt: skip
+        rings = _rings(session, rows)
     broker.ring(rings)
+
+
+def postpone(step_id: str, *, known: Sequence[str]) -> None:
+    """A ring came to a worker that may not know the step's version: if so, ring again soon, for another one to hear."""
+    age = get_settings().rering_seconds - POSTPONE_SECONDS
+    if age > 0:
+        with transaction() as session:
+            ring_queries.postpone_ring(session, step_id=step_id, known=known, age=age)
 
 
 def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:

@@ -11,7 +11,7 @@ from agora.errors import Conflict, IdempotencyKeyReused, IllegalTransition, NotF
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, catalogue_queries, queries, values, views
+from agora.jobs import catalogue, catalogue_queries, manned, queries, values, views
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
@@ -27,7 +27,6 @@ from agora.webhooks import service as webhooks
 ACCEPTED = 202
 MAX_METADATA_BYTES = 16 * 1024
 MAX_ATTEMPTS_SHOWN = 1_000
-WORKER_ALIVE_SECONDS = 30.0
 
 
 def submit(
@@ -105,6 +104,8 @@ class _Accepted:
         status = JobState.SCHEDULED if submission.run_at else JobState.QUEUED
         self._created = job_event("job.created", self._job, status=status)
         self._input = values.pack(submission.input, team_id=team_id, what="the input")
+        someone = manned.is_manned(self._spec.label, self._spec.steps[0].queue)
+        self._window = get_settings().ring_window if someone else 0
 
     def insert(self, session: Session | Direct, *, may_fan_out: bool = False) -> Mapping[str, Any] | None:
         """Insert the job; None when that takes a transaction, for the deliveries to its team's endpoints."""
@@ -116,7 +117,7 @@ class _Accepted:
             run_at=submission.run_at, deadline=submission.deadline, input=self._input,
             metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
             step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=self._created.id,
-            event=json.dumps(self._created.data), window=get_settings().ring_window,
+            event=json.dumps(self._created.data), window=self._window,
         )  # fmt: skip
         if row is not None and row["ring"]:
             self.announcement.ring_step(step_id, job_id=self._job.id, spec=first, label=label)
@@ -238,7 +239,7 @@ def list_events(job_id: str, *, team_id: str, after: int = 0, limit: int = 200) 
 def list_agents(name: str | None = None) -> list[CatalogueAction]:
     """Every registered action version."""
     with transaction() as session:
-        rows = catalogue_queries.list_versions(session, agent=name, alive=WORKER_ALIVE_SECONDS)
+        rows = catalogue_queries.list_versions(session, agent=name, alive=manned.ALIVE_SECONDS)
     return [views.catalogue_action(row) for row in rows]
 
 

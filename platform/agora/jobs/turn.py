@@ -20,7 +20,7 @@ from agora.jobs.claim import Claim, Claimer
 from agora.jobs.decide import Decision, Position
 from agora.jobs.leases import Lease, heartbeat
 from agora.jobs.pace import Pace
-from agora.jobs.rings import refill
+from agora.jobs.rings import postpone, refill
 from agora.jobs.settle import Ended, Finished, settle
 from agora.settings import get_settings
 from agora.telemetry import get_logger
@@ -86,6 +86,7 @@ class Turn:
         """Run the turn; returns how the last try of the message's own job ended, None when it was not to be had."""
         claims, self._backlog = self._runner.claimer.one(step_id)
         if not claims:
+            self._misheard(step_id)
             return None
         (first,) = claims
         self._first_job, self._queue = first.job.id, first.step.queue
@@ -101,6 +102,12 @@ class Turn:
         if self._backlog:
             self._pass_on()
         return self._outcome
+
+    def _misheard(self, step_id: str) -> None:
+        try:
+            postpone(step_id, known=self._runner.claimer.known)
+        except SQLAlchemyError as error:
+            log.warning("a ring was not handed on, the dispatcher will", error=type(error).__name__)
 
     def _work(self) -> None:
         while True:

@@ -140,7 +140,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogueAction:
-    """A registered action version: what ``GET /agents`` shows."""
+    """A registered action version: what ``GET /agents`` shows.
+
+    ``workers`` counts the living workers on each queue of its steps, ``live_workers`` those on any of them.
+    """
 
     agent: str
     action: str
@@ -152,3 +155,4 @@ class CatalogueAction:
     output_schema: Mapping[str, Any]
     registered_at: datetime
     live_workers: int
+    workers: Mapping[str, int]

@@ -84,5 +84,5 @@ def catalogue_action(row: RowMapping) -> CatalogueAction:
         agent=row["agent"], action=row["action"], version=row["version"], description=row["description"],
         agent_description=row["agent_description"], steps=row["spec"]["steps"],
         input_schema=row["spec"]["input_schema"], output_schema=row["spec"]["output_schema"],
-        registered_at=row["registered_at"], live_workers=row["live_workers"],
+        registered_at=row["registered_at"], live_workers=row["live_workers"], workers=row["workers"],
     )  # fmt: skip

@@ -16,7 +16,9 @@ FIRST_CONNECTION_SECONDS = 60.0
 log = get_logger(__name__)
 
 
-def enter(actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int) -> None:
+def enter(
+    actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int, queues: Sequence[str]
+) -> None:
     """Register a worker and its actions; waits up to a minute for the database.
 
     Raises:
@@ -30,17 +32,23 @@ def enter(actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str,
     )
     for attempt in waiting:
         with attempt:
-            catalogue.register_worker(actions, worker_id=worker_id, hostname=hostname, pid=pid)
+            catalogue.register_worker(actions, worker_id=worker_id, hostname=hostname, pid=pid, queues=queues)
 
 
-def report_alive(actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int) -> None:
-    """Note that a worker lives. An outage is only logged: the next report makes up for it."""
+def report_alive(
+    actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int, queues: Sequence[str]
+) -> bool:
+    """Note that a worker lives. An outage is only logged; False then: report again soon."""
     names = sorted(catalogue.label_of(action) for action in actions)
     try:
         with transaction() as session:
-            catalogue_queries.upsert_worker(session, worker_id=worker_id, hostname=hostname, pid=pid, actions=names)
+            catalogue_queries.upsert_worker(
+                session, worker_id=worker_id, hostname=hostname, pid=pid, actions=names, queues=queues
+            )  # fmt: skip
     except SQLAlchemyError as error:
         log.warning("worker could not report", worker_id=worker_id, error=type(error).__name__)
+        return False
+    return True
 
 
 def leave(*, worker_id: str) -> int:
