@@ -12,13 +12,16 @@ from agora.settings import get_settings
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 STREAMED = frozenset({"files.upload"})
 """Views that read the body as a stream, with a limit of their own."""
+BATCHED = frozenset({"batches.submit_batch"})
+"""Views whose body holds many jobs."""
 
 
 def begin_request() -> None:
     """Give the request its id, and refuse one that is too large before it is read."""
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else new_id("req")
-    limit = get_settings().max_body_bytes
+    settings = get_settings()
+    limit = settings.max_batch_bytes if request.endpoint in BATCHED else settings.max_body_bytes
     if request.endpoint not in STREAMED:
         request.max_content_length = limit
         if (request.content_length or 0) > limit:

@@ -40,6 +40,7 @@ class JobQuery(PageArgs):
     error_code = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
     created_after = Moment(load_default=None)
     created_before = Moment(load_default=None)
+    batch = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
 
 
 class CancelIn(Schema):
@@ -113,6 +114,9 @@ class JobOut(Schema):
     root_id = ma.fields.String()
     parent_id = ma.fields.String(allow_none=True)
     retry_of = ma.fields.String(allow_none=True)
+    forked_from = ma.fields.String(allow_none=True)
+    batch_id = ma.fields.String(allow_none=True)
+    schedule_id = ma.fields.String(allow_none=True)
     run_at = Moment()
     deadline = Moment(allow_none=True)
     cancel_requested_at = Moment(allow_none=True)

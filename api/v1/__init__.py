@@ -1,10 +1,11 @@
 """Version 1: one blueprint for each resource."""
 
-from api.v1 import agents, events, files, jobs, keys, webhooks
+from api.v1 import agents, batches, events, files, jobs, keys, webhooks
 
 BLUEPRINTS = (
     jobs.blueprint,
     events.blueprint,
+    batches.blueprint,
     agents.blueprint,
     files.blueprint,
     webhooks.endpoints,

@@ -1,6 +1,5 @@
 """Submit jobs, look at them, cancel them, answer them."""
 
-import hashlib
 import re
 import time
 from dataclasses import replace
@@ -8,15 +7,15 @@ from typing import Any
 
 from flask import Response, json, request
 
-from agora.errors import invalid_field
 from agora.events import stream
 from agora.jobs import service
-from agora.jobs.types import IdempotencyKey, Job, JobFilter, Submission, Submitted
+from agora.jobs.types import Job, JobFilter, Submission, Submitted
 from agora.settings import get_settings
 from agora.webhooks.types import InlineWebhook
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.capacity import held_open
+from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.jobs import CancelIn, InputIn, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
@@ -27,7 +26,6 @@ OK, ACCEPTED = 200, 202
 POLL_SECONDS = 1.0
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs", description="Jobs: work that agents do.")
 _shown = SubmittedOut()
@@ -47,7 +45,7 @@ def submit(fields: dict[str, Any]) -> Response:
     """
     check_json(fields["input"], "/input")
     check_json(fields["metadata"], "/metadata")
-    idempotency, wait = _idempotency(), _wait_seconds()
+    idempotency, wait = idempotency_key(ROUTE), _wait_seconds()
     submitted = service.submit(
         _submission(fields), team_id=team_id(), key_id=principal().key_id, idempotency=idempotency
     )
@@ -64,18 +62,6 @@ def _submission(fields: dict[str, Any]) -> Submission:
     return Submission(
         webhook=webhook, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None, **fields
     )
-
-
-def _idempotency() -> IdempotencyKey | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not KEY.fullmatch(key):
-        raise invalid_field(
-            "/headers/Idempotency-Key", "pattern", "Idempotency-Key must be 1 to 255 printable ASCII characters", key
-        )
-    fingerprint = hashlib.sha256(request.get_data(cache=True)).hexdigest()
-    return IdempotencyKey(key=key, route=ROUTE, fingerprint=fingerprint)
 
 
 def _wait_seconds() -> int:
@@ -101,11 +87,9 @@ def _answer(submitted: Submitted, *, waited: bool) -> Response:
     status = OK if waited and submitted.job.ended else ACCEPTED
     response = Response(json.dumps(body), status=status, content_type="application/json")
     response.headers["Location"] = f"/api/v1/jobs/{submitted.job.id}"
-    if submitted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
     if waited:
         response.headers["Preference-Applied"] = "wait"
-    return response
+    return mark_replayed(response, submitted.replayed)
 
 
 @blueprint.get("")
@@ -117,6 +101,7 @@ def list_jobs(query: dict[str, Any]) -> Any:
     filters = JobFilter(
         statuses=tuple(query["status"]), agent=query["agent"], action=query["action"],
         error_code=query["error_code"], created_after=query["created_after"], created_before=query["created_before"],
+        batch_id=query["batch"],
     )  # fmt: skip
     return service.list_jobs(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
 

@@ -15,6 +15,7 @@ PREFIXES: Final = {
     "stp": "a step of a job",
     "att": "one try of a step",
     "evt": "an event",
+    "bat": "a batch of jobs",
     "fil": "a file",
     "key": "an API key",
     "team": "a team",

@@ -27,6 +27,9 @@ NOT_SCOPED = {
     "agora/jobs/ring_queries.py": "one doorbell for all teams",
     "agora/identity/queries.py:find_key_by_hash": "it is how a caller's team is found out",
     "agora/identity/queries.py:touch_key": "of a key that was just found by its hash",
+    "agora/batches/queries.py:find_to_cancel": "the dispatcher works for all teams",
+    "agora/batches/queries.py:list_open": "the dispatcher works for all teams",
+    "agora/batches/queries.py:complete": "the dispatcher works for all teams",
     "agora/jobs/queries.py:forget_keys": "retention works for all teams",
 }
 """Query modules and functions without team_id, each with its reason."""

@@ -11,9 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from agora.agents import Retry, StepContext, Transient, WaitFor
+from agora.batches.duties import CompleteBatches
+from agora.batches.service import submit_batch
 from agora.clock import now
 from agora.events.types import EVENT_TYPES, STEP_TYPES
 from agora.jobs import service
+from agora.jobs.types import Submission
 from agora.outcomes import Permanent
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -56,6 +59,13 @@ def pinned(value):
     return value
 
 
+def complete_a_batch(rig):
+    submission = Submission(agent=rig.agent.name, action="plain", input={})
+    submit_batch([submission], team_id=rig.team_id, metadata={"order": 7})
+    rig.run()
+    assert CompleteBatches()() == 1
+
+
 def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     agent = agent_with(plain=[plain], flaky=[(flaky, {"retry": ONCE})], broken=[broken], asking=[asking, after])
     rig = Rig(monkeypatch, agent)
@@ -66,6 +76,9 @@ def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     cancelled = rig.submit("plain", metadata={"order": 7})
     service.cancel_job(cancelled.id, team_id=rig.team_id, reason="changed")
     found = {}
+    complete_a_batch(rig)
+    for row in rig.sql("SELECT type, data FROM events WHERE job_id IS NULL"):
+        found[row["type"]] = pinned(row["data"])
     for job in [*jobs, cancelled]:
         for event in service.list_events(job.id, team_id=rig.team_id):
             found.setdefault(event.type, pinned(dict(event.data)))

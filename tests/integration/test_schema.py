@@ -6,6 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+import agora.batches.models
 import agora.events.models
 import agora.files.models
 import agora.identity.models

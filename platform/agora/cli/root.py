@@ -14,6 +14,7 @@ COMMANDS = {
     "watch": ("agora.cli.jobs", "follow a job until it ends"),
     "cancel": ("agora.cli.jobs", "cancel a job"),
     "answer": ("agora.cli.jobs", "answer what a job asks"),
+    "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),
     "agents": ("agora.cli.jobs", "list agents and their actions"),
     "files": ("agora.cli.files", "upload and download files"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from agora.client.batches import BatchMethods
 from agora.client.jobs import JobMethods
 from agora.client.wire import Json
 
 
-class Agora(JobMethods):
+class Agora(BatchMethods, JobMethods):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.
 
     Every method raises ApiError when the API refuses and Unreachable when it cannot be reached.

@@ -11,6 +11,7 @@ from types import FrameType
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 
+from agora.batches import duties as batch_duties
 from agora.db.session import transaction
 from agora.dispatcher import deliveries, duties, queries
 from agora.errors import AgoraError
@@ -35,6 +36,11 @@ class Duty:
     """Not done until the database has been in view without a break for one lease period."""
     last: float = field(default=float("-inf"))
 
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return getattr(self.do, "__name__", type(self.do).__name__)
+
 
 def all_duties() -> list[Duty]:
     """Every duty, in the order in which a tick does them."""
@@ -47,6 +53,8 @@ def all_duties() -> list[Duty]:
         Duty(duties.wake_suspended, every=0.05),
         Duty(duties.fail_late_jobs, every=0.5),
         Duty(duties.finish_cancels, every=0.5),
+        Duty(batch_duties.cancel_batches, every=0.2),
+        Duty(batch_duties.CompleteBatches(), every=0.5),
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(duties.tidy, every=MINUTE),
     ]
@@ -97,7 +105,7 @@ class Dispatcher:
             raise  # no database: the whole loop waits
         except (AgoraError, SQLAlchemyError):
             # One bad row must not stop the other duties.
-            log.exception("duty failed", duty=duty.do.__name__)
+            log.exception("duty failed", duty=duty.name)
             return False
 
     def _view_is_steady(self, current: float) -> bool:

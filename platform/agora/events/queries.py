@@ -41,6 +41,20 @@ def append_events(session: Session, *, team_id: str, job_id: str, events: Sequen
     return moment
 
 
+ADD = text("""
+INSERT INTO events (id, team_id, job_id, seq, type, data)
+VALUES (:event_id, :team_id, NULL, 1, :type, CAST(:data AS jsonb))
+RETURNING occurred_at
+""")
+
+
+def add_event(session: Session, *, team_id: str, event: NewEvent) -> datetime:
+    """Insert an event that is a team's and no job's; returns when it occurred."""
+    parameters = {"event_id": event.id, "team_id": team_id, "type": event.type, "data": json.dumps(dict(event.data))}
+    moment: datetime = session.execute(ADD, parameters).scalar_one()
+    return moment
+
+
 def list_events(
     session: Session, *, team_id: str, job_id: str, created_at: datetime, after: int, limit: int
 ) -> Sequence[EventRow]:

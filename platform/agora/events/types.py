@@ -17,7 +17,8 @@ JOB_TYPES = (
     "job.cancelled",
 )
 STEP_TYPES = ("step.succeeded", "step.retrying", "step.failed")
-EVENT_TYPES = (*JOB_TYPES, *STEP_TYPES)
+BATCH_TYPES = ("batch.completed",)
+EVENT_TYPES = (*JOB_TYPES, *STEP_TYPES, *BATCH_TYPES)
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 """A job's stream ends after one of these."""
 

@@ -23,3 +23,12 @@ def fan_out(session: Session, job: JobRef, events: Sequence[NewEvent], occurred_
     return webhooks.fan_out(
         session, team_id=job.team_id, job_id=job.id, agent=job.agent, events=events, occurred_at=occurred_at
     )
+
+
+def record_for_team(session: Session, event: NewEvent, *, team_id: str, agent: str = "") -> bool:
+    """Insert an event that is a team's and no job's. True: there are deliveries to ring for.
+
+    Without an ``agent``, endpoints that listen to certain agents only are not told.
+    """
+    occurred_at = queries.add_event(session, team_id=team_id, event=event)
+    return webhooks.fan_out(session, team_id=team_id, job_id=None, agent=agent, events=[event], occurred_at=occurred_at)

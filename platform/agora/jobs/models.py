@@ -59,6 +59,7 @@ class JobRow(Base):
         ),
         Index("jobs_team_id_idx", "team_id", text("id DESC")),
         Index("jobs_team_status_idx", "team_id", "status", text("id DESC")),
+        Index("jobs_batch_id_idx", "batch_id", "status", "id", postgresql_where=text("batch_id IS NOT NULL")),
         Index(
             "jobs_deadline_idx",
             "deadline",
@@ -86,6 +87,9 @@ class JobRow(Base):
     root_id: Mapped[Id]
     parent_id: Mapped[Id | None] = mapped_column(IdText)
     retry_of: Mapped[Id | None] = mapped_column(IdText)
+    forked_from: Mapped[Id | None] = mapped_column(IdText)
+    batch_id: Mapped[Id | None] = mapped_column(IdText)
+    schedule_id: Mapped[Id | None] = mapped_column(IdText)
     event_seq: Mapped[int] = mapped_column(Integer, server_default="0")
     run_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     deadline: Mapped[TimestampTZ | None]

@@ -133,6 +133,8 @@ def _filtered(statement: Select[JobRow], filters: JobFilter) -> Select[JobRow]:
         "created_after": lambda value: JobRow.created_at >= value,
         "created_before": lambda value: JobRow.created_at < value,
         "metadata": JobRow.labels.contains,
+        "batch_id": lambda value: JobRow.batch_id == value,
+        "schedule_id": lambda value: JobRow.schedule_id == value,
     }
     return statement.where(*(conditions[name](value) for name, value in given.items()))
 

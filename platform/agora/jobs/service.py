@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.db.session import Direct, statement, transaction
-from agora.errors import Conflict, IdempotencyKeyReused, IllegalTransition, NotFound, invalid_field
+from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
@@ -15,6 +15,8 @@ from agora.jobs import catalogue, catalogue_queries, manned, queries, values, vi
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
+from agora.jobs.idempotency import earlier
+from agora.jobs.intake import check
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
 from agora.jobs.states import JobState, may_become
@@ -24,8 +26,6 @@ from agora.settings import get_settings
 from agora.webhooks import queries as webhook_queries
 from agora.webhooks import service as webhooks
 
-ACCEPTED = 202
-MAX_METADATA_BYTES = 16 * 1024
 MAX_ATTEMPTS_SHOWN = 1_000
 
 
@@ -40,7 +40,7 @@ def submit(
     """
     job_id = new_id("job")
     registered = catalogue.look_up(submission.agent, submission.action, submission.version)
-    _check(submission, registered)
+    check(submission, registered)
     accepted = _Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
     if idempotency is None and submission.webhook is None:
         with statement() as direct:
@@ -49,44 +49,15 @@ def submit(
             accepted.announcement.make()
             return Submitted(job=accepted.fresh(row))
     with transaction() as session:
-        if idempotency and not _remember(session, idempotency, team_id=team_id, job_id=job_id):
-            return _replay(session, idempotency, team_id=team_id)
+        known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
+        if known is not None:
+            return Submitted(job=_view(session, known, team_id=team_id), replayed=True)
         secret = None
         if submission.webhook is not None:
             secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
         row = accepted.insert_and_fan_out(session)
     accepted.announcement.make()
     return Submitted(job=accepted.fresh(row), webhook_secret=secret)
-
-
-def _check(submission: Submission, registered: Registered) -> None:
-    if not 0 <= submission.priority <= 9:  # noqa: PLR2004  # said in the message
-        raise invalid_field("/priority", "range", "priority must be 0 to 9", submission.priority)
-    for name in ("run_at", "deadline"):
-        moment = getattr(submission, name)
-        if moment is not None and moment.tzinfo is None:
-            raise invalid_field(f"/{name}", "time-zone", f"{name} must have a time zone", str(moment))
-    if submission.deadline and submission.run_at and submission.deadline <= submission.run_at:
-        raise invalid_field("/deadline", "after-run-at", "deadline must be after run_at", str(submission.deadline))
-    if len(json.dumps(dict(submission.metadata))) > MAX_METADATA_BYTES:
-        raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
-    registered.check_input(submission.input)
-
-
-def _remember(session: Session, idempotency: IdempotencyKey, *, team_id: str, job_id: str) -> bool:
-    return queries.remember_key(
-        session, team_id=team_id, key=idempotency.key, route=idempotency.route, fingerprint=idempotency.fingerprint,
-        resource_id=job_id, status=ACCEPTED,
-    )  # fmt: skip
-
-
-def _replay(session: Session, idempotency: IdempotencyKey, *, team_id: str) -> Submitted:
-    known = queries.find_key(session, team_id=team_id, key=idempotency.key, route=idempotency.route)
-    if known is None:
-        raise Conflict("the request that held this idempotency key ended just now; send it again")
-    if known.fingerprint != idempotency.fingerprint:
-        raise IdempotencyKeyReused(f"Idempotency-Key {idempotency.key!r} was used with another request")
-    return Submitted(job=_view(session, known.resource_id, team_id=team_id), replayed=True)
 
 
 class _Accepted:
@@ -141,8 +112,9 @@ class _Accepted:
             id=job.id, team_id=job.team_id, agent=job.agent, action=job.action, version=job.version,
             status=row["status"], priority=submission.priority, input=submission.input, output=None, error=None,
             progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job.id, parent_id=None,
-            retry_of=None, run_at=row["run_at"], deadline=submission.deadline, cancel_requested_at=None,
-            created_at=row["created_at"], started_at=None, ended_at=None,
+            retry_of=None, forked_from=None, batch_id=None, schedule_id=None, run_at=row["run_at"],
+            deadline=submission.deadline, cancel_requested_at=None, created_at=row["created_at"],
+            started_at=None, ended_at=None,
         )  # fmt: skip
 
 
@@ -183,6 +155,12 @@ def cancel_job(job_id: str, *, team_id: str, reason: str = "") -> Job:
         NotFound: the team has no such job.
         IllegalTransition: it has ended.
     """
+    request_cancel(job_id, team_id=team_id, reason=reason)
+    return get_job(job_id, team_id=team_id)
+
+
+def request_cancel(job_id: str, *, team_id: str, reason: str = "") -> None:
+    """As :func:`cancel_job`, for whoever has no use for the job."""
     announcement = Announcement(jobs={job_id})
     with transaction() as session:
         _find(session, job_id, team_id=team_id)
@@ -192,7 +170,6 @@ def cancel_job(job_id: str, *, team_id: str, reason: str = "") -> Job:
         else:
             _cancel_now(session, job_id, announcement, team_id=team_id, reason=reason)
     announcement.make()
-    return get_job(job_id, team_id=team_id)
 
 
 def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, team_id: str, reason: str) -> None:

@@ -98,6 +98,9 @@ class Job:
     root_id: str
     parent_id: str | None
     retry_of: str | None
+    forked_from: str | None
+    batch_id: str | None
+    schedule_id: str | None
     run_at: datetime
     deadline: datetime | None
     cancel_requested_at: datetime | None
@@ -123,6 +126,8 @@ class JobFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, Any] | None = None
+    batch_id: str | None = None
+    schedule_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

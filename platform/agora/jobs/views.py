@@ -27,7 +27,8 @@ def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> 
         id=row.id, team_id=row.team_id, agent=row.agent, action=row.action, version=row.version, status=row.status,
         priority=row.priority, input=read(row.input), output=read(row.output), error=row.error,
         progress=row.progress, progress_message=row.progress_message, usage=row.usage, metadata=row.labels,
-        root_id=row.root_id, parent_id=row.parent_id, retry_of=row.retry_of, run_at=row.run_at,
+        root_id=row.root_id, parent_id=row.parent_id, retry_of=row.retry_of,
+        forked_from=row.forked_from, batch_id=row.batch_id, schedule_id=row.schedule_id, run_at=row.run_at,
         deadline=row.deadline, cancel_requested_at=row.cancel_requested_at, created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at, steps=steps,
     )  # fmt: skip

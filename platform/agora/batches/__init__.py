@@ -1,0 +1,1 @@
+"""Batches: up to a thousand jobs accepted together, all or nothing; watched and cancelled as one."""

@@ -1,0 +1,34 @@
+"""Idempotency keys of creates: taken in the transaction that makes the thing, so that a repeat finds it or nothing."""
+
+from sqlalchemy.orm import Session
+
+from agora.errors import Conflict, IdempotencyKeyReused
+from agora.jobs import queries
+from agora.jobs.types import IdempotencyKey
+
+ACCEPTED = 202
+
+
+def earlier(session: Session, idempotency: IdempotencyKey | None, *, team_id: str, resource_id: str) -> str | None:
+    """Take the key for ``resource_id``; None when it is taken now, else the id of what its first request made.
+
+    While another transaction is about to take it, this waits for that one to end.
+
+    Raises:
+        IdempotencyKeyReused: the key stands for another request.
+    """
+    if idempotency is None:
+        return None
+    key, route = idempotency.key, idempotency.route
+    taken = queries.remember_key(
+        session, team_id=team_id, key=key, route=route, fingerprint=idempotency.fingerprint, resource_id=resource_id,
+        status=ACCEPTED,
+    )  # fmt: skip
+    if taken:
+        return None
+    known = queries.find_key(session, team_id=team_id, key=key, route=route)
+    if known is None:
+        raise Conflict("the request that held this idempotency key ended just now; send it again")
+    if known.fingerprint != idempotency.fingerprint:
+        raise IdempotencyKeyReused(f"Idempotency-Key {key!r} was used with another request")
+    return known.resource_id

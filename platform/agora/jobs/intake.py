@@ -1,0 +1,115 @@
+"""The way in for jobs that are not a single plain submit: batches, retries, forks, scheduled ones."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from agora.agents import ActionSpec, StepSpec
+from agora.errors import invalid_field
+from agora.events.types import JobRef, NewEvent
+from agora.ids import new_id
+from agora.jobs.announce import Announcement
+from agora.jobs.catalogue import Registered
+from agora.jobs.intake_queries import insert_jobs
+from agora.jobs.types import Submission
+from agora.settings import get_settings
+from agora.webhooks.fan_out_queries import fan_out_each
+
+MAX_METADATA_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Where a job comes from: ids, each None when it does not apply. ``root_id`` None makes it a root of its own."""
+
+    root_id: str | None = None
+    retry_of: str | None = None
+    forked_from: str | None = None
+    batch_id: str | None = None
+    schedule_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """A job that is in order. ``input`` and ``carry`` are stored values (JSON texts); it begins with ``step``."""
+
+    job: JobRef
+    spec: ActionSpec
+    step: StepSpec
+    created: NewEvent
+    input: str
+    priority: int = 5
+    run_at: datetime | None = None
+    deadline: datetime | None = None
+    traceparent: str | None = None
+    iteration: int = 0
+    carry: str | None = None
+    lineage: Lineage = Lineage()
+    step_id: str = field(default_factory=lambda: new_id("stp"))
+
+    @property
+    def label(self) -> str:
+        """``agent.action.step``: what people see."""
+        return f"{self.job.agent}.{self.job.action}.{self.step.name}"
+
+
+def check(submission: Submission, registered: Registered) -> None:
+    """Raise Invalid, naming the field, unless a submission is acceptable."""
+    if not 0 <= submission.priority <= 9:  # noqa: PLR2004  # said in the message
+        raise invalid_field("/priority", "range", "priority must be 0 to 9", submission.priority)
+    for name in ("run_at", "deadline"):
+        moment = getattr(submission, name)
+        if moment is not None and moment.tzinfo is None:
+            raise invalid_field(f"/{name}", "time-zone", f"{name} must have a time zone", str(moment))
+    if submission.deadline and submission.run_at and submission.deadline <= submission.run_at:
+        raise invalid_field("/deadline", "after-run-at", "deadline must be after run_at", str(submission.deadline))
+    check_metadata(submission.metadata)
+    registered.check_input(submission.input)
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise Invalid when metadata is too large."""
+    if metadata and len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
+        raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
+
+
+def insert_all(session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id: str | None) -> Announcement:
+    """Insert jobs of one team with their events and deliveries; what to tell after the commit."""
+    text = json.dumps([_record(n, one) for n, one in enumerate(jobs)], separators=(",", ":"))
+    row = insert_jobs(
+        session, team_id=team_id, key_id=key_id, jobs=text, count=len(jobs), window=get_settings().ring_window
+    )
+    announcement = Announcement()
+    rung = set(row["rung"])
+    for one in jobs if rung else ():
+        if one.step_id in rung:
+            announcement.ring_step(one.step_id, job_id=one.job.id, spec=one.step, label=one.label)
+    if row["subscribed"]:
+        happened = [(one.job, one.created) for one in jobs]
+        announcement.deliveries = fan_out_each(
+            session, team_id=team_id, happened=happened, occurred_at=row["created_at"]
+        )
+    return announcement
+
+
+def _record(n: int, new: NewJob) -> dict[str, Any]:
+    job, step, lineage = new.job, new.step, new.lineage
+    position = new.spec.steps.index(step)
+    made = {
+        "n": n, "job_id": job.id, "agent": job.agent, "action": job.action, "version": job.version,
+        "priority": new.priority, "input": new.input, "metadata": job.metadata, "step_id": new.step_id,
+        "step": step.name, "position": position, "iteration": new.iteration, "queue": step.queue, "label": new.label,
+        "attempts": step.attempts, "event_id": new.created.id, "event": new.created.data,
+    }  # fmt: skip
+    optional = {
+        "carry": new.carry, "traceparent": new.traceparent, "root_id": lineage.root_id, "retry_of": lineage.retry_of,
+        "forked_from": lineage.forked_from, "batch_id": lineage.batch_id, "schedule_id": lineage.schedule_id,
+        "run_at": new.run_at.isoformat() if new.run_at else None,
+        "deadline": new.deadline.isoformat() if new.deadline else None,
+        "progress": position / len(new.spec.steps) if position else None,
+    }  # fmt: skip
+    return made | {name: value for name, value in optional.items() if value is not None}
