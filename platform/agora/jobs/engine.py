@@ -17,24 +17,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from agora import outcomes
-from agora.agents import Action, Repeat, StepContext, TransactionContext
+from agora.agents import Action, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
 from agora.files.service import TeamFiles
 from agora.jobs import step_queries, values
 from agora.jobs.batch import Watch
 from agora.jobs.claim import Claim, Claimer
+from agora.jobs.conclude import conclude
 from agora.jobs.context import Runtime
-from agora.jobs.decide import (
-    Decision,
-    cancelled,
-    decide,
-    decide_failure,
-    decide_interrupted,
-    failure_of,
-    timeout_failure,
-)
+from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of, timeout_failure
 from agora.jobs.leases import Lease
 from agora.jobs.pace import Pace
 from agora.jobs.record import CancelSeen, FenceLost, record
@@ -105,15 +97,11 @@ class Engine:
         return Finished(claim=claim, decision=decision, stored=stored)
 
     def _call(self, claim: Claim, function: Callable[[], Any]) -> tuple[Decision | None, str | None]:
-        """Call the step and decide. Every way in which it can end is mapped here, and only here."""
-        try:
-            return _pack(claim, decide(_as_json(claim, function()), claim.position))
-        except outcomes.Interrupted as interrupted:
-            return decide_interrupted(interrupted, claim.position), None
-        except self.hard_timeouts:
-            return decide_failure(timeout_failure(claim.position.step), claim.position), None
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a step may raise anything; it is the step's failure
-            return decide_failure(failure_of(error), claim.position), None
+        """Call the step and decide."""
+        return conclude(
+            function, claim.action, claim.position, pack=lambda decision: _pack(claim, decision),
+            hard_timeouts=self.hard_timeouts,
+        )  # fmt: skip
 
     def _run_transactional(self, claim: Claim, lease: Lease, onward: Onward) -> Finished | Ended:
         """Call and record in one transaction: the step's writes commit with its checkpoint, or not at all."""
@@ -169,17 +157,6 @@ class _Undo(Exception):
     def __init__(self, decision: Decision | None) -> None:
         super().__init__()
         self.decision = decision
-
-
-def _as_json(claim: Claim, returned: Any) -> Any:
-    """The outcome with its value as JSON, checked against the declared types."""
-    if isinstance(returned, (*outcomes.SUSPENSIONS, outcomes.Cancel, Repeat)):
-        return returned
-    value = returned.value if isinstance(returned, outcomes.Done) else returned
-    dumped = claim.step.dump(value)
-    if claim.position.action.after(claim.step.name) is None:
-        dumped = claim.action.output.model_validate(dumped).model_dump(mode="json")
-    return outcomes.Done(dumped)
 
 
 def _pack(claim: Claim, decision: Decision) -> tuple[Decision, str | None]:

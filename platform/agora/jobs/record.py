@@ -96,7 +96,7 @@ def _recorded(
 
 def _prepare(attempt: Try) -> tuple[Record, Announcement, list[NewEvent]]:
     decision, at = attempt.decision, attempt.at
-    events = _events(decision, attempt.job, at)
+    events = events_of(decision, attempt.job, at)
     announcement = Announcement(jobs={attempt.job.id})
     if decision.step_status is StepState.READY and decision.retry_in == 0:
         announcement.ring_step(
@@ -156,7 +156,8 @@ def _following(attempt: Try, following: NextStep, announcement: Announcement) ->
     }
 
 
-def _events(decision: Decision, job: JobRef, at: Position) -> list[NewEvent]:
+def events_of(decision: Decision, job: JobRef, at: Position) -> list[NewEvent]:
+    """The events that a decision makes true, in order."""
     made = []
     error = decision.error.as_json() | {"traceback": None} if decision.error else None
     if error:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agora.errors import Invalid, TooLarge
 from agora.files import service as files
+from agora.jobs.conclude import encode
 from agora.settings import get_settings
 
 
@@ -13,17 +13,11 @@ def pack(value: Any, *, team_id: str, what: str) -> str:
     """The JSON text of ``{"v": value}``, or of ``{"ref": location, "size": bytes}`` for a value too large for a row.
 
     Raises:
-        TooLarge: the value's JSON is longer than ``max_value_bytes``. ``what`` names it in the message.
+        TooLarge, Invalid: the value cannot be stored; ``what`` names it in the message.
     """
-    settings = get_settings()
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    # Postgres' jsonb has no NUL character; refuse it here, where the sentence can say so.
-    if "\\u0000" in text:
-        raise Invalid(f"{what} contains a NUL character, which cannot be stored")
+    text = encode(value, what)
     size = len(text.encode())
-    if size > settings.max_value_bytes:
-        raise TooLarge(f"{what} has {size} bytes, the limit is {settings.max_value_bytes} (AGORA_MAX_VALUE_BYTES)")
-    if size <= settings.inline_value_bytes:
+    if size <= get_settings().inline_value_bytes:
         return f'{{"v":{text}}}'
     return json.dumps({"ref": files.put_value(team_id, text.encode()), "size": size})
 
