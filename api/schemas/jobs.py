@@ -90,6 +90,9 @@ class StepOut(Schema):
     suspension = ma.fields.Dict(allow_none=True)
     error = ma.fields.Dict(allow_none=True)
     result = ma.fields.Raw(allow_none=True)
+    copied_from = ma.fields.String(
+        allow_none=True, metadata={"description": "the step of another job whose result this is"}
+    )
     started_at = Moment(allow_none=True)
     ended_at = Moment(allow_none=True)
     tries = ma.fields.List(ma.fields.Nested(AttemptOut))
@@ -129,6 +132,8 @@ class JobOut(Schema):
             "self": f"/api/v1/jobs/{job.id}",
             "events": f"/api/v1/jobs/{job.id}/events",
             "cancel": f"/api/v1/jobs/{job.id}/cancel",
+            "retry": f"/api/v1/jobs/{job.id}/retry",
+            "fork": f"/api/v1/jobs/{job.id}/fork",
         },
         metadata={"type": "object"},
     )

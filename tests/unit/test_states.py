@@ -21,7 +21,7 @@ from agora.jobs.states import (
 def test_every_state_has_its_moves_and_all_but_the_first_can_be_reached(table, states):
     assert set(table) == set(states)
     reachable = set().union(*table.values())
-    starts = {JobState.SCHEDULED, StepState.READY}
+    starts = {JobState.SCHEDULED, StepState.READY, StepState.COPIED}
     assert set(states) - reachable <= starts
 
 

@@ -13,6 +13,8 @@ COMMANDS = {
     "jobs": ("agora.cli.jobs", "list jobs, or show one"),
     "watch": ("agora.cli.jobs", "follow a job until it ends"),
     "cancel": ("agora.cli.jobs", "cancel a job"),
+    "retry": ("agora.cli.lineage", "retry a job from where it ended"),
+    "fork": ("agora.cli.lineage", "begin a new job at a step of another one"),
     "answer": ("agora.cli.jobs", "answer what a job asks"),
     "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),
     "agents": ("agora.cli.jobs", "list agents and their actions"),

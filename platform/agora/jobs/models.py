@@ -144,6 +144,8 @@ class StepRow(Base):
     run_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     rung_at: Mapped[TimestampTZ | None]
     wake_at: Mapped[TimestampTZ | None]
+    copied_from: Mapped[Id | None] = mapped_column(IdText)
+    """The step of another job that computed the result, when a retry or a fork took it over."""
     suspension: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     carry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

@@ -24,6 +24,7 @@ class StepState(StrEnum):
     RUNNING = "running"  #     in: claim.                             out: record, dispatcher (lost lease), cancel
     SUSPENDED = "suspended"  # in: record of a suspension.            out: input, dispatcher (time), cancel
     SUCCEEDED = "succeeded"  # in: record, input, wake.               out: never
+    COPIED = "copied"  #       in: retry, fork: another job's result. out: never
     FAILED = "failed"  #       in: record, dispatcher.                out: never
     CANCELLED = "cancelled"  # in: caller, record.                    out: never
 
@@ -46,12 +47,15 @@ STEP_TRANSITIONS: Final[Mapping[StepState, frozenset[StepState]]] = {
     ),
     StepState.SUSPENDED: frozenset({StepState.SUCCEEDED, StepState.CANCELLED}),
     StepState.SUCCEEDED: frozenset(),
+    StepState.COPIED: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.CANCELLED: frozenset(),
 }
 
 JOB_ENDED: Final = frozenset(state for state, moves in JOB_TRANSITIONS.items() if not moves)
 JOB_OPEN: Final = frozenset(JobState) - JOB_ENDED
+STEP_DONE: Final = frozenset({StepState.SUCCEEDED, StepState.COPIED})
+"""Steps in these states have a result that later ones read."""
 STEP_OPEN: Final = frozenset(state for state, moves in STEP_TRANSITIONS.items() if moves)
 
 
@@ -63,7 +67,7 @@ def may_become(target: JobState) -> list[str]:
 def as_mermaid() -> str:
     """Both tables as state diagrams, the way docs/states.md shows them."""
     job = _diagram(JOB_TRANSITIONS, JobState.SCHEDULED, JobState.QUEUED)
-    return f"## A job\n\n{job}\n## A step\n\n{_diagram(STEP_TRANSITIONS, StepState.READY)}"
+    return f"## A job\n\n{job}\n## A step\n\n{_diagram(STEP_TRANSITIONS, StepState.READY, StepState.COPIED)}"
 
 
 def _diagram(table: Mapping[Any, frozenset[Any]], *starts: StrEnum) -> str:

@@ -97,7 +97,7 @@ JOIN jobs j ON j.id = d.job_id
 LEFT JOIN claimed c ON c.id = d.id
 LEFT JOIN LATERAL (
     SELECT name, result FROM steps
-    WHERE job_id = c.job_id AND status = 'succeeded' AND (iteration, position) < (c.iteration, c.position)
+    WHERE job_id = c.job_id AND status IN ('succeeded', 'copied') AND (iteration, position) < (c.iteration, c.position)
     ORDER BY iteration DESC, position DESC
     LIMIT 1
 ) p ON true
@@ -183,7 +183,8 @@ def renew_leases(session: Session | Direct, *, held: Mapping[str, str], lease: f
 
 RESULT = text("""
 SELECT result FROM steps
-WHERE job_id = :job_id AND name = :name AND iteration <= :iteration AND item = 0 AND status = 'succeeded'
+WHERE job_id = :job_id AND name = :name AND iteration <= :iteration AND item = 0
+  AND status IN ('succeeded', 'copied')
 ORDER BY iteration DESC
 LIMIT 1
 """)

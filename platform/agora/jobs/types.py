@@ -72,6 +72,7 @@ class StepView:
     suspension: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
     result: Any
+    copied_from: str | None
     started_at: datetime | None
     ended_at: datetime | None
     tries: Sequence[Attempt] = ()

@@ -66,7 +66,8 @@ def step(row: StepRow, tries: Sequence[Attempt]) -> StepView:
     return StepView(
         id=row.id, name=row.name, position=row.position, iteration=row.iteration, item=row.item, status=row.status,
         queue=row.queue, attempt=row.attempt, lost_leases=row.lost_leases, run_at=row.run_at, wake_at=row.wake_at,
-        suspension=row.suspension, error=row.error, result=peek(row.result), started_at=row.started_at,
+        suspension=row.suspension, error=row.error, result=peek(row.result),
+        copied_from=row.copied_from, started_at=row.started_at,
         ended_at=row.ended_at, tries=tries,
     )  # fmt: skip
 
