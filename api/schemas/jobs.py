@@ -2,11 +2,12 @@
 
 import marshmallow as ma
 
-from agora.jobs.states import JobState
+from agora.jobs.states import JobState, StepState
 from api.schemas.common import Moment, PageArgs, Schema, page_of
 
 MAX_REASON = 500
 STATUSES = [str(state) for state in JobState]
+ITEM_STATUSES = [str(state) for state in StepState]
 
 
 class InlineWebhookIn(Schema):
@@ -34,6 +35,7 @@ class JobIn(Schema):
 class JobQuery(PageArgs):
     """Which jobs."""
 
+    parent_id = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
     status = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(STATUSES)), load_default=list)
     agent = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
     action = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
@@ -50,8 +52,9 @@ class CancelIn(Schema):
 
 
 class InputIn(Schema):
-    """The answer to what a job asks."""
+    """The answer to what a job asks; ``question`` is the id of the question that it answers."""
 
+    question = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
     value = ma.fields.Raw(required=True, allow_none=True)
 
 
@@ -96,6 +99,46 @@ class StepOut(Schema):
     started_at = Moment(allow_none=True)
     ended_at = Moment(allow_none=True)
     tries = ma.fields.List(ma.fields.Nested(AttemptOut))
+    items = ma.fields.Dict(
+        keys=ma.fields.String(), values=ma.fields.Integer(), allow_none=True,
+        metadata={"description": "of a map step: how many items stand in each state, and in all"},
+    )  # fmt: skip
+
+
+class ItemQuery(Schema):
+    """Which items of which map step."""
+
+    step = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
+    iteration = ma.fields.Integer(load_default=0, validate=ma.validate.Range(0, 2**31 - 1))
+    status = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(ITEM_STATUSES)), load_default=list)
+    limit = ma.fields.Integer(load_default=50, validate=ma.validate.Range(1, 500))
+    cursor = ma.fields.Integer(load_default=-1, validate=ma.validate.Range(-1, 2**31 - 2))
+
+
+class ItemOut(Schema):
+    """One item of a map step."""
+
+    id = ma.fields.String()
+    index = ma.fields.Integer(metadata={"description": "its place in the list that was mapped over, from 0"})
+    status = ma.fields.String(validate=ma.validate.OneOf(ITEM_STATUSES))
+    attempt = ma.fields.Integer()
+    lost_leases = ma.fields.Integer()
+    value = ma.fields.Raw(allow_none=True)
+    result = ma.fields.Raw(allow_none=True)
+    error = ma.fields.Dict(allow_none=True)
+    started_at = Moment(allow_none=True)
+    ended_at = Moment(allow_none=True)
+
+
+class QuestionOut(Schema):
+    """What a waiting job asks."""
+
+    id = ma.fields.String(metadata={"description": "give it with the answer"})
+    step = ma.fields.String()
+    prompt = ma.fields.String()
+    schema = ma.fields.Dict(metadata={"description": "JSON Schema of an answer"})
+    asked_at = Moment(allow_none=True)
+    until = Moment(allow_none=True)
 
 
 class JobOut(Schema):
@@ -127,6 +170,7 @@ class JobOut(Schema):
     started_at = Moment(allow_none=True)
     ended_at = Moment(allow_none=True)
     steps = ma.fields.List(ma.fields.Nested(StepOut))
+    question = ma.fields.Nested(QuestionOut, allow_none=True)
     links = ma.fields.Function(
         lambda job: {
             "self": f"/api/v1/jobs/{job.id}",
@@ -165,3 +209,4 @@ class EventsOut(Schema):
 
 
 JobPage = page_of(JobOut, "JobPage")
+ItemPage = page_of(ItemOut, "ItemPage")

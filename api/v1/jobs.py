@@ -18,7 +18,7 @@ from api.capacity import held_open
 from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.common import Problem
-from api.schemas.jobs import CancelIn, InputIn, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
+from api.schemas.jobs import CancelIn, InputIn, ItemPage, ItemQuery, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
 from api.schemas.webhooks import given as given_fields
 
 ROUTE = "POST /api/v1/jobs"
@@ -102,6 +102,7 @@ def list_jobs(query: dict[str, Any]) -> Any:
         statuses=tuple(query["status"]), agent=query["agent"], action=query["action"],
         error_code=query["error_code"], created_after=query["created_after"], created_before=query["created_before"],
         batch_id=query["batch"],
+        parent_id=query["parent_id"],
     )  # fmt: skip
     return service.list_jobs(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
 
@@ -113,6 +114,19 @@ def list_jobs(query: dict[str, Any]) -> Any:
 def get_job(job_id: str) -> Job:
     """A job with its steps, their tries and its output."""
     return service.get_job(job_id, team_id=team_id())
+
+
+@blueprint.get("/<job_id>/items")
+@scope("jobs:read")
+@blueprint.arguments(ItemQuery, location="query")
+@blueprint.response(OK, ItemPage)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such job, or the job no such step.")
+def list_items(query: dict[str, Any], job_id: str) -> Any:
+    """The items of a map step, in input order."""
+    return service.list_items(
+        job_id, team_id=team_id(), step=query["step"], iteration=query["iteration"], statuses=query["status"],
+        after=query["cursor"], limit=query["limit"],
+    )  # fmt: skip
 
 
 @blueprint.post("/<job_id>/cancel")
@@ -134,6 +148,10 @@ def cancel_job(fields: dict[str, Any], job_id: str) -> Job:
 @blueprint.alt_response(409, schema=Problem, description="The job asks nothing now.")
 @blueprint.alt_response(422, schema=Problem, description="The answer does not satisfy the question's JSON Schema.")
 def give_input(fields: dict[str, Any], job_id: str) -> Job:
-    """Answer what a waiting job asks; the first valid answer wins."""
+    """Answer what a waiting job asks; the first valid answer wins.
+
+    With `question`, the id that the job shows, the answer never goes to another question: sent again it changes
+    nothing, and another answer to the same question is refused.
+    """
     check_json(fields["value"], "/value")
-    return service.give_input(job_id, team_id=team_id(), value=fields["value"])
+    return service.give_input(job_id, team_id=team_id(), value=fields["value"], question=fields["question"])

@@ -4,46 +4,45 @@ An agent is one file. An action of it is a chain of steps: source order is execu
 recorded name of the step.
 """
 
-import hashlib
-import json
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
-from types import NoneType, UnionType
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar, Union, overload
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from agora.gathered import Gathered, Item, ItemFailed
 from agora.outcomes import (
-    OUTCOMES,
     Answer,
     Cancel,
+    Child,
+    ChildResult,
     Done,
+    Failures,
     Permanent,
     Repeat,
     Retry,
     Snooze,
+    Spawn,
     TimedOut,
     Transient,
     WaitFor,
 )
+from agora.steps import QUEUES, ActionSpec, MapStep, Step, StepSpec
 
 __all__ = [
-    "Action", "ActionSpec", "Agent", "Answer", "Cancel", "Done", "Files", "Permanent", "Repeat", "Retry", "Snooze",
-    "Step", "StepContext", "StepRuntime", "StepSpec", "TimedOut", "TransactionContext", "Transient", "WaitFor",
+    "QUEUES", "Action", "ActionSpec", "Agent", "Answer", "Cancel", "Child", "ChildResult", "Done", "Failures", "Files",
+    "Gathered", "ItemContext", "ItemFailed", "MapStep", "Permanent", "Repeat", "Retry", "Snooze", "Spawn", "Step",
+    "StepContext", "StepRuntime", "StepSpec", "TimedOut", "TransactionContext", "Transient", "WaitFor",
 ]  # fmt: skip
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  # the input model
 O = TypeVar("O", bound=BaseModel)  # noqa: E741  # the output model
 R = TypeVar("R")
 P = TypeVar("P")
+V = TypeVar("V")
 I_co = TypeVar("I_co", bound=BaseModel, covariant=True)
-
-QUEUES = ("cpu", "io")
-"""`cpu` runs on processes with hard time limits, `io` on threads that mostly wait."""
 
 
 class Files(Protocol):
@@ -67,6 +66,9 @@ class StepRuntime(Protocol):
 
     def result(self, step: "Step[Any, Any]") -> Any:
         """The recorded result of an earlier step, as JSON value. Raises LookupError when there is none."""
+
+    def items(self, name: str, *, iteration: int, start: int) -> Sequence[Item]:
+        """A page of a map step's ended items from index ``start`` on, in order; empty behind the last one."""
 
     def progress(self, fraction: float, message: str) -> None:
         """Record progress (throttled)."""
@@ -102,8 +104,7 @@ class _Context(Generic[I_co]):
 
     def result(self, step: "Step[Any, R]") -> R:
         """What an earlier step returned, typed. Raises LookupError when it has no result."""
-        found: R = step.load(self.runtime.result(step))
-        return found
+        return step.read(self.runtime)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,13 @@ class StepContext(_Context[I_co]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ItemContext(StepContext[I_co], Generic[I_co, V]):
+    """What a map step sees for one item: ``value`` is the item's, ``item`` its index from 0."""
+
+    value: V
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransactionContext(_Context[I_co]):
     """What a transactional step sees: a session whose writes commit with the checkpoint, and nothing outside."""
 
@@ -149,132 +157,6 @@ class TransactionContext(_Context[I_co]):
 
 
 StepFunction = Callable[[Any], R | Done[R] | Repeat | Cancel]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepSpec:
-    """What the catalogue knows of a step: enough to dispatch it without its code. Durations are seconds."""
-
-    name: str
-    queue: str
-    attempts: int
-    first: float
-    cap: float
-    jitter: float
-    timeout: float | None
-    transactional: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionSpec:
-    """What workers register in the catalogue: everything the API and the dispatcher need to know of an action."""
-
-    agent: str
-    action: str
-    version: int
-    description: str
-    steps: tuple[StepSpec, ...]
-    input_schema: Mapping[str, Any]
-    output_schema: Mapping[str, Any]
-    max_iterations: int
-
-    @property
-    def label(self) -> str:
-        """``agent.action@version``: what a worker says it knows."""
-        return f"{self.agent}.{self.action}@{self.version}"
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over steps and schemas: two fleets that differ in it may not share a version."""
-        shape = {"steps": [asdict(s) for s in self.steps], "input": self.input_schema, "output": self.output_schema}
-        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
-
-    def step(self, name: str) -> StepSpec:
-        """The step of that name. Raises LookupError."""
-        for spec in self.steps:
-            if spec.name == name:
-                return spec
-        raise LookupError(f"{self.agent}.{self.action} has no step {name}")
-
-    def after(self, name: str) -> StepSpec | None:
-        """The step that follows; None after the last one."""
-        position = self.steps.index(self.step(name)) + 1
-        return self.steps[position] if position < len(self.steps) else None
-
-
-class Step(Generic[I, R]):
-    """One step of an action. ``run(ctx)`` calls its function: a plain unit test."""
-
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        queue: str,
-        retry: Retry,
-        timeout: timedelta | None,
-        transactional: bool,
-    ) -> None:
-        if queue not in QUEUES:
-            raise ValueError(f"{function.__name__}: queue must be one of {', '.join(QUEUES)}, not {queue!r}")
-        self.name = function.__name__
-        self.function = function
-        self.queue = queue
-        self.retry = retry
-        self.timeout = timeout
-        self.transactional = transactional
-
-    def run(self, ctx: Any) -> Any:
-        """Call the step's function."""
-        return self.function(ctx)
-
-    @cached_property
-    def adapter(self) -> TypeAdapter[Any]:
-        """How this step's result becomes JSON and comes back."""
-        kind = _result_type(typing.get_type_hints(self.function).get("return", Any))
-        try:
-            # Without this NaN would silently become null; as it is, storing it fails.
-            return TypeAdapter(kind, config=ConfigDict(ser_json_inf_nan="constants"))
-        except PydanticUserError:  # a model has a configuration of its own
-            return TypeAdapter(kind)
-
-    def dump(self, value: Any) -> Any:
-        """The JSON value of a result. Raises pydantic's error when the value is not of the declared type."""
-        return self.adapter.dump_python(value, mode="json")
-
-    def load(self, value: Any) -> Any:
-        """A typed result from its JSON value."""
-        return self.adapter.validate_python(value)
-
-    @property
-    def spec(self) -> StepSpec:
-        """What the catalogue knows of it."""
-        return StepSpec(
-            name=self.name,
-            queue=self.queue,
-            attempts=self.retry.attempts,
-            first=self.retry.first.total_seconds(),
-            cap=self.retry.cap.total_seconds(),
-            jitter=self.retry.jitter,
-            timeout=self.timeout.total_seconds() if self.timeout else None,
-            transactional=self.transactional,
-        )
-
-
-def _result_type(annotation: Any) -> Any:
-    """The type of the stored result: outcomes are taken out of a union, suspensions become what they turn into."""
-    parts = typing.get_args(annotation) if typing.get_origin(annotation) in {Union, UnionType} else (annotation,)
-    kept: list[Any] = []
-    for part in parts:
-        origin = typing.get_origin(part) or part
-        if origin is Done:
-            kept.extend(typing.get_args(part) or (Any,))
-        elif origin is WaitFor:
-            kept.extend((Answer, TimedOut))
-        elif origin is Snooze:
-            kept.append(NoneType)
-        elif origin not in OUTCOMES:
-            kept.append(part)
-    return Union[tuple(kept)] if kept else NoneType  # noqa: UP007  # built at run time
 
 
 class Action(Generic[I, O]):
@@ -298,6 +180,8 @@ class Action(Generic[I, O]):
     @overload
     def step(self, function: Callable[[StepContext[I]], WaitFor]) -> Step[I, Answer | TimedOut]: ...
     @overload
+    def step(self, function: Callable[[StepContext[I]], Spawn]) -> Step[I, list[ChildResult]]: ...
+    @overload
     def step(self, function: Callable[[StepContext[I]], R]) -> Step[I, R]: ...
     @overload
     def step(
@@ -315,15 +199,41 @@ class Action(Generic[I, O]):
         """Declare the next step. Raises ValueError when the action has a step of that name."""
 
         def add(function: Callable[[Any], Any]) -> Step[Any, Any]:
-            made: Step[Any, Any] = Step(
-                function, queue=queue, retry=retry, timeout=timeout, transactional=transactional
-            )
-            if any(made.name == other.name for other in self.steps):
-                raise ValueError(f"{self.agent.name}.{self.name} has two steps named {made.name}")
-            self.steps.append(made)
-            return made
+            return self._add(Step(function, queue=queue, retry=retry, timeout=timeout, transactional=transactional))
 
         return add(function) if function is not None else add
+
+    def map(
+        self,
+        *,
+        over: Step[Any, Sequence[V]] | Step[Any, list[V]] | Step[Any, Gathered[V]],
+        failures: Failures = Failures(),  # noqa: B008  # frozen
+        queue: str = "cpu",
+        retry: Retry = Retry(),  # noqa: B008  # frozen
+        timeout: timedelta | None = None,
+    ) -> Callable[[Callable[[ItemContext[I, V]], R]], MapStep[I, R]]:
+        """Declare the next step as a fan-out: run once for each value of the list that step ``over`` returned.
+
+        Items run side by side on all workers, each with its own tries; ``ctx.result`` of the map step gives a Gathered,
+        in input order. At most 10,000 items. Raises ValueError when ``over`` is no earlier step of this action.
+        """
+
+        def add(function: Callable[[ItemContext[I, V]], R]) -> MapStep[I, R]:
+            if over not in self.steps:
+                raise ValueError(f"{function.__name__}: over must be an earlier step of {self.agent.name}.{self.name}")
+            made: MapStep[I, R] = MapStep(
+                function, over=over, failures=failures, queue=queue, retry=retry, timeout=timeout
+            )
+            self._add(made)
+            return made
+
+        return add
+
+    def _add(self, made: Step[Any, Any]) -> Step[Any, Any]:
+        if any(made.name == other.name for other in self.steps):
+            raise ValueError(f"{self.agent.name}.{self.name} has two steps named {made.name}")
+        self.steps.append(made)
+        return made
 
     def named(self, name: str) -> Step[Any, Any]:
         """The step of that name. Raises LookupError."""
@@ -334,7 +244,9 @@ class Action(Generic[I, O]):
 
     @property
     def spec(self) -> ActionSpec:
-        """What workers register."""
+        """What workers register. Raises ValueError when the last step is a map: an action ends with one output."""
+        if self.steps and isinstance(self.steps[-1], MapStep):
+            raise ValueError(f"{self.agent.name}.{self.name}: a step must follow the map step {self.steps[-1].name}")
         return ActionSpec(
             agent=self.agent.name,
             action=self.name,

@@ -1,6 +1,7 @@
 """How a step ends: ordinary outcomes are values, exceptions mean failure."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
@@ -49,8 +50,72 @@ class Cancel:
     reason: str
 
 
-SUSPENSIONS = (Snooze, WaitFor)
-OUTCOMES = (Done, Snooze, WaitFor, Repeat, Cancel)
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How many items of a fan-out, or children, may fail before the whole does: the larger of ``count`` and ``share``.
+
+    The default fails fast: the first failure cancels what is still open.
+    """
+
+    count: int = 0
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ValueError(f"Failures.count must not be negative, not {self.count}")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"Failures.share must be 0 to 1, not {self.share}")
+
+    @classmethod
+    def fail_fast(cls) -> "Failures":
+        """None may fail."""
+        return cls()
+
+    @classmethod
+    def collect(cls) -> "Failures":
+        """All may fail: the next step looks at what became of each."""
+        return cls(share=1.0)
+
+    def tolerated(self, total: int) -> int:
+        """How many of ``total`` may fail."""
+        return max(self.count, math.floor(self.share * total))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A job that a step spawns. ``version`` None means the newest; ``priority`` None that of the parent."""
+
+    agent: str
+    action: str
+    input: Mapping[str, Any]
+    version: int | None = None
+    priority: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Submit child jobs and wait for all of them, holding no worker. The step's result is a ChildResult for each.
+
+    They are made in the transaction that records this outcome: each once, whatever happens to the worker.
+    """
+
+    children: Sequence[Child]
+    failures: Failures = Failures()
+
+
+SUSPENSIONS = (Snooze, WaitFor, Spawn)
+OUTCOMES = (Done, Snooze, WaitFor, Spawn, Repeat, Cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResult:
+    """How a child job ended: ``output`` if it succeeded, else ``error`` (code, type, message)."""
+
+    job_id: str
+    status: Literal["succeeded", "failed", "cancelled"]
+    output: Any = None
+    error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

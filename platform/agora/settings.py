@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     inline_value_bytes: int = Field(64 * KIB, ge=KIB)
     max_value_bytes: int = Field(16 * MIB, ge=KIB)
     max_json_depth: int = Field(32, ge=1)
+    max_depth: int = Field(10, ge=1, le=100, description="How deep jobs may spawn jobs.")
     max_wait_seconds: int = Field(60, ge=1, le=60)
     max_streams: int = Field(500, ge=1, description="Live streams and waiting calls that one web process holds.")
     max_streams_per_key: int = Field(100, ge=1)

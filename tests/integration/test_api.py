@@ -199,6 +199,24 @@ def test_prefer_wait_answers_with_the_ended_job(caller, rig):
     assert (answered.status_code, answered.json["status"]) == (200, "succeeded")
 
 
+def test_an_answer_that_names_its_question_may_be_sent_again(caller, rig):
+    job = submit(caller, action="ask").json
+    rig.run()
+    path = f"/api/v1/jobs/{job['id']}/input"
+    question = caller.get(f"/api/v1/jobs/{job['id']}").json["question"]
+    assert (question["prompt"], question["schema"]["type"], question["step"]) == ("How many?", "integer", "ask")
+    wrong = caller.post(path, json={"value": 3, "question": "stp_01h455vb4pex5vsknk084sn02q"})
+    assert (wrong.status_code, wrong.json["errors"][0]["pointer"]) == (422, "/question")
+    answer = {"value": 3, "question": question["id"]}
+    assert [caller.post(path, json=answer).status_code for _ in range(3)] == [200] * 3
+    other = caller.post(path, json=answer | {"value": 4})
+    assert (other.status_code, other.json["code"]) == (409, "already-answered")
+    rig.run()
+    ended = caller.get(f"/api/v1/jobs/{job['id']}").json
+    assert (ended["status"], ended["output"], ended["question"]) == ("succeeded", {"n": 3}, None)
+    assert caller.post(path, json=answer).status_code == 200
+
+
 def test_a_question_is_answered_over_http(caller, rig):
     job = submit(caller, "ask").json
     rig.run()

@@ -49,14 +49,19 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
 @click.argument("job_id", required=False)
 @click.option("--status", multiple=True)
 @click.option("--agent")
+@click.option("--parent", "parent_id", help="Only the jobs that this one spawned.")
+@click.option("--items", "step", help="With a job: the items of this map step.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @click.pass_context
-def jobs_command(
-    ctx: click.Context, job_id: str | None, status: tuple[str, ...], agent: str | None, limit: int, as_json: bool
-) -> int:
-    """List jobs, newest first; or show one."""
-    api = client(ctx)
+def jobs_command(ctx: click.Context, /, job_id: str | None, limit: int, as_json: bool, **options: Any) -> int:
+    """List jobs, newest first; or show one, or the items of one of its map steps."""
+    api, status, step = client(ctx), options["status"], options["step"]
+    if step and not job_id:
+        raise click.UsageError("--items needs a job")
+    if job_id and step:
+        items = list(_first(api.iter_items(job_id, step, status=list(status) or None), limit))
+        return _show_items(items, as_json=as_json)
     if job_id:
         job = api.get_job(job_id)
         if as_json:
@@ -64,7 +69,8 @@ def jobs_command(
         else:
             _show(job)
         return 0
-    found = list(_first(api.iter_jobs(status=list(status) or None, agent=agent, limit=min(limit, 200)), limit))
+    filters = {"status": list(status) or None, "agent": options["agent"], "parent_id": options["parent_id"]}
+    found = list(_first(api.iter_jobs(**filters, limit=min(limit, 200)), limit))
     if as_json:
         print_json(found)
         return 0
@@ -81,6 +87,18 @@ def _first(items: Iterator[Any], count: int) -> Iterator[Any]:
         yield item
 
 
+def _show_items(items: list[Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json(items)
+        return 0
+    rows = [
+        (str(one["index"]), one["status"], str(one["attempt"]), (one["error"] or {}).get("message", "")[:80])
+        for one in items
+    ]
+    print_rows(rows, ("ITEM", "STATUS", "TRIES", "ERROR"))
+    return 0
+
+
 def _show(job: dict[str, Any]) -> None:
     print(f"{job['id']}  {job['agent']}.{job['action']}  {job['status']}  {job['progress']:.0%}")
     if job["error"]:
@@ -91,8 +109,11 @@ def _show(job: dict[str, Any]) -> None:
     ]
     print_rows(rows, ("STEP", "ITERATION", "STATUS", "QUEUE", "TRIES"))
     for step in job["steps"]:
-        if step["status"] == "suspended" and (step["suspension"] or {}).get("prompt"):
-            print(f"asks: {step['suspension']['prompt']}")
+        if step["items"]:
+            counts = ", ".join(f"{n} {state}" for state, n in step["items"].items() if state != "total")
+            print(f"items of {step['name']}: {step['items']['total']} ({counts})")
+    if job["question"]:
+        print(f"asks: {job['question']['prompt']}  (question {job['question']['id']})")
     if job["output"] is not None:
         print("output:")
         print_json(job["output"])
@@ -125,11 +146,12 @@ def cancel_command(ctx: click.Context, job_id: str, reason: str, as_json: bool) 
 @click.command("answer")
 @click.argument("job_id")
 @click.argument("value")
+@click.option("--question", help="The id of the question, as `agora jobs JOB` shows it: safe to send again.")
 @json_option
 @click.pass_context
-def answer_command(ctx: click.Context, job_id: str, value: str, as_json: bool) -> int:
+def answer_command(ctx: click.Context, job_id: str, value: str, question: str | None, as_json: bool) -> int:
     """Answer what a job asks. VALUE is JSON, @file or - for standard input."""
-    job = client(ctx).give_input(job_id, read_json(value, "VALUE"))
+    job = client(ctx).give_input(job_id, read_json(value, "VALUE"), question)
     if as_json:
         print_json(job)
     else:

@@ -71,9 +71,21 @@ class JobMethods(Wire):
         """Cancel a job."""
         return self._json("POST", f"/jobs/{quote(job_id, safe='')}/cancel", {"reason": reason})
 
-    def give_input(self, job_id: str, value: Any) -> Json:
-        """Answer what a job asks."""
-        return self._json("POST", f"/jobs/{quote(job_id, safe='')}/input", {"value": value})
+    def give_input(self, job_id: str, value: Any, question: str | None = None) -> Json:
+        """Answer what a job asks; ``question``, the id that the job shows, makes it safe to send again."""
+        body: Json = {"value": value} | ({"question": question} if question else {})
+        return self._json("POST", f"/jobs/{quote(job_id, safe='')}/input", body)
+
+    def iter_items(self, job_id: str, step: str, **filters: Any) -> Iterator[Json]:
+        """The items of a map step in input order, page by page; ``status`` and ``iteration`` narrow them down."""
+        cursor = None
+        while True:
+            query = {"step": step, **filters, "cursor": cursor}
+            page = self._json("GET", f"/jobs/{quote(job_id, safe='')}/items", query=query)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def wait(self, job_id: str, timeout: float | None = None) -> Json:
         """Wait for a job's end and return it. Raises TimeoutError."""

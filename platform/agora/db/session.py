@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import TextClause
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from agora.db.engines import Database, engine
 
 Rows = Sequence[Mapping[str, Any]]
+Row = RowMapping | Mapping[str, Any]
 
 _DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
 

@@ -18,7 +18,7 @@ from agora.db.session import transaction
 from agora.dispatcher import queries
 from agora.errors import Conflict
 from agora.events.types import job_event
-from agora.jobs import catalogue, catalogue_queries, rings, views
+from agora.jobs import catalogue, catalogue_queries, child_queries, children, fan_out, item_queries, rings, views
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import record as record_events
@@ -56,8 +56,8 @@ def _take_back(session: Session, row: RowMapping, limit: int) -> Announcement | 
     job = queries.get_job(session, job_id=row["job_id"])
     spec = catalogue.find(session, job.agent, job.action, job.version).spec
     at = Position(
-        action=spec, step=spec.step(row["name"]), iteration=row["iteration"], attempt=row["attempt"],
-        lost_leases=row["lost_leases"],
+        action=spec, step=spec.step(row["name"]), iteration=row["iteration"], item=row["item"],
+        attempt=row["attempt"], lost_leases=row["lost_leases"],
     )  # fmt: skip
     decision = decide_lost(at, limit=limit)
     attempt = Try(step_id=row["id"], fence=row["fence"], job=views.ref(job), at=at, decision=decision)
@@ -80,6 +80,14 @@ def wake_suspended() -> int:
             with suppress(Conflict), session.begin_nested():
                 announcements.append(resume_by_time(session, job, row, now()))
     return _announce(announcements)
+
+
+def settle_parts() -> int:
+    """Go on with map steps and parents whose items or children have ended, where the worker that should died."""
+    with transaction() as session:
+        heads = item_queries.find_any_over(session, slice_=SLICE)
+        parents = child_queries.find_any_over(session, slice_=SLICE)
+    return sum([fan_out.settle_head(head) for head in heads]) + sum([children.settle_step(one) for one in parents])
 
 
 def queue_scheduled() -> int:

@@ -51,6 +51,7 @@ def all_duties() -> list[Duty]:
         Duty(duties.rering_unheard, every=0.5),
         Duty(duties.return_lost_leases, every=0.2, after_outage=True),
         Duty(duties.wake_suspended, every=0.05),
+        Duty(duties.settle_parts, every=0.5),
         Duty(duties.fail_late_jobs, every=0.5),
         Duty(duties.finish_cancels, every=0.5),
         Duty(batch_duties.cancel_batches, every=0.2),

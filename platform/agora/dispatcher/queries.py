@@ -18,7 +18,7 @@ def try_duty(session: Session, *, duty: int) -> bool:
 
 
 EXPIRED = text("""
-SELECT id, job_id, team_id, name, iteration, attempt, lost_leases, fence
+SELECT id, job_id, team_id, name, iteration, item, attempt, lost_leases, fence
 FROM steps
 WHERE status = 'running' AND lease_expires_at < now()
 ORDER BY lease_expires_at
@@ -83,7 +83,7 @@ def find_late(session: Session, *, slice_: int) -> Sequence[RowMapping]:
 
 CANCELLING = text("""
 SELECT j.id, j.team_id, j.cancel_reason FROM jobs j
-WHERE j.status = 'running' AND j.cancel_requested_at IS NOT NULL
+WHERE j.cancel_requested_at IS NOT NULL AND j.ended_at IS NULL
   AND NOT EXISTS (SELECT FROM steps s WHERE s.job_id = j.id AND s.status = 'running')
 LIMIT :slice
 """)

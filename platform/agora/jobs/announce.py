@@ -6,6 +6,7 @@ from agora import broker
 from agora.agents import StepSpec
 from agora.events import stream
 from agora.jobs.decide import NextStep
+from agora.jobs.rings import try_refill
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,8 @@ class Announcement:
 
     rings: list[broker.Ring] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
+    queues: set[str] = field(default_factory=set)
+    """Queues with new due steps for which nobody was rung yet."""
     deliveries: bool = False
     claimed: "Claimed | None" = None
 
@@ -36,11 +39,14 @@ class Announcement:
         """Make another announcement together with this one."""
         self.rings += other.rings
         self.jobs |= other.jobs
+        self.queues |= other.queues
         self.deliveries |= other.deliveries
 
     def make(self) -> None:
         """Tell. Best effort: the dispatcher and the readers' polls make up for what is lost here."""
         broker.ring(self.rings)
+        for queue in self.queues:
+            try_refill(queue)
         if self.deliveries:
             broker.ring_deliveries()
         if self.jobs:

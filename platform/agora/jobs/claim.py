@@ -31,11 +31,13 @@ class Claim:
     action: Action[Any, Any]
     step: Step[Any, Any]
     position: Position
-    item: int
     first: bool
     input: Any
     carry: Any
     previous: tuple[str | None, Any]
+    value: Any
+    """An item's stored value."""
+    parent_id: str | None
     traceparent: str | None
     subscribed: bool
     """Whether the team had webhook endpoints when the step was claimed."""
@@ -91,6 +93,7 @@ class Claimer:
             action=spec,
             step=spec.step(row["name"]),
             iteration=row["iteration"],
+            item=row["item"],
             attempt=row["attempt"],
             lost_leases=row["lost_leases"],
         )
@@ -103,11 +106,12 @@ class Claimer:
             action=action,
             step=action.named(row["name"]),
             position=position,
-            item=row["item"],
             first=row["first"],
             input=row["input"],
             carry=row["carry"],
             previous=(row["previous_name"], row["previous_result"]),
+            value=row["value"],
+            parent_id=row["parent_id"],
             traceparent=row["traceparent"],
             subscribed=row["subscribed"],
         )

@@ -11,12 +11,15 @@ from agora.db.session import transaction
 from agora.events import stream
 from agora.events.queries import as_json
 from agora.events.types import OWN_PREFIX, NewEvent, job_event
-from agora.jobs import step_queries, values
+from agora.gathered import Item
+from agora.jobs import item_queries, step_queries, values
 from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim
 from agora.jobs.leases import Lease
 from agora.jobs.states import JobState
 
+PAGE = 500
+"""Items of a fan-out that are read at a time."""
 PROGRESS_SECONDS = 0.5
 """Progress is written at most this often, per step."""
 
@@ -45,6 +48,21 @@ class Runtime:
             self._results[step.name] = row["result"]
         return values.unpack(self._results[step.name])
 
+    def items(self, name: str, *, iteration: int, start: int) -> list[Item]:
+        """A page of a map step's ended items from index ``start`` on."""
+        with transaction() as session:
+            rows = item_queries.find_page(
+                session, job_id=self._claim.job.id, name=name, iteration=iteration, after=start, limit=PAGE
+            )
+        return [
+            Item(
+                index=row["item"] - 1,
+                value=values.unpack(row["result"]),
+                error=row["error"] if row["status"] == "failed" else None,
+            )
+            for row in rows
+        ]
+
     def progress(self, fraction: float, message: str) -> None:
         """Write progress of the job, unless it was written just now."""
         now = time.monotonic()
@@ -53,6 +71,8 @@ class Runtime:
                 return
             self._reported = now
         at = self._claim.position
+        if at.item:
+            return  # a map step's progress is that of its items together
         overall = (at.index + fraction) / len(at.action.steps)
         event = job_event(
             "job.progressed", self._claim.job, status=JobState.RUNNING, step=at.step.name,

@@ -2,7 +2,7 @@
 
 import random
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from agora.jobs.states import JobState, StepState
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 8_000
+MOST_CHILDREN = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,8 @@ class Position:
     action: ActionSpec
     step: StepSpec
     iteration: int = 0
+    item: int = 0
+    """0 is the step itself; the items of a map step count from 1."""
     attempt: int = 1
     lost_leases: int = 0
 
@@ -85,10 +88,18 @@ class Decision:
     next_step: NextStep | None = None
     job_status: JobState | None = None
     reason: str = ""
+    items: Sequence[str] | None = None
+    """Stored values for which a map step is run, an item each."""
+    children: Sequence[outcomes.Child] | None = None
+    """Jobs that the step spawns."""
+    new_jobs: Sequence[Any] | None = None
+    """The children as they will be inserted."""
 
 
 def decide(outcome: Any, at: Position) -> Decision:
     """Map what a step returned (its JSON value or an outcome) to what is written."""
+    if at.item:
+        return _end_item(outcome)
     match outcome:
         case outcomes.Done(value):
             return advance(value, at)
@@ -96,6 +107,8 @@ def decide(outcome: Any, at: Position) -> Decision:
             return _suspend({"kind": "snooze"}, until)
         case outcomes.WaitFor(schema, prompt, until):
             return _suspend({"kind": "input", "prompt": prompt, "schema": dict(schema)}, until)
+        case outcomes.Spawn(children, failures):
+            return _spawn(children, failures, at)
         case outcomes.Repeat(step, carry):
             return _repeat(step if isinstance(step, str) else step.name, carry, at)
         case outcomes.Cancel(reason):
@@ -105,11 +118,42 @@ def decide(outcome: Any, at: Position) -> Decision:
             return advance(outcome, at)
 
 
-def advance(value: Any, at: Position, *, resumed: bool = False) -> Decision:
-    """The step has its result: the next step becomes ready, or the job has succeeded."""
+def _end_item(outcome: Any) -> Decision:
+    """An item of a map step ends by itself; what follows is decided when all have ended."""
+    if isinstance(outcome, outcomes.Done):
+        return Decision(
+            step_status=StepState.SUCCEEDED, attempt_outcome="succeeded", has_result=True, result=outcome.value
+        )
+    kind = type(outcome).__name__
+    message = f"an item of a map step returns a value, not {kind}"
+    return fail_item(Failure(code="outcome-not-allowed", type=kind, message=message, retryable=False))
+
+
+def fail_item(failure: Failure) -> Decision:
+    """An item fails by itself; whether its step and job do is decided by the step's failures policy."""
+    return Decision(step_status=StepState.FAILED, attempt_outcome="failed", error=failure)
+
+
+def spread(items: Sequence[str], failures: outcomes.Failures) -> Decision:
+    """A map step becomes its items: its row is suspended until they have ended, while the job goes on running."""
+    tolerated = failures.tolerated(len(items))
+    return Decision(
+        step_status=StepState.SUSPENDED,
+        attempt_outcome="suspended",
+        suspension={"kind": "items", "count": len(items), "tolerated": tolerated},
+        items=items,
+    )
+
+
+def advance(value: Any, at: Position, *, resumed: JobState | None = None) -> Decision:
+    """The step has its result: the next step becomes ready, or the job has succeeded.
+
+    ``resumed`` is the state of the job of a suspended step that gets its result: `waiting` for an answer, a time or
+    children, `running` while a map's items ran.
+    """
     following = at.action.after(at.step.name)
     onward = NextStep(spec=following, position=at.index + 1, iteration=at.iteration) if following else None
-    moves_to = JobState.RUNNING if resumed else None
+    moves_to = JobState.RUNNING if resumed is JobState.WAITING else None
     return Decision(
         step_status=StepState.SUCCEEDED,
         attempt_outcome=None if resumed else "succeeded",
@@ -132,6 +176,16 @@ def _suspend(suspension: Mapping[str, Any], until: datetime | None) -> Decision:
     )
 
 
+def _spawn(children: Sequence[outcomes.Child], failures: outcomes.Failures, at: Position) -> Decision:
+    if not children:
+        return advance([], at)
+    if len(children) > MOST_CHILDREN:
+        message = f"step {at.step.name} would spawn {len(children)} jobs; the limit is {MOST_CHILDREN}"
+        return failed(Failure(code="too-many-children", type="Spawn", message=message, retryable=False))
+    suspension = {"kind": "children", "count": len(children), "tolerated": failures.tolerated(len(children))}
+    return replace(_suspend(suspension, None), children=children)
+
+
 def _repeat(name: str, carry: Any, at: Position) -> Decision:
     if at.iteration + 1 >= at.action.max_iterations:
         limit = at.action.max_iterations
@@ -149,7 +203,7 @@ def _repeat(name: str, carry: Any, at: Position) -> Decision:
 def decide_failure(failure: Failure, at: Position) -> Decision:
     """Try again with back-off, or fail the job."""
     if not failure.retryable or at.failures_left <= 0:
-        return failed(failure)
+        return failed(failure, at)
     tried = at.attempt - at.lost_leases
     return Decision(
         step_status=StepState.READY,
@@ -165,7 +219,7 @@ def decide_lost(at: Position, *, limit: int) -> Decision:
     message = f"the worker stopped reporting (lost {lost} of at most {limit} times)"
     failure = Failure(code="worker-lost", type="WorkerLost", message=message, retryable=lost < limit)
     if lost >= limit:
-        return replace(failed(failure), lost_lease=True, attempt_outcome="lost")
+        return replace(failed(failure, at), lost_lease=True, attempt_outcome="lost")
     return Decision(step_status=StepState.READY, attempt_outcome="lost", error=failure, lost_lease=True)
 
 
@@ -173,7 +227,7 @@ def decide_interrupted(interrupted: outcomes.Interrupted, at: Position) -> Decis
     """The step was asked to end. None when another worker may own it: then nothing is written."""
     match interrupted:
         case outcomes.Cancelled():
-            return cancelled(Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled"))
+            return cancelled(Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled"), at=at)
         case outcomes.TimeExceeded():
             return decide_failure(timeout_failure(at.step), at)
         case outcomes.Draining():
@@ -188,17 +242,23 @@ def timeout_failure(step: StepSpec) -> Failure:
     return Failure(code="step-timeout", type="TimeExceeded", message=message, retryable=True)
 
 
-def failed(failure: Failure) -> Decision:
-    """The step and its job fail."""
+def failed(failure: Failure, at: Position | None = None) -> Decision:
+    """The step and its job fail; of an item, only itself."""
+    if at is not None and at.item:
+        return fail_item(failure)
     return Decision(step_status=StepState.FAILED, attempt_outcome="failed", error=failure, job_status=JobState.FAILED)
 
 
-def cancelled(decision: Decision, reason: str = "") -> Decision:
-    """The same ending of a step, but of a job that is cancelled: a finished step keeps its result, nothing follows."""
+def cancelled(decision: Decision, reason: str = "", *, at: Position | None = None) -> Decision:
+    """The same ending of a step, but of a job that is cancelled: a finished step keeps its result, nothing follows.
+
+    An item ends alone: its job is cancelled once none of its items runs any more.
+    """
     kept = decision.step_status if decision.step_status is StepState.SUCCEEDED else StepState.CANCELLED
     return replace(
-        decision, step_status=kept, next_step=None, suspension=None, wake_at=None, retry_in=0.0,
-        job_status=JobState.CANCELLED, reason=reason,
+        decision, step_status=kept, next_step=None, suspension=None, wake_at=None, retry_in=0.0, items=None,
+        children=None, new_jobs=None, reason=reason,
+        job_status=None if at is not None and at.item else JobState.CANCELLED,
     )  # fmt: skip
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from agora.agents import Action, StepContext, TransactionContext
+from agora.agents import Action, ItemContext, MapStep, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
 from agora.files.service import TeamFiles
-from agora.jobs import step_queries, values
+from agora.jobs import children, fan_out, step_queries, values
 from agora.jobs.batch import Watch
 from agora.jobs.claim import Claim, Claimer
 from agora.jobs.conclude import conclude
@@ -93,7 +93,10 @@ class Engine:
         """Call a claimed step and decide; a transactional one is recorded too, its writes with it."""
         if claim.step.transactional:
             return self._run_transactional(claim, lease, onward)
-        decision, stored = self._call(claim, lambda: claim.step.run(self._context(claim, lease)))
+        if isinstance(claim.step, MapStep) and not claim.position.item:
+            decision, stored = self._spread(claim, claim.step, lease)
+        else:
+            decision, stored = self._call(claim, lambda: claim.step.run(self._context(claim, lease)))
         return Finished(claim=claim, decision=decision, stored=stored)
 
     def _call(self, claim: Claim, function: Callable[[], Any]) -> tuple[Decision | None, str | None]:
@@ -102,6 +105,13 @@ class Engine:
             function, claim.action, claim.position, pack=lambda decision: _pack(claim, decision),
             hard_timeouts=self.hard_timeouts,
         )  # fmt: skip
+
+    def _spread(self, claim: Claim, step: MapStep[Any, Any], lease: Lease) -> tuple[Decision | None, str | None]:
+        """A map step does not call its function: it becomes its items, which do."""
+        try:
+            return _pack(claim, fan_out.spread_out(claim, step, Runtime(claim, lease)))
+        except Exception as error:  # noqa: BLE001  # the database, the file store: it is tried again
+            return decide_failure(failure_of(error), claim.position), None
 
     def _run_transactional(self, claim: Claim, lease: Lease, onward: Onward) -> Finished | Ended:
         """Call and record in one transaction: the step's writes commit with its checkpoint, or not at all."""
@@ -129,10 +139,15 @@ class Engine:
         return recorded(finished, announcement)
 
     def _context(self, claim: Claim, lease: Lease) -> StepContext[Any]:
-        files = TeamFiles(claim.job.team_id, scope=f"{claim.root_id}:{claim.step.name}:{claim.position.iteration}")
-        return StepContext(
-            **self._common(claim, lease), files=files, clock=self.clock, ports=self.ports()
-        )  # fmt: skip
+        at, item = claim.position, claim.position.item
+        scope = f"{claim.root_id}:{claim.step.name}:{at.iteration}" + (f":{item}" if item else "")
+        outside: dict[str, Any] = {
+            "files": TeamFiles(claim.job.team_id, scope=scope), "clock": self.clock, "ports": self.ports(),
+        }  # fmt: skip
+        if isinstance(claim.step, MapStep):
+            value = claim.step.over.element.validate_python(values.unpack(claim.value))
+            return ItemContext(**self._common(claim, lease), **outside, value=value)
+        return StepContext(**self._common(claim, lease), **outside)
 
     def _transaction_context(self, claim: Claim, lease: Lease, session: Session) -> TransactionContext[Any]:
         return TransactionContext(**self._common(claim, lease), session=session)
@@ -146,7 +161,7 @@ class Engine:
             "step_name": claim.step.name,
             "attempt": claim.position.attempt,
             "iteration": claim.position.iteration,
-            "item": claim.item,
+            "item": max(0, claim.position.item - 1),
             "carry": values.unpack(claim.carry),
             "log": log.bind(job_id=claim.job.id, step=claim.step.name, attempt=claim.position.attempt),
             "runtime": Runtime(claim, lease),
@@ -165,6 +180,8 @@ def _pack(claim: Claim, decision: Decision) -> tuple[Decision, str | None]:
     if following is not None and following.new_carry:
         carry = values.pack(following.carry, team_id=team_id, what="the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
+    if decision.children is not None:
+        decision = replace(decision, new_jobs=children.prepare(claim, decision.children))
     if not decision.has_result:
         return decision, None
     return decision, values.pack(decision.result, team_id=team_id, what=f"the result of step {claim.step.name}")

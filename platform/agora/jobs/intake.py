@@ -31,6 +31,12 @@ class Lineage:
     forked_from: str | None = None
     batch_id: str | None = None
     schedule_id: str | None = None
+    parent_id: str | None = None
+    parent_step_id: str | None = None
+    child_index: int | None = None
+    """Its place among the children of its parent's step."""
+    depth: int | None = None
+    """How many parents it has above it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +114,8 @@ def _record(n: int, new: NewJob) -> dict[str, Any]:
     optional = {
         "carry": new.carry, "traceparent": new.traceparent, "root_id": lineage.root_id, "retry_of": lineage.retry_of,
         "forked_from": lineage.forked_from, "batch_id": lineage.batch_id, "schedule_id": lineage.schedule_id,
+        "parent_id": lineage.parent_id, "parent_step_id": lineage.parent_step_id, "child_index": lineage.child_index,
+        "depth": lineage.depth,
         "run_at": new.run_at.isoformat() if new.run_at else None,
         "deadline": new.deadline.isoformat() if new.deadline else None,
         "progress": position / len(new.spec.steps) if position else None,

@@ -121,7 +121,7 @@ def _new_job(row: JobRow, wish: Wish, spec: ActionSpec, begin: Beginning, given:
     job = JobRef(
         id=new_job_id, team_id=row.team_id, agent=row.agent, action=row.action, version=spec.version, metadata=metadata
     )
-    origin = {"forked_from": row.id} if wish.fork else {"retry_of": row.id}
+    origin: dict[str, Any] = {"forked_from": row.id} if wish.fork else {"retry_of": row.id}
     root_id = None if wish.fork else row.root_id
     return NewJob(
         job=job, spec=spec, step=spec.step(begin.step.name), input=given, iteration=begin.iteration,

@@ -60,6 +60,18 @@ class JobRow(Base):
         Index("jobs_team_id_idx", "team_id", text("id DESC")),
         Index("jobs_team_status_idx", "team_id", "status", text("id DESC")),
         Index("jobs_batch_id_idx", "batch_id", "status", "id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("jobs_parent_id_idx", "parent_id", text("id DESC"), postgresql_where=text("parent_id IS NOT NULL")),
+        Index(
+            "jobs_parent_step_idx",
+            "parent_step_id",
+            "status",
+            postgresql_where=text("parent_step_id IS NOT NULL"),
+        ),
+        Index(
+            "jobs_cancel_idx",
+            "cancel_requested_at",
+            postgresql_where=text("cancel_requested_at IS NOT NULL AND ended_at IS NULL"),
+        ),
         Index(
             "jobs_deadline_idx",
             "deadline",
@@ -86,6 +98,10 @@ class JobRow(Base):
     traceparent: Mapped[str | None] = mapped_column(Text)
     root_id: Mapped[Id]
     parent_id: Mapped[Id | None] = mapped_column(IdText)
+    parent_step_id: Mapped[Id | None] = mapped_column(IdText)
+    """The step that spawned it, and waits for it."""
+    child_index: Mapped[int | None] = mapped_column(Integer)
+    depth: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     retry_of: Mapped[Id | None] = mapped_column(IdText)
     forked_from: Mapped[Id | None] = mapped_column(IdText)
     batch_id: Mapped[Id | None] = mapped_column(IdText)
@@ -101,7 +117,7 @@ class JobRow(Base):
 
 
 class StepRow(Base):
-    """A step of a job: its identity is (job, name, iteration, item)."""
+    """A step of a job, known by (job, name, iteration, item). Items of a map step count from 1, it itself is 0."""
 
     __tablename__ = "steps"
     __table_args__ = (
@@ -119,6 +135,27 @@ class StepRow(Base):
         Index("steps_run_at_idx", "run_at", postgresql_where=text("status = 'ready' AND rung_at IS NULL")),
         Index("steps_rung_idx", "queue", "rung_at", postgresql_where=text("status = 'ready' AND rung_at IS NOT NULL")),
         Index("steps_lease_idx", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index(
+            "steps_open_items_idx",
+            "job_id",
+            "name",
+            "iteration",
+            postgresql_where=text("item > 0 AND status IN ('ready', 'running')"),
+        ),
+        Index(
+            "steps_failed_items_idx",
+            "job_id",
+            "name",
+            "iteration",
+            postgresql_where=text("item > 0 AND status = 'failed'"),
+        ),
+        Index(
+            "steps_parts_idx",
+            "id",
+            postgresql_where=text(
+                "item = 0 AND status = 'suspended' AND (suspension ->> 'kind') IN ('items', 'children')"
+            ),
+        ),
         Index("steps_wake_idx", "wake_at", postgresql_where=text("status = 'suspended'")),
         {"postgresql_with": {"fillfactor": 70}},
     )
@@ -148,6 +185,8 @@ class StepRow(Base):
     """The step of another job that computed the result, when a retry or a fork took it over."""
     suspension: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     carry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    value: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """What an item of a map step is run for."""
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)

@@ -101,10 +101,68 @@ def find_job(session: Session, *, team_id: str, job_id: str) -> JobRow | None:
     return session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.team_id == team_id))
 
 
+def get_parent(session: Session, *, team_id: str, job_id: str) -> RowMapping:
+    """What the children of a running job inherit."""
+    statement = select(JobRow.depth, JobRow.priority).where(JobRow.id == job_id, JobRow.team_id == team_id)
+    return session.execute(statement).mappings().one()
+
+
 def find_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[StepRow]:
-    """The steps of a job in the order in which they came to be."""
-    statement = select(StepRow).where(StepRow.job_id == job_id, StepRow.team_id == team_id)
-    return session.scalars(statement.order_by(StepRow.iteration, StepRow.position, StepRow.item)).all()
+    """The steps of a job in the order in which they came to be, without the items of map steps."""
+    statement = select(StepRow).where(StepRow.job_id == job_id, StepRow.team_id == team_id, StepRow.item == 0)
+    return session.scalars(statement.order_by(StepRow.iteration, StepRow.position)).all()
+
+
+ITEMS = text("""
+SELECT name, iteration, status, count(*) AS n FROM steps
+WHERE job_id = :job_id AND team_id = :team_id AND item > 0
+GROUP BY name, iteration, status
+""")
+
+
+def count_items(session: Session, *, team_id: str, job_id: str) -> Sequence[RowMapping]:
+    """How many items of a job's map steps stand in each state."""
+    return session.execute(ITEMS, {"team_id": team_id, "job_id": job_id}).mappings().all()
+
+
+def has_step(session: Session, *, team_id: str, job_id: str, step: str, iteration: int) -> bool:
+    """Whether a job has come to a step."""
+    statement = select(StepRow.id).where(
+        StepRow.job_id == job_id, StepRow.team_id == team_id, StepRow.name == step, StepRow.iteration == iteration
+    )
+    return session.scalar(statement.limit(1)) is not None
+
+
+def list_items(
+    session: Session, *, team_id: str, job_id: str, step: str, iteration: int, statuses: Sequence[str], after: int,
+    limit: int,
+) -> Sequence[StepRow]:  # fmt: skip
+    """Items of a map step in order, behind item number ``after``, of all states or these."""
+    statement = select(StepRow).where(
+        StepRow.job_id == job_id, StepRow.team_id == team_id, StepRow.name == step, StepRow.iteration == iteration,
+        StepRow.item > after,
+    )  # fmt: skip
+    if statuses:
+        statement = statement.where(StepRow.status.in_(statuses))
+    return session.scalars(statement.order_by(StepRow.item).limit(limit)).all()
+
+
+RAISE_PROGRESS = text("""
+UPDATE jobs SET progress = GREATEST(progress, :fraction), progress_message = :message
+WHERE id = :job_id AND team_id = :team_id AND status = 'running'
+""")
+
+
+def raise_progress(session: Session, *, team_id: str, job_id: str, fraction: float, message: str) -> bool:
+    """Note how far a running job is; False when it runs no more."""
+    parameters = {"team_id": team_id, "job_id": job_id, "fraction": fraction, "message": message}
+    return session.execute(RAISE_PROGRESS, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+def find_step(session: Session, *, team_id: str, job_id: str, step_id: str) -> StepRow | None:
+    """One step of a job."""
+    statement = select(StepRow).where(StepRow.id == step_id, StepRow.job_id == job_id, StepRow.team_id == team_id)
+    return session.scalar(statement)
 
 
 def find_attempts(session: Session, *, team_id: str, job_id: str, limit: int) -> Sequence[AttemptRow]:
@@ -135,6 +193,7 @@ def _filtered(statement: Select[JobRow], filters: JobFilter) -> Select[JobRow]:
         "metadata": JobRow.labels.contains,
         "batch_id": lambda value: JobRow.batch_id == value,
         "schedule_id": lambda value: JobRow.schedule_id == value,
+        "parent_id": lambda value: JobRow.parent_id == value,
     }
     return statement.where(*(conditions[name](value) for name, value in given.items()))
 
@@ -152,6 +211,11 @@ def lock_open_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[
     return session.execute(LOCK_STEPS, {"team_id": team_id, "job_id": job_id}).mappings().all()
 
 
+CANCEL_CHILDREN = text("""
+UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()), cancel_reason = 'its parent has ended'
+WHERE parent_id = :job_id AND team_id = :team_id AND ended_at IS NULL
+""")
+
 END_STEPS = text("""
 UPDATE steps
 SET status = 'cancelled', fence = NULL, lease_expires_at = NULL, ended_at = now(), wake_at = NULL
@@ -160,8 +224,12 @@ WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running',
 
 
 def end_open_steps(session: Session, *, team_id: str, job_id: str) -> None:
-    """Cancel every open step of a job and take its fence away: whoever runs one writes nothing any more."""
+    """Cancel every open step of a job and take its fence away: whoever runs one writes nothing any more.
+
+    Jobs that it spawned and waits for no longer are asked to cancel; the dispatcher sees to it.
+    """
     session.execute(END_STEPS, {"team_id": team_id, "job_id": job_id})
+    session.execute(CANCEL_CHILDREN, {"team_id": team_id, "job_id": job_id})
 
 
 REQUEST_CANCEL = text("""

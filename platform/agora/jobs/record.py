@@ -13,6 +13,7 @@ from agora.ids import new_id
 from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Decision, NextStep, Position
+from agora.jobs.item_queries import ItemRecord, record_items
 from agora.jobs.record_queries import Record, record_steps
 from agora.jobs.states import JobState, StepState, may_become
 
@@ -66,12 +67,47 @@ def record_all(session: Session | Direct, tries: Sequence[Try], *, may_fan_out: 
 
     Without ``may_fan_out`` this is a single statement, and tries of teams with webhook endpoints are not written.
     """
-    prepared = [_prepare(attempt) for attempt in tries]
-    rows = record_steps(session, [record for record, _, _ in prepared], may_fan_out=may_fan_out)
-    return [
-        _recorded(session, attempt, rows.get(attempt.step_id), announcement, events, may_fan_out=may_fan_out)
-        for attempt, (_, announcement, events) in zip(tries, prepared, strict=True)
-    ]
+    found = _record_items(session, [attempt for attempt in tries if attempt.at.item])
+    steps = [attempt for attempt in tries if not attempt.at.item]
+    prepared = [_prepare(attempt) for attempt in steps]
+    rows = record_steps(session, [record for record, _, _ in prepared], may_fan_out=may_fan_out) if steps else {}
+    for attempt, (_, announcement, events) in zip(steps, prepared, strict=True):
+        row = rows.get(attempt.step_id)
+        found[attempt.step_id] = _recorded(session, attempt, row, announcement, events, may_fan_out=may_fan_out)
+    return [found[attempt.step_id] for attempt in tries]
+
+
+def _record_items(session: Session | Direct, tries: Sequence[Try]) -> dict[str, Recorded]:
+    """Write how items of map steps ended. Their job's row and its events are left alone, whatever they come to."""
+    if not tries:
+        return {}
+    written = record_items(session, [_prepare_item(attempt) for attempt in tries])
+    return {one.step_id: _announce_item(one) if one.step_id in written else FenceLost() for one in tries}
+
+
+def _prepare_item(attempt: Try) -> ItemRecord:
+    decision = attempt.decision
+    done = decision.step_status is StepState.SUCCEEDED
+    return ItemRecord(
+        step_id=attempt.step_id,
+        fence=attempt.fence,
+        step_status=decision.step_status,
+        result=attempt.stored,
+        error=decision.error.as_json() if decision.error else None,
+        retry_in=decision.retry_in if decision.step_status is StepState.READY else None,
+        give_back=0 if decision.burns_attempt else 1,
+        lost=int(decision.lost_lease),
+        attempt_id=new_id("att") if decision.attempt_outcome and not done else None,
+        attempt_outcome=decision.attempt_outcome,
+    )
+
+
+def _announce_item(attempt: Try) -> Announcement:
+    announcement = Announcement()
+    if attempt.decision.step_status is StepState.READY and attempt.decision.retry_in == 0:
+        step = attempt.at.step
+        announcement.ring_step(attempt.step_id, job_id=attempt.job.id, spec=step, label=_label(attempt, step.name))
+    return announcement
 
 
 def _recorded(

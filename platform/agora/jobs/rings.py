@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import RowMapping
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from agora import broker
@@ -10,10 +11,13 @@ from agora.agents import QUEUES
 from agora.db.session import transaction
 from agora.jobs import catalogue, manned, ring_queries
 from agora.settings import get_settings
+from agora.telemetry import get_logger
 
 SLICE = 200
 POSTPONE_SECONDS = 0.5
 """How long a step waits whose ring came to a worker that cannot run it."""
+
+log = get_logger(__name__)
 
 
 def refill(queue: str) -> int:
@@ -25,6 +29,14 @@ def refill(queue: str) -> int:
         rings = _rings(session, rows)
     broker.ring(rings)
     return len(rings)
+
+
+def try_refill(queue: str) -> None:
+    """As :func:`refill`, best effort: the dispatcher makes up for it."""
+    try:
+        refill(queue)
+    except SQLAlchemyError as error:
+        log.warning("nobody was rung for what waits, the dispatcher will", error=type(error).__name__)
 
 
 def rering() -> None:

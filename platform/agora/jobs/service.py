@@ -1,7 +1,7 @@
 """What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,7 +20,16 @@ from agora.jobs.intake import check
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
 from agora.jobs.states import JobState, may_become
-from agora.jobs.types import CatalogueAction, Event, IdempotencyKey, Job, JobFilter, Submission, Submitted
+from agora.jobs.types import (
+    CatalogueAction,
+    Event,
+    IdempotencyKey,
+    ItemView,
+    Job,
+    JobFilter,
+    Submission,
+    Submitted,
+)
 from agora.paging import Page
 from agora.settings import get_settings
 from agora.webhooks import queries as webhook_queries
@@ -128,7 +137,8 @@ def _view(session: Session, job_id: str, *, team_id: str) -> Job:
     row = _find(session, job_id, team_id=team_id)
     steps = queries.find_steps(session, team_id=team_id, job_id=job_id)
     attempts = queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN)
-    return views.job_with_steps(row, steps, attempts)
+    items = queries.count_items(session, team_id=team_id, job_id=job_id)
+    return views.job_with_steps(row, steps, attempts, items)
 
 
 def _find(session: Session, job_id: str, *, team_id: str) -> JobRow:
@@ -146,6 +156,23 @@ def list_jobs(filters: JobFilter, *, team_id: str, limit: int = 50, cursor: str 
         rows = queries.list_jobs(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
         items = [views.job(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def list_items(
+    job_id: str, *, team_id: str, step: str, iteration: int = 0, statuses: Sequence[str] = (), after: int = -1,
+    limit: int = 50,
+) -> Page[ItemView]:  # fmt: skip
+    """A page of a map step's items, in input order, behind index ``after``. Raises NotFound for job or step."""
+    with transaction() as session:
+        _find(session, job_id, team_id=team_id)
+        found = queries.list_items(
+            session, team_id=team_id, job_id=job_id, step=step, iteration=iteration, statuses=statuses,
+            after=after + 1, limit=limit + 1,
+        )  # fmt: skip
+        if not found and not queries.has_step(session, team_id=team_id, job_id=job_id, step=step, iteration=iteration):
+            raise NotFound(f"job {job_id} has no step {step!r} in iteration {iteration}")
+        items = [views.item(row) for row in found[:limit]]
+    return Page(items=items, next_cursor=str(items[-1].index) if len(found) > limit else None)
 
 
 def cancel_job(job_id: str, *, team_id: str, reason: str = "") -> Job:
@@ -188,18 +215,22 @@ def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, te
     announcement.deliveries = record_events(session, views.ref(row), [event])
 
 
-def give_input(job_id: str, *, team_id: str, value: Any) -> Job:
-    """Answer what a waiting job asks; the first valid answer wins.
+def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = None) -> Job:
+    """Answer what a waiting job asks; the first valid answer wins, and the same one again changes nothing.
+
+    ``question`` is the id of the question that is answered, as the job shows it; without it, whatever is asked now.
 
     Raises:
         NotFound: the team has no such job.
         Conflict: it asks nothing now.
-        Invalid: the answer does not satisfy the JSON Schema of the question.
+        AlreadyAnswered: the question has another answer, or timed out.
+        Invalid: the answer does not satisfy the JSON Schema of the question, or the job never asked it.
     """
     with transaction() as session:
         row = _find(session, job_id, team_id=team_id)
-        announcement = resume_with_answer(session, row, value)
-    announcement.make()
+        announcement = resume_with_answer(session, row, value, question=question)
+    if announcement is not None:
+        announcement.make()
     return get_job(job_id, team_id=team_id)
 
 

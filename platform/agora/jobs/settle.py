@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from agora.db.session import statement, transaction
+from agora.jobs import children, fan_out, item_queries
 from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.claim import Claim
 from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of
+from agora.jobs.intake import insert_all
 from agora.jobs.record import CancelSeen, MayFanOut, Recorded, Try, record_all
-from agora.jobs.states import JobState
+from agora.jobs.states import JOB_ENDED, JobState, StepState
 from agora.settings import get_settings
 from agora.telemetry import STEP_SECONDS, STEPS, get_logger
 
@@ -84,19 +87,40 @@ def settle(group: Sequence[Finished]) -> list[Ended]:
         else:
             ended.append(lost(one))
     told.make()
+    _settle_parts([one.claim for one in ours if one.decision and _may_end_a_whole(one)])
     return ended + settle(cancels) if cancels else ended
+
+
+def _may_end_a_whole(one: Finished) -> bool:
+    """Whether this try may have been the last that a map step or a parent waited for."""
+    if one.decision is None or one.decision.step_status is StepState.READY:
+        return False
+    return bool(one.claim.position.item) or (one.claim.parent_id is not None and one.decision.job_status in JOB_ENDED)
+
+
+def _settle_parts(claims: Sequence[Claim]) -> None:
+    items = [claim for claim in claims if claim.position.item]
+    jobs = [claim.job.id for claim in claims if not claim.position.item]
+    if items:
+        fan_out.settle_items(items)
+    if jobs:
+        children.settle_children(jobs)
 
 
 def _record(group: Sequence[Finished]) -> list[Recorded]:
     """Record a group: in one statement, and in a transaction those of teams with webhook endpoints."""
     found: dict[str, Recorded] = {}
-    quiet = [one for one in group if not one.claim.subscribed]
+    quiet = [one for one in group if not (one.claim.subscribed or _has_parts(one))]
     if quiet:
         found |= _whole_or_singly(quiet, may_fan_out=False)
     loud = [one for one in group if isinstance(found.get(one.claim.step_id, MayFanOut()), MayFanOut)]
     if loud:
         found |= _whole_or_singly(loud, may_fan_out=True)
     return [found[one.claim.step_id] for one in group]
+
+
+def _has_parts(one: Finished) -> bool:
+    return one.decision is not None and bool(one.decision.items or one.decision.new_jobs)
 
 
 def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
@@ -122,7 +146,21 @@ def _written(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recor
     tries = [one.as_try() for one in group]
     with transaction() if may_fan_out else statement() as session:
         results = record_all(session, tries, may_fan_out=may_fan_out)
+        for one, result in zip(group, results, strict=True):
+            if isinstance(session, Session) and isinstance(result, Announcement) and _has_parts(one):
+                _insert_parts(session, one, result)
     return {one.step_id: result for one, result in zip(tries, results, strict=True)}
+
+
+def _insert_parts(session: Session, one: Finished, announcement: Announcement) -> None:
+    """Items and children are made in the transaction that suspends the step: each once, whatever happens."""
+    if one.decision is None:
+        return
+    if one.decision.items:
+        item_queries.insert_items(session, head=one.claim.step_id, items=one.decision.items)
+        announcement.queues.add(one.claim.step.queue)
+    if one.decision.new_jobs:
+        announcement.add(insert_all(session, one.decision.new_jobs, team_id=one.claim.job.team_id, key_id=None))
 
 
 def _surely(write: Callable[[], T]) -> T:

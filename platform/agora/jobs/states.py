@@ -22,10 +22,10 @@ class StepState(StrEnum):
 
     READY = "ready"  #         in: submit, record, wake, a retry.     out: claim (once run_at has come), cancel
     RUNNING = "running"  #     in: claim.                             out: record, dispatcher (lost lease), cancel
-    SUSPENDED = "suspended"  # in: record of a suspension.            out: input, dispatcher (time), cancel
+    SUSPENDED = "suspended"  # in: record of a suspension.            out: input, time, items and children, cancel
     SUCCEEDED = "succeeded"  # in: record, input, wake.               out: never
     COPIED = "copied"  #       in: retry, fork: another job's result. out: never
-    FAILED = "failed"  #       in: record, dispatcher.                out: never
+    FAILED = "failed"  #       in: record, dispatcher, parts failed.  out: never
     CANCELLED = "cancelled"  # in: caller, record.                    out: never
 
 
@@ -45,7 +45,7 @@ STEP_TRANSITIONS: Final[Mapping[StepState, frozenset[StepState]]] = {
     StepState.RUNNING: frozenset(
         {StepState.SUCCEEDED, StepState.FAILED, StepState.READY, StepState.SUSPENDED, StepState.CANCELLED}
     ),
-    StepState.SUSPENDED: frozenset({StepState.SUCCEEDED, StepState.CANCELLED}),
+    StepState.SUSPENDED: frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED}),
     StepState.SUCCEEDED: frozenset(),
     StepState.COPIED: frozenset(),
     StepState.FAILED: frozenset(),

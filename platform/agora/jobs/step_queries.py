@@ -83,8 +83,8 @@ WITH due AS (
     FROM begun
 )
 SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]))[d.n] AS event_id,
-       d.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.queue,
-       j.team_id, j.agent, j.action, j.version, j.root_id, j.input, j.priority, j.metadata, j.traceparent, j.deadline,
+       d.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.value, c.queue,
+       j.team_id, j.agent, j.action, j.version, j.root_id, j.input, j.priority, j.metadata, j.traceparent, j.parent_id,
        d.job_status = 'queued' AS first, now() AS claimed_at,
        EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
        EXISTS (SELECT FROM steps b
@@ -97,7 +97,8 @@ JOIN jobs j ON j.id = d.job_id
 LEFT JOIN claimed c ON c.id = d.id
 LEFT JOIN LATERAL (
     SELECT name, result FROM steps
-    WHERE job_id = c.job_id AND status IN ('succeeded', 'copied') AND (iteration, position) < (c.iteration, c.position)
+    WHERE c.item = 0 AND job_id = c.job_id AND item = 0 AND status IN ('succeeded', 'copied')
+      AND (iteration, position) < (c.iteration, c.position)
     ORDER BY iteration DESC, position DESC
     LIMIT 1
 ) p ON true
@@ -272,3 +273,14 @@ WHERE id IN (SELECT id FROM steps WHERE status = 'running' AND worker_id = :work
 def give_back_leases(session: Session, *, worker_id: str) -> int:
     """Make ready again what a stopping worker still held; its fences are gone, so that it writes nothing more."""
     return session.execute(GIVE_BACK, {"worker_id": worker_id}).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+FAIL = text("""
+UPDATE steps SET status = 'failed', error = CAST(:error AS jsonb), ended_at = now()
+WHERE id = :step_id AND status = 'suspended'
+""")
+
+
+def fail_suspended(session: Session, *, step_id: str, error: str) -> bool:
+    """A suspended step fails: too much of what it waited for did. False when it is not suspended any more."""
+    return session.execute(FAIL, {"step_id": step_id, "error": error}).rowcount == 1  # type: ignore[attr-defined,no-any-return]

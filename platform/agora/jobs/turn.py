@@ -20,7 +20,7 @@ from agora.jobs.claim import Claim, Claimer
 from agora.jobs.decide import Decision, Position
 from agora.jobs.leases import Lease, heartbeat
 from agora.jobs.pace import Pace
-from agora.jobs.rings import postpone, refill
+from agora.jobs.rings import postpone, try_refill
 from agora.jobs.settle import Ended, Finished, settle
 from agora.settings import get_settings
 from agora.telemetry import get_logger
@@ -199,10 +199,7 @@ class Turn:
 
     def _pass_on(self) -> None:
         self._backlog = False
-        try:
-            refill(self._queue)
-        except SQLAlchemyError as error:
-            log.warning("nobody was rung for what waits, the dispatcher will", error=type(error).__name__)
+        try_refill(self._queue)
 
     def _clean_up(self) -> None:
         """After a turn that was cut short: record what has ended, give back what was not begun."""
@@ -234,5 +231,6 @@ def following_of(ended: Ended) -> Claim:
         position=Position(action=claim.position.action, step=following.spec, iteration=following.iteration),
         carry=values.packed(following.carry) if following.new_carry else claim.carry,
         previous=(None, None) if again else (claim.step.name, ended.stored),
+        value=None,
         first=False,
     )

@@ -76,6 +76,36 @@ class StepView:
     started_at: datetime | None
     ended_at: datetime | None
     tries: Sequence[Attempt] = ()
+    items: Mapping[str, int] | None = None
+    """Of a map step: how many of its items stand in each state, and in all (``total``)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemView:
+    """An item of a map step as the API shows it. ``index`` counts from 0, in input order."""
+
+    id: str
+    index: int
+    status: str
+    attempt: int
+    lost_leases: int
+    value: Any
+    result: Any
+    error: Mapping[str, Any] | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What a waiting job asks: give its ``id`` with the answer. ``schema`` is the JSON Schema of an answer."""
+
+    id: str
+    step: str
+    prompt: str
+    schema: Mapping[str, Any]
+    asked_at: datetime | None
+    until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +139,7 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     steps: Sequence[StepView] = ()
+    question: Question | None = None
 
     @property
     def ended(self) -> bool:
@@ -126,6 +157,7 @@ class JobFilter:
     error_code: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    parent_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     batch_id: str | None = None
     schedule_id: str | None = None

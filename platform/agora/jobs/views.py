@@ -1,7 +1,8 @@
 """Rows into the frozen values that callers get."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import RowMapping
 
@@ -9,7 +10,7 @@ from agora.events.models import EventRow
 from agora.events.types import JobRef
 from agora.jobs.models import AttemptRow, JobRow, StepRow
 from agora.jobs.states import StepState
-from agora.jobs.types import Attempt, CatalogueAction, Event, Job, StepView
+from agora.jobs.types import Attempt, CatalogueAction, Event, ItemView, Job, Question, StepView
 from agora.jobs.values import peek, unpack
 
 
@@ -45,12 +46,38 @@ def tries_of(row: StepRow, ended: Sequence[Attempt]) -> Sequence[Attempt]:
     return [*ended, last]
 
 
-def job_with_steps(row: JobRow, steps: Sequence[StepRow], attempts: Sequence[AttemptRow]) -> Job:
-    """A job with its steps, each with its tries."""
+def job_with_steps(
+    row: JobRow, steps: Sequence[StepRow], attempts: Sequence[AttemptRow], items: Sequence[RowMapping] = ()
+) -> Job:
+    """A job with its steps, each with its tries; of map steps, ``items`` counts states by step name and iteration."""
     tries: dict[str, list[Attempt]] = defaultdict(list)
     for one in attempts:
         tries[one.step_id].append(attempt(one))
-    return job(row, [step(one, tries_of(one, tries[one.id])) for one in steps], whole=True)
+    tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for counted in items:
+        tallies[(counted["name"], counted["iteration"])][counted["status"]] = counted["n"]
+    shown = [step(one, tries_of(one, tries[one.id]), tallies.get((one.name, one.iteration))) for one in steps]
+    return replace(job(row, shown, whole=True), question=next(filter(None, map(question, steps)), None))
+
+
+def question(row: StepRow) -> Question | None:
+    """What a step asks now; None when it asks nothing."""
+    suspension = row.suspension or {}
+    if row.status != StepState.SUSPENDED or suspension.get("kind") != "input":
+        return None
+    return Question(
+        id=row.id, step=row.name, prompt=suspension["prompt"], schema=suspension["schema"], asked_at=row.started_at,
+        until=row.wake_at,
+    )  # fmt: skip
+
+
+def item(row: StepRow) -> ItemView:
+    """One item of a map step; values that are kept in the file store stand as their references."""
+    return ItemView(
+        id=row.id, index=row.item - 1, status=row.status, attempt=row.attempt, lost_leases=row.lost_leases,
+        value=peek(row.value), result=peek(row.result), error=row.error, started_at=row.started_at,
+        ended_at=row.ended_at,
+    )  # fmt: skip
 
 
 def attempt(row: AttemptRow) -> Attempt:
@@ -61,14 +88,14 @@ def attempt(row: AttemptRow) -> Attempt:
     )  # fmt: skip
 
 
-def step(row: StepRow, tries: Sequence[Attempt]) -> StepView:
+def step(row: StepRow, tries: Sequence[Attempt], items: Mapping[str, int] | None = None) -> StepView:
     """One step; a result that is kept in the file store stands as its reference."""
     return StepView(
         id=row.id, name=row.name, position=row.position, iteration=row.iteration, item=row.item, status=row.status,
         queue=row.queue, attempt=row.attempt, lost_leases=row.lost_leases, run_at=row.run_at, wake_at=row.wake_at,
-        suspension=row.suspension, error=row.error, result=peek(row.result),
-        copied_from=row.copied_from, started_at=row.started_at,
-        ended_at=row.ended_at, tries=tries,
+        suspension=row.suspension, error=row.error, result=peek(row.result), copied_from=row.copied_from,
+        started_at=row.started_at, ended_at=row.ended_at, tries=tries,
+        items=None if items is None else {"total": sum(items.values()), **items},
     )  # fmt: skip
 
 

@@ -118,7 +118,12 @@ class MemoryJob:
         """A suspended step gets its result."""
         value = None if result is None else RESULTS.dump_python(result, mode="json")
         stored = encode(value, "the answer")
-        self._apply(step, advance(value, replace(step.position(self.spec), attempt=1), resumed=True), stored, attempt=1)
+        self._apply(
+            step,
+            advance(value, replace(step.position(self.spec), attempt=1), resumed=JobState.WAITING),
+            stored,
+            attempt=1,
+        )
 
     def run_step(self, step: StepRecord) -> None:
         """One try of a ready step: claim, call, decide, record."""

@@ -8,7 +8,7 @@ import jsonschema_rs
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from agora.agents import Action
+from agora.agents import Action, MapStep
 from agora.errors import Conflict
 from agora.jobs.catalogue import raise_faults
 from agora.jobs.decide import Failure
@@ -39,7 +39,7 @@ class ActionRun(Generic[I, O]):
 
     Raises:
         Invalid: the API would refuse this input.
-        ValueError: a transactional step has no session.
+        ValueError: a transactional step has no session, or a step is a map.
         LookupError: a fault names a step that the action does not have.
     """
 
@@ -57,6 +57,8 @@ class ActionRun(Generic[I, O]):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         for step in action.steps:
+            if isinstance(step, MapStep):
+                raise ValueError(f"step {step.name} is a map: it needs the real engine, not a run in memory")
             if step.transactional and session is None:
                 raise ValueError(f"step {step.name} is transactional: give the session that it writes to")
         for fault in faults:
