@@ -5,7 +5,8 @@ from pydantic import BaseModel
 
 from agora.agents import Agent, Child, ChildResult, Failures, Permanent, Retry, Spawn, StepContext
 from agora.dispatcher import duties
-from agora.jobs import children, service
+from agora.jobs import children, decide, service
+from agora.jobs.lineage import Wish, go_on
 from tests.support.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -151,7 +152,7 @@ def test_depth_is_limited(monkeypatch):
 
 
 def test_width_is_limited(monkeypatch):
-    monkeypatch.setattr(children, "MOST_CHILDREN", 2)
+    monkeypatch.setattr(decide, "MOST_CHILDREN", 2)
     rig = Rig(monkeypatch, agent_of())
     job = rig.submit("parent", {"n": 3})
     rig.run()
@@ -200,3 +201,46 @@ def test_a_step_that_lost_its_fence_spawns_nothing(monkeypatch):
     rig.run()
     assert rig.job(job).output["numbers"] == [20]
     assert len(jobs_of(rig, job)) == 1
+
+
+def test_a_retry_spawns_only_the_children_that_have_not_succeeded(monkeypatch):
+    keys = []
+    agent = agent_of()
+    work = agent.actions[("child", 1)].named("work")
+    done, mended = work.function, []
+
+    def counted(ctx):
+        keys.append(ctx.idempotency_key)
+        return Report(numbers=[ctx.input.n * 10]) if mended else done(ctx)
+
+    work.function = counted
+    rig = Rig(monkeypatch, agent)
+    job = rig.submit("parent", {"n": 3, "broken": [2]})
+    rig.run()
+    assert rig.job(job).error["code"] == "children-failed"
+    mended.append(True)
+    retry = go_on(job.id, Wish(), team_id=rig.team_id).job
+    for _ in range(3):
+        rig.run()
+        duties.settle_parts()
+    assert rig.job(retry).output["numbers"] == [0, 10, 20]
+    (again,) = jobs_of(rig, retry)
+    assert rig.sql("SELECT retry_of FROM jobs WHERE id = :id", id=again["id"])[0]["retry_of"] is not None
+    assert keys[2] == keys[3], "the same work has the same key"
+    assert len(keys) == 4
+
+
+def test_a_retry_whose_children_have_all_succeeded_goes_on_with_their_results(monkeypatch):
+    rig = Rig(monkeypatch, agent_of())
+    job = rig.submit("parent", {"n": 2})
+    rig.run(at_most=1)
+    with monkeypatch.context() as dead:
+        dead.setattr(children, "settle_children", lambda _: None)
+        rig.run()
+    service.cancel_job(job.id, team_id=rig.team_id)
+    retry = go_on(job.id, Wish(), team_id=rig.team_id).job
+    for _ in range(3):
+        rig.run()
+        duties.settle_parts()
+    assert rig.job(retry).output["numbers"] == [0, 10]
+    assert jobs_of(rig, retry) == []

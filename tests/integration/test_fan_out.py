@@ -10,6 +10,7 @@ from agora.agents import Agent, Failures, Gathered, ItemContext, ItemFailed, Per
 from agora.agents import WaitFor as Ask
 from agora.dispatcher import duties
 from agora.jobs import fan_out, service
+from agora.jobs.lineage import Wish, go_on
 from tests.support.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -327,3 +328,36 @@ def test_what_is_no_list_cannot_be_mapped_over(monkeypatch):
     job = rig.submit("crunch")
     rig.run()
     assert (rig.job(job).error["code"], rig.job(job).status) == ("map-over", "failed")
+
+
+def test_a_retry_of_the_job_runs_only_the_items_that_have_not_succeeded(monkeypatch):
+    seen, mended = [], []
+
+    def work(ctx):
+        seen.append(ctx.idempotency_key)
+        if ctx.item == 2 and not mended:
+            raise Permanent("torn")
+        return ctx.item
+
+    rig = Rig(monkeypatch, agent_of(work))
+    job = rig.submit("crunch", {"n": 4})
+    rig.run()
+    assert rig.job(job).status == "failed"
+    done, mended[:] = len(seen), [True]
+    retry = go_on(job.id, Wish(), team_id=rig.team_id).job
+    rig.run()
+    assert rig.job(retry).output["values"] == [0, 1, 2, 3]
+    again = seen[done:]
+    assert seen[2] in again
+    assert len(set(seen)) == 4
+    assert len(seen) == len(set(seen)) + 1
+
+
+def test_a_fork_behind_a_fan_out_takes_its_items_over_with_the_failed_ones(monkeypatch):
+    rig = Rig(monkeypatch, agent_of(failing(3), failures=Failures.collect()))
+    job = rig.submit("crunch", {"n": 4})
+    rig.run()
+    fork = go_on(job.id, Wish(fork=True, from_step="join"), team_id=rig.team_id).job
+    assert len(rig.rung) == 1
+    rig.run()
+    assert rig.job(fork).output == {"values": [0, 1, 2], "failures": [3]}

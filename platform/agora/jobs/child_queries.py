@@ -38,14 +38,33 @@ def find_any_over(session: Session, *, slice_: int) -> Sequence[RowMapping]:
 
 CHILDREN = text("""
 SELECT id, status, output, error FROM jobs
-WHERE team_id = :team_id AND parent_step_id = :step_id
+WHERE team_id = :team_id AND (parent_step_id = :step_id OR id = ANY(:taken))
 ORDER BY child_index
 """)
 
 
-def list_children(session: Session, *, team_id: str, step_id: str) -> Sequence[RowMapping]:
-    """The jobs that a step spawned, in its order."""
-    return session.execute(CHILDREN, {"team_id": team_id, "step_id": step_id}).mappings().all()
+def list_children(session: Session, *, team_id: str, step_id: str, taken: Sequence[str]) -> Sequence[RowMapping]:
+    """The jobs that a step spawned, with those that it took over from the step whose retry it is, in order."""
+    parameters = {"team_id": team_id, "step_id": step_id, "taken": list(taken)}
+    return session.execute(CHILDREN, parameters).mappings().all()
+
+
+EARLIER = text("""
+WITH step AS (
+    SELECT id, COALESCE(suspension -> 'taken', '[]') AS taken FROM steps
+    WHERE job_id = :job_id AND team_id = :team_id AND name = :name AND iteration = :iteration AND item = 0
+)
+SELECT c.id, c.child_index, c.status, c.agent, c.action, c.input, c.root_id
+FROM step
+JOIN jobs c ON c.parent_step_id = step.id OR c.id IN (SELECT jsonb_array_elements_text(step.taken))
+WHERE c.team_id = :team_id
+""")
+
+
+def list_earlier(session: Session, *, team_id: str, job_id: str, name: str, iteration: int) -> Sequence[RowMapping]:
+    """The children of a step of the job that is retried now."""
+    parameters = {"team_id": team_id, "job_id": job_id, "name": name, "iteration": iteration}
+    return session.execute(EARLIER, parameters).mappings().all()
 
 
 HELD = text("SELECT id, name, iteration, suspension FROM steps WHERE id = :step_id AND status = 'suspended'")

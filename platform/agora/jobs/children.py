@@ -1,6 +1,8 @@
 """Child jobs: made in the transaction that suspends their parent's step, which gets their results in the end."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -26,27 +28,59 @@ RESULTS = TypeAdapter[list[ChildResult]](list[ChildResult])
 log = get_logger(__name__)
 
 
-def prepare(claim: Claim, children: Sequence[Child]) -> list[NewJob]:
-    """Children as they will be inserted, checked like any submission.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Children as they will be inserted, and the ids of those that a retry takes over, as they succeeded before."""
+
+    jobs: Sequence[NewJob]
+    taken: Sequence[str]
+
+
+def prepare(claim: Claim, children: Sequence[Child]) -> Prepared:
+    """Check children like any submission; in a retry, those that have succeeded before are not spawned again.
 
     Raises:
         Invalid: a child's agent is unknown, or its input does not satisfy the schema.
         Permanent: they would be too many levels deep.
     """
+    team_id, earlier = claim.job.team_id, {}
     with transaction() as session:
-        parent = queries.get_parent(session, team_id=claim.job.team_id, job_id=claim.job.id)
+        parent = queries.get_parent(session, team_id=team_id, job_id=claim.job.id)
+        if parent["retry_of"] is not None:
+            found = child_queries.list_earlier(
+                session, team_id=team_id, job_id=parent["retry_of"], name=claim.step.name,
+                iteration=claim.position.iteration,
+            )  # fmt: skip
+            earlier = {child["child_index"]: child for child in found}
     depth, limit = parent["depth"] + 1, get_settings().max_depth
     if depth > limit:
         message = f"the children of step {claim.step.name} would be {depth} levels deep; the limit is {limit}"
         raise Permanent(message, code="too-deep")
-    return [_new_job(claim, child, index, depth, parent["priority"]) for index, child in enumerate(children)]
+    jobs, taken = [], []
+    for index, child in enumerate(children):
+        before = earlier.get(index)
+        new = _new_job(claim, child, Place(index=index, depth=depth, priority=parent["priority"]), before)
+        if before is not None and before["status"] == JobState.SUCCEEDED and _is_same(new, before):
+            taken.append(before["id"])
+        else:
+            jobs.append(new)
+    return Prepared(jobs=jobs, taken=taken)
 
 
-def _new_job(claim: Claim, child: Child, index: int, depth: int, priority: int) -> NewJob:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a child stands: among its siblings, below how many parents; and the priority of its parent."""
+
+    index: int
+    depth: int
+    priority: int
+
+
+def _new_job(claim: Claim, child: Child, at: Place, before: Row | None) -> NewJob:
     registered = catalogue.look_up(child.agent, child.action, child.version)
     submission = Submission(
         agent=child.agent, action=child.action, input=child.input, metadata=child.metadata,
-        priority=priority if child.priority is None else child.priority,
+        priority=at.priority if child.priority is None else child.priority,
     )  # fmt: skip
     check(submission, registered)
     team_id, spec = claim.job.team_id, registered.spec
@@ -54,12 +88,23 @@ def _new_job(claim: Claim, child: Child, index: int, depth: int, priority: int) 
         id=new_id("job"), team_id=team_id, agent=child.agent, action=child.action, version=spec.version,
         metadata=child.metadata,
     )  # fmt: skip
-    lineage = Lineage(parent_id=claim.job.id, parent_step_id=claim.step_id, child_index=index, depth=depth)
-    return NewJob(
-        job=job, spec=spec, step=spec.steps[0], input=values.pack(child.input, team_id=team_id, what="a child's input"),
-        priority=submission.priority, traceparent=claim.traceparent, lineage=lineage,
+    stored = values.pack(child.input, team_id=team_id, what="a child's input")
+    lineage = Lineage(parent_id=claim.job.id, parent_step_id=claim.step_id, child_index=at.index, depth=at.depth)
+    new = NewJob(
+        job=job, spec=spec, step=spec.steps[0], input=stored, priority=submission.priority,
+        traceparent=claim.traceparent, lineage=lineage,
         created=job_event("job.created", job, status=JobState.QUEUED, parent_id=claim.job.id),
     )  # fmt: skip
+    if before is None or not _is_same(new, before):
+        return new
+    # The same work, once more: outside systems see the keys that they have seen before.
+    return replace(new, lineage=replace(lineage, root_id=before["root_id"], retry_of=before["id"]))
+
+
+def _is_same(new: NewJob, before: Row) -> bool:
+    return (new.job.agent, new.job.action) == (before["agent"], before["action"]) and (
+        json.loads(new.input) == before["input"]
+    )
 
 
 def settle_children(jobs: Sequence[str]) -> None:
@@ -82,9 +127,12 @@ def settle_step(waiting: Row) -> bool:
     with transaction() as session:
         row = queries.find_job(session, team_id=waiting["team_id"], job_id=waiting["job_id"])
         step = child_queries.find_waiting(session, step_id=waiting["id"])
-        children = child_queries.list_children(session, team_id=waiting["team_id"], step_id=waiting["id"])
     if row is None or step is None:
         return False
+    with transaction() as session:
+        children = child_queries.list_children(
+            session, team_id=row.team_id, step_id=step["id"], taken=step["suspension"]["taken"]
+        )
     missed = [child for child in children if child["status"] in {"failed", "cancelled"}]
     if len(missed) > step["suspension"]["tolerated"]:
         return fail_job(row, step, _too_many(step, children, missed))

@@ -181,7 +181,9 @@ def _pack(claim: Claim, decision: Decision) -> tuple[Decision, str | None]:
         carry = values.pack(following.carry, team_id=team_id, what="the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
     if decision.children is not None:
-        decision = replace(decision, new_jobs=children.prepare(claim, decision.children))
+        prepared = children.prepare(claim, decision.children)
+        suspension = {**(decision.suspension or {}), "taken": prepared.taken}
+        decision = replace(decision, new_jobs=prepared.jobs, suspension=suspension)
     if not decision.has_result:
         return decision, None
     return decision, values.pack(decision.result, team_id=team_id, what=f"the result of step {claim.step.name}")

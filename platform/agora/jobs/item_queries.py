@@ -19,11 +19,12 @@ SELECT given.id, h.job_id, h.team_id, h.name, h.position, h.iteration, given.n, 
 FROM steps h
 CROSS JOIN LATERAL unnest(CAST(:ids AS text[]), CAST(:items AS text[])) WITH ORDINALITY AS given (id, value, n)
 WHERE h.id = :head
+ON CONFLICT (job_id, name, iteration, item) DO NOTHING
 """)
 
 
 def insert_items(session: Session, *, head: str, items: Sequence[str]) -> None:
-    """Make an item of the map step ``head`` for each stored value, in order."""
+    """Make an item of the map step ``head`` for each stored value, in order, but for those that a retry took over."""
     session.execute(INSERT, {"head": head, "ids": [new_id("stp") for _ in items], "items": list(items)})
 
 
@@ -146,7 +147,7 @@ def hold_head(session: Session, *, head: str) -> RowMapping | None:
 
 TALLY = text("""
 SELECT count(*) AS total,
-       count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+       count(*) FILTER (WHERE status IN ('succeeded', 'copied')) AS succeeded,
        count(*) FILTER (WHERE status = 'failed') AS failed,
        count(*) FILTER (WHERE status IN ('ready', 'running')) AS open
 FROM steps WHERE job_id = :job_id AND name = :name AND iteration = :iteration AND item > 0

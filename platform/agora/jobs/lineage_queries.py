@@ -5,11 +5,14 @@ from sqlalchemy.orm import Session
 
 COPY_STEPS = text("""
 INSERT INTO steps (id, job_id, team_id, name, position, iteration, item, status, queue, priority, label, attempt,
-                   max_attempts, carry, result, copied_from, started_at, ended_at)
-SELECT agora_new_id('stp'), :job_id, team_id, name, position, iteration, item, 'copied', queue, priority, label,
-       attempt, max_attempts, carry, result, COALESCE(copied_from, id), started_at, ended_at
+                   max_attempts, carry, value, result, error, copied_from, started_at, ended_at)
+SELECT agora_new_id('stp'), :job_id, team_id, name, position, iteration, item,
+       CASE status WHEN 'failed' THEN 'failed' ELSE 'copied' END, queue, priority, label,
+       attempt, max_attempts, carry, value, result, error, COALESCE(copied_from, id), started_at, ended_at
 FROM steps
-WHERE job_id = :source AND team_id = :team_id AND status IN ('succeeded', 'copied')
+WHERE job_id = :source AND team_id = :team_id
+  -- A fan-out that tolerated failures is taken over with them.
+  AND (status IN ('succeeded', 'copied') OR item > 0 AND status = 'failed')
   AND (iteration, position) < (:iteration, :position)
 """)
 
@@ -24,6 +27,23 @@ def copy_steps(session: Session, *, team_id: str, source: str, job_id: str, iter
         "team_id": team_id, "source": source, "job_id": job_id, "iteration": iteration, "position": position,
     }  # fmt: skip
     session.execute(COPY_STEPS, parameters)
+
+
+COPY_ITEMS = text("""
+INSERT INTO steps (id, job_id, team_id, name, position, iteration, item, status, queue, priority, label, attempt,
+                   max_attempts, carry, value, result, copied_from, started_at, ended_at)
+SELECT agora_new_id('stp'), :job_id, team_id, name, position, iteration, item, 'copied', queue, priority, label,
+       attempt, max_attempts, carry, value, result, COALESCE(copied_from, id), started_at, ended_at
+FROM steps
+WHERE job_id = :source AND team_id = :team_id AND name = :name AND iteration = :iteration AND item > 0
+  AND status IN ('succeeded', 'copied')
+""")
+
+
+def copy_items(session: Session, *, team_id: str, source: str, job_id: str, name: str, iteration: int) -> None:
+    """Give a new job the items of a map step that succeeded, though not all did: only the others are run again."""
+    parameters = {"team_id": team_id, "source": source, "job_id": job_id, "name": name, "iteration": iteration}
+    session.execute(COPY_ITEMS, parameters)
 
 
 COPY_NOTES = text("""

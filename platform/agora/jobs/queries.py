@@ -103,7 +103,9 @@ def find_job(session: Session, *, team_id: str, job_id: str) -> JobRow | None:
 
 def get_parent(session: Session, *, team_id: str, job_id: str) -> RowMapping:
     """What the children of a running job inherit."""
-    statement = select(JobRow.depth, JobRow.priority).where(JobRow.id == job_id, JobRow.team_id == team_id)
+    statement = select(JobRow.depth, JobRow.priority, JobRow.retry_of).where(
+        JobRow.id == job_id, JobRow.team_id == team_id
+    )
     return session.execute(statement).mappings().one()
 
 

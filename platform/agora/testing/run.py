@@ -39,7 +39,8 @@ class ActionRun(Generic[I, O]):
 
     Raises:
         Invalid: the API would refuse this input.
-        ValueError: a transactional step has no session, or a step is a map.
+        ValueError: a transactional step has no session.
+        NotImplementedError: a step is a map.
         LookupError: a fault names a step that the action does not have.
     """
 
@@ -58,7 +59,7 @@ class ActionRun(Generic[I, O]):
     ) -> None:
         for step in action.steps:
             if isinstance(step, MapStep):
-                raise ValueError(f"step {step.name} is a map: it needs the real engine, not a run in memory")
+                raise NotImplementedError(f"step {step.name} is a map: it needs the real engine, not a run in memory")
             if step.transactional and session is None:
                 raise ValueError(f"step {step.name} is transactional: give the session that it writes to")
         for fault in faults:
