@@ -76,6 +76,27 @@ class AttemptOut(Schema):
     ended_at = Moment()
 
 
+class StepUsageOut(Schema):
+    """What one try of a step spent on one model."""
+
+    attempt = ma.fields.Integer()
+    model = ma.fields.String()
+    calls = ma.fields.Integer()
+    tokens_in = ma.fields.Integer()
+    tokens_out = ma.fields.Integer()
+    cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
+
+
+class UsageOut(Schema):
+    """What a job's steps spent so far, lost and failed tries included. What no step told of is missing."""
+
+    tokens_in = ma.fields.Integer()
+    tokens_out = ma.fields.Integer()
+    tokens = ma.fields.Integer()
+    cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
+    run_seconds = ma.fields.Float(metadata={"description": "all tries of all steps together; not in lists"})
+
+
 class StepOut(Schema):
     """One step of a job."""
 
@@ -99,6 +120,7 @@ class StepOut(Schema):
     started_at = Moment(allow_none=True)
     ended_at = Moment(allow_none=True)
     tries = ma.fields.List(ma.fields.Nested(AttemptOut))
+    usage = ma.fields.List(ma.fields.Nested(StepUsageOut))
     items = ma.fields.Dict(
         keys=ma.fields.String(), values=ma.fields.Integer(), allow_none=True,
         metadata={"description": "of a map step: how many items stand in each state, and in all"},
@@ -155,7 +177,10 @@ class JobOut(Schema):
     error = ma.fields.Dict(allow_none=True)
     progress = ma.fields.Float()
     progress_message = ma.fields.String()
-    usage = ma.fields.Dict()
+    usage = ma.fields.Nested(UsageOut)
+    partial_output = ma.fields.Raw(
+        allow_none=True, metadata={"description": "the output so far, as steps showed it; kept when the job ends"}
+    )
     metadata = ma.fields.Dict()
     root_id = ma.fields.String()
     parent_id = ma.fields.String(allow_none=True)

@@ -7,6 +7,7 @@ recorded name of the step.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
@@ -30,6 +31,7 @@ from agora.outcomes import (
     WaitFor,
 )
 from agora.steps import QUEUES, ActionSpec, MapStep, Step, StepSpec
+from agora.usage import Spent, dollars
 
 __all__ = [
     "QUEUES", "Action", "ActionSpec", "Agent", "Answer", "Cancel", "Child", "ChildResult", "Done", "Failures", "Files",
@@ -75,6 +77,12 @@ class StepRuntime(Protocol):
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Record an event of the step's own."""
+
+    def use(self, spent: Spent) -> None:
+        """Count what a call cost, under the fence."""
+
+    def partial(self, value: Any) -> None:
+        """Keep a JSON value as the job's partial output (throttled; the last one is always kept)."""
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The memoised value of ``key``; computed and stored, fenced, when there is none."""
@@ -131,6 +139,25 @@ class StepContext(_Context[I_co]):
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event of the agent's own to the job's stream."""
         self.runtime.emit(kind, data)
+
+    def use(
+        self, *, tokens_in: int = 0, tokens_out: int = 0, cost_usd: Decimal | float | str = 0, model: str = "",
+        key: str | None = None,
+    ) -> None:  # fmt: skip
+        """Count what a call cost, at once: it stays counted when this try fails or its worker is lost.
+
+        With a ``key`` it counts once over all tries of this step: for the cost of a value that ``once`` memoises. Costs
+        are summed exactly. Raises ValueError for a figure that is negative, too large or no number.
+        """
+        cost = dollars(cost_usd)
+        self.runtime.use(Spent(tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost, model=model, key=key))
+
+    def partial(self, value: Any) -> None:
+        """Show a JSON value as the job's output so far; it stays readable when the job fails or is cancelled.
+
+        Written at most about twice a second; the last value of a try is always written.
+        """
+        self.runtime.partial(value)
 
     def once(self, key: str, compute: Callable[[], R]) -> R:
         """Compute a JSON value once over all tries of this step: for a call that must not be paid for twice."""

@@ -14,6 +14,7 @@ PREFIXES: Final = {
     "job": "a job",
     "stp": "a step of a job",
     "att": "one try of a step",
+    "use": "what a step spent in one call",
     "evt": "an event",
     "bat": "a batch of jobs",
     "fil": "a file",

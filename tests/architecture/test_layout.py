@@ -27,6 +27,7 @@ NOT_SCOPED = {
     "agora/jobs/child_queries.py:find_over": "guarded by the ids of jobs that a worker has ended",
     "agora/jobs/child_queries.py:find_any_over": "the dispatcher works for all teams",
     "agora/jobs/child_queries.py:find_waiting": "a step that find_over has just found",
+    "agora/jobs/usage_queries.py:add_usage": "guarded by step id and fence",
     "agora/jobs/record_queries.py": "a worker's statements are guarded by step id and fence",
     "agora/jobs/ring_queries.py": "one doorbell for all teams",
     "agora/identity/queries.py:find_key_by_hash": "it is how a caller's team is found out",

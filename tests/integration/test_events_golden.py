@@ -27,6 +27,7 @@ ONCE = Retry(attempts=2, first=timedelta(0), jitter=0.0)
 
 def plain(ctx: StepContext[Number]) -> Number:
     ctx.progress(0.5, "half way")
+    ctx.partial({"n": 1})
     ctx.emit("noted", {"what": "something"})
     return Number()
 

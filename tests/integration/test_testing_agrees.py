@@ -47,6 +47,15 @@ def pay(ctx) -> Number:
     return Number(n=paid)
 
 
+def spend(ctx) -> Number:
+    ctx.use(tokens_in=3, cost_usd="0.1", model="small")
+    ctx.use(tokens_out=4, cost_usd=0.2, key="paid once")
+    ctx.partial({"attempt": ctx.attempt})
+    if ctx.attempt == 1:
+        raise Transient("paid all the same")
+    return Number()
+
+
 def flaky(ctx) -> Number:
     if ctx.attempt < 3:
         raise ValueError("not yet")
@@ -142,6 +151,7 @@ CASES = {
     "a chain": Case([add, double], {"n": 4}),
     "progress and own events": Case([progress]),
     "a paid call": Case([(pay, QUICKLY)]),
+    "usage and partial output": Case([(spend, QUICKLY)]),
     "an unknown error until it works": Case([(flaky, QUICKLY)]),
     "permanent": Case([add, fails, double], status="failed"),
     "attempts run out": Case([(always, QUICKLY)], status="failed"),
@@ -277,7 +287,9 @@ def really(case, monkeypatch):
         for one in ended.steps
     ]  # fmt: skip
     error = (ended.error or {}).get("code"), (ended.error or {}).get("message")
-    return (ended.status, ended.output, error, steps, rig.events(job), calls.seen)
+    usage = {name: ended.usage.get(name, 0) for name in ("tokens_in", "tokens_out", "tokens", "cost_usd")}
+    shown = ({name: str(value) for name, value in usage.items()}, ended.partial_output)
+    return (ended.status, ended.output, error, steps, rig.events(job), calls.seen, shown)
 
 
 def in_memory(case):
@@ -297,7 +309,9 @@ def in_memory(case):
     ]  # fmt: skip
     output = result.output.model_dump() if result.output else None
     error = (result.error.code, result.error.message) if result.error else (None, None)
-    return (result.status, output, error, steps, result.event_types, calls.seen)
+    usage = {name: str(getattr(result.usage, name)) for name in ("tokens_in", "tokens_out", "tokens", "cost_usd")}
+    shown = (usage, result.partial_output)
+    return (result.status, output, error, steps, result.event_types, calls.seen, shown)
 
 
 @pytest.fixture
@@ -322,7 +336,8 @@ def test_the_same_agent_comes_to_the_same_in_both(name, monkeypatch, ledger):
     real, real_effects = really(case, monkeypatch), ledger()
     fake, fake_effects = in_memory(case), ledger()
     assert real[0] == case.status
-    for told, one, other in zip(("status", "output", "error", "steps", "events", "calls"), real, fake, strict=True):
+    parts = ("status", "output", "error", "steps", "events", "calls", "usage and partial output")
+    for told, one, other in zip(parts, real, fake, strict=True):
         assert without_times(one) == without_times(other), told
     assert real_effects == fake_effects
 

@@ -10,6 +10,7 @@ from agora.agents import StepContext, TransactionContext
 from agora.db.session import transaction
 from agora.jobs import service, settle
 from agora.jobs.leases import heartbeat
+from agora.settings import override_environment
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
 from tests.support.probes import Number, agent_with
@@ -254,6 +255,14 @@ def deliveries_of(rig, job):
     return sorted(row["event_type"] for row in found)
 
 
+@pytest.fixture
+def unhurried(db):
+    """A slice that does not end on a busy machine before the turn has taken on what it may."""
+    with override_environment({"AGORA_TURN_SECONDS": "10"}):
+        yield
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_the_jobs_of_a_team_with_endpoints_make_their_deliveries_in_a_shared_turn(monkeypatch):
     rig = Rig(monkeypatch, agent_with(told=[second]))
     warm(rig, "told")

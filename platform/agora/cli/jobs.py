@@ -8,6 +8,7 @@ import click
 
 from agora.cli.common import client, json_option, print_json, print_rows, read_json
 from agora.cli.progress import follow
+from agora.cli.spent import spent
 
 FAILED = 1
 
@@ -108,6 +109,8 @@ def _show(job: dict[str, Any]) -> None:
         for step in job["steps"]
     ]
     print_rows(rows, ("STEP", "ITERATION", "STATUS", "QUEUE", "TRIES"))
+    for line in spent(job):
+        print(line)
     for step in job["steps"]:
         if step["items"]:
             counts = ", ".join(f"{n} {state}" for state, n in step["items"].items() if state != "total")
@@ -117,6 +120,9 @@ def _show(job: dict[str, Any]) -> None:
     if job["output"] is not None:
         print("output:")
         print_json(job["output"])
+    elif job["partial_output"] is not None:
+        print("output so far:")
+        print_json(job["partial_output"])
 
 
 @click.command("watch")

@@ -10,6 +10,7 @@ JOB_TYPES = (
     "job.created",
     "job.started",
     "job.progressed",
+    "job.partial",
     "job.waiting",
     "job.resumed",
     "job.succeeded",

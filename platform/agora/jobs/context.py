@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agora import outcomes
@@ -12,16 +12,19 @@ from agora.events import stream
 from agora.events.queries import as_json
 from agora.events.types import OWN_PREFIX, NewEvent, job_event
 from agora.gathered import Item
-from agora.jobs import item_queries, step_queries, values
+from agora.ids import new_id
+from agora.jobs import item_queries, step_queries, usage_queries, values
 from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim
 from agora.jobs.leases import Lease
+from agora.jobs.patience import surely
 from agora.jobs.states import JobState
+from agora.usage import Spent
 
 PAGE = 500
 """Items of a fan-out that are read at a time."""
 PROGRESS_SECONDS = 0.5
-"""Progress is written at most this often, per step."""
+"""Progress and partial output are each written at most this often, per step."""
 
 
 class Runtime:
@@ -30,7 +33,8 @@ class Runtime:
     def __init__(self, claim: Claim, lease: Lease) -> None:
         self._claim, self._lease = claim, lease
         self._results: dict[str, Any] = {}
-        self._reported = float("-inf")
+        self._reported = self._shown = float("-inf")
+        self._unshown: str | None = None
         self._lock = threading.Lock()  # a step may report from threads of its own
         name, stored = claim.previous
         if name is not None:
@@ -78,26 +82,72 @@ class Runtime:
             "job.progressed", self._claim.job, status=JobState.RUNNING, step=at.step.name,
             progress=round(overall, 4), message=message[:500],
         )  # fmt: skip
-        self._write(overall, message[:500], event)
+        self._write([event], fraction=overall, message=message[:500])
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Write an event of the agent's own; its type gets the prefix ``agent.``."""
         own = kind if kind.startswith(OWN_PREFIX) else OWN_PREFIX + kind
         event = NewEvent(type=own, data={"job_id": self._claim.job.id, "step": self._claim.step.name, **data})
-        self._write(0.0, None, event)
+        self._write([event])
 
-    def _write(self, fraction: float, message: str | None, event: NewEvent) -> None:
+    def partial(self, value: Any) -> None:
+        """Keep a value as the job's partial output; one that comes too soon is written with the next, or at the end."""
+        claim = self._claim
+        packed = values.pack(value, team_id=claim.job.team_id, what="the partial output")
+        with self._lock:
+            self._unshown = packed
+        self._show()
+
+    def flush(self) -> None:
+        """Write the partial output that was held back: the step has ended."""
+        self._show(now=True)
+
+    def _show(self, *, now: bool = False) -> None:
+        with self._lock:
+            if self._unshown is None or (not now and time.monotonic() - self._shown < PROGRESS_SECONDS):
+                return
+            packed, self._unshown, self._shown = self._unshown, None, time.monotonic()
+
+        def write() -> None:
+            step, size = self._claim.step.name, len(packed)
+            event = job_event("job.partial", self._claim.job, status=JobState.RUNNING, step=step, size=size)
+            self._write([event], partial=packed)
+
+        surely(write)
+
+    def _write(
+        self,
+        events: Sequence[NewEvent],
+        *,
+        fraction: float = 0.0,
+        message: str | None = None,
+        partial: str | None = None,
+    ) -> None:
         claim = self._claim
         with transaction() as session:
             row = step_queries.report_progress(
-                session, step_id=claim.step_id, fence=claim.fence, fraction=fraction, message=message,
-                events=as_json([event]),
+                session, step_id=claim.step_id, fence=claim.fence, fraction=fraction, message=message, partial=partial,
+                events=as_json(events),
             )  # fmt: skip
             if row is None:
                 self._lease.lost = True
                 raise outcomes.LeaseLost
-            fan_out(session, claim.job, [event], row["recorded_at"])
+            fan_out(session, claim.job, events, row["recorded_at"])
         stream.publish([claim.job.id])
+
+    def use(self, spent: Spent) -> None:
+        """Count what a call cost on the step's own rows and in the job's sums; a repeat of the write counts nothing."""
+        usage_id = new_id("use")
+
+        def write() -> Mapping[str, Any] | None:
+            with transaction() as session:
+                return usage_queries.add_usage(
+                    session, step_id=self._claim.step_id, fence=self._claim.fence, usage_id=usage_id, spent=spent
+                )
+
+        if surely(write) is None:
+            self._lease.lost = True
+            raise outcomes.LeaseLost
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The noted value of ``key``, computed and noted first when there is none."""
@@ -118,4 +168,5 @@ class Runtime:
 
     def check(self) -> None:
         """Raise Interrupted when the step should end now."""
+        self._show()
         self._lease.check()

@@ -96,8 +96,14 @@ class Engine:
         if isinstance(claim.step, MapStep) and not claim.position.item:
             decision, stored = self._spread(claim, claim.step, lease)
         else:
-            decision, stored = self._call(claim, lambda: claim.step.run(self._context(claim, lease)))
+            decision, stored = self._call(claim, lambda: self._run_step(claim, Runtime(claim, lease)))
         return Finished(claim=claim, decision=decision, stored=stored)
+
+    def _run_step(self, claim: Claim, runtime: Runtime) -> Any:
+        try:
+            return claim.step.run(self._context(claim, runtime))
+        finally:
+            runtime.flush()
 
     def _call(self, claim: Claim, function: Callable[[], Any]) -> tuple[Decision | None, str | None]:
         """Call the step and decide."""
@@ -120,7 +126,7 @@ class Engine:
                 if not step_queries.hold_step(session, step_id=claim.step_id, fence=claim.fence):
                     return Finished(claim=claim, decision=None)
                 decision, stored = self._call(
-                    claim, lambda: claim.step.run(self._transaction_context(claim, lease, session))
+                    claim, lambda: claim.step.run(self._transaction_context(claim, Runtime(claim, lease), session))
                 )
                 if decision is None or decision.step_status is not StepState.SUCCEEDED:
                     raise _Undo(decision)  # noqa: TRY301  # the only way out of a transaction that undoes it
@@ -138,7 +144,7 @@ class Engine:
         announcement.make()
         return recorded(finished, announcement)
 
-    def _context(self, claim: Claim, lease: Lease) -> StepContext[Any]:
+    def _context(self, claim: Claim, runtime: Runtime) -> StepContext[Any]:
         at, item = claim.position, claim.position.item
         scope = f"{claim.root_id}:{claim.step.name}:{at.iteration}" + (f":{item}" if item else "")
         outside: dict[str, Any] = {
@@ -146,13 +152,13 @@ class Engine:
         }  # fmt: skip
         if isinstance(claim.step, MapStep):
             value = claim.step.over.element.validate_python(values.unpack(claim.value))
-            return ItemContext(**self._common(claim, lease), **outside, value=value)
-        return StepContext(**self._common(claim, lease), **outside)
+            return ItemContext(**self._common(claim, runtime), **outside, value=value)
+        return StepContext(**self._common(claim, runtime), **outside)
 
-    def _transaction_context(self, claim: Claim, lease: Lease, session: Session) -> TransactionContext[Any]:
-        return TransactionContext(**self._common(claim, lease), session=session)
+    def _transaction_context(self, claim: Claim, runtime: Runtime, session: Session) -> TransactionContext[Any]:
+        return TransactionContext(**self._common(claim, runtime), session=session)
 
-    def _common(self, claim: Claim, lease: Lease) -> dict[str, Any]:
+    def _common(self, claim: Claim, runtime: Runtime) -> dict[str, Any]:
         return {
             "input": claim.action.input.model_validate(values.unpack(claim.input)),
             "team_id": claim.job.team_id,
@@ -164,7 +170,7 @@ class Engine:
             "item": max(0, claim.position.item - 1),
             "carry": values.unpack(claim.carry),
             "log": log.bind(job_id=claim.job.id, step=claim.step.name, attempt=claim.position.attempt),
-            "runtime": Runtime(claim, lease),
+            "runtime": runtime,
         }
 
 

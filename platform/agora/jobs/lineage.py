@@ -103,6 +103,7 @@ def go_on_in(
     )
     if begin.unfinished is not None and not wish.fork:
         lineage_queries.copy_notes(session, team_id=team_id, source=begin.unfinished.id, step_id=new.step_id)
+        lineage_queries.copy_paid(session, team_id=team_id, source=begin.unfinished.id, step_id=new.step_id)
         if begin.step.over is not None:
             lineage_queries.copy_items(
                 session, team_id=team_id, source=job_id, job_id=new_job_id, name=begin.step.name,

@@ -57,3 +57,16 @@ WHERE n.step_id = :source AND s.team_id = :team_id
 def copy_notes(session: Session, *, team_id: str, source: str, step_id: str) -> None:
     """Give a new step what ``ctx.once`` stored for another one: what was paid for is not paid for again."""
     session.execute(COPY_NOTES, {"team_id": team_id, "source": source, "step_id": step_id})
+
+
+COPY_PAID = text("""
+INSERT INTO step_usage (step_id, id, team_id, attempt, key, model, tokens_in, tokens_out, cost_usd)
+SELECT :step_id, agora_new_id('use'), team_id, 0, key, model, 0, 0, 0
+FROM step_usage
+WHERE step_id = :source AND team_id = :team_id AND key IS NOT NULL
+""")
+
+
+def copy_paid(session: Session, *, team_id: str, source: str, step_id: str) -> None:
+    """Note for a new step which of its calls another one has counted (``ctx.use`` with a key): counted once."""
+    session.execute(COPY_PAID, {"team_id": team_id, "source": source, "step_id": step_id})

@@ -1,8 +1,20 @@
 """Tables of the job engine: catalogue, workers, jobs, steps, notes, attempts, idempotency keys."""
 
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, SmallInteger, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -94,6 +106,8 @@ class JobRow(Base):
     progress: Mapped[float] = mapped_column(server_default="0")
     progress_message: Mapped[str] = mapped_column(Text, server_default="")
     usage: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    """Sums of its steps' usage: tokens_in, tokens_out, tokens, and cost_usd as the text of an exact decimal."""
+    partial_output: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     labels: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
     traceparent: Mapped[str | None] = mapped_column(Text)
     root_id: Mapped[Id]
@@ -203,6 +217,26 @@ class StepNote(Base):
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class StepUsage(Base):
+    """What one call of a step cost: written as it was spent, whatever became of the try."""
+
+    __tablename__ = "step_usage"
+    __table_args__ = (
+        Index("step_usage_key_idx", "step_id", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
+    )
+
+    step_id: Mapped[Id] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    team_id: Mapped[Id]
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    key: Mapped[str | None] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    tokens_in: Mapped[int] = mapped_column(BigInteger)
+    tokens_out: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[Decimal] = mapped_column(Numeric)
+    used_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
 class AttemptRow(Base):

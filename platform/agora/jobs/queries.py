@@ -220,7 +220,8 @@ WHERE parent_id = :job_id AND team_id = :team_id AND ended_at IS NULL
 
 END_STEPS = text("""
 UPDATE steps
-SET status = 'cancelled', fence = NULL, lease_expires_at = NULL, ended_at = now(), wake_at = NULL
+SET status = 'cancelled', fence = NULL, lease_expires_at = NULL, ended_at = now(), wake_at = NULL,
+    started_at = CASE WHEN status <> 'ready' THEN started_at END
 WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running', 'suspended')
 """)
 

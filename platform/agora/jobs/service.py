@@ -11,7 +11,7 @@ from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, catalogue_queries, manned, queries, values, views
+from agora.jobs import catalogue, catalogue_queries, manned, queries, usage_queries, values, views
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
@@ -36,6 +36,7 @@ from agora.webhooks import queries as webhook_queries
 from agora.webhooks import service as webhooks
 
 MAX_ATTEMPTS_SHOWN = 1_000
+MAX_USAGE_SHOWN = 1_000
 
 
 def submit(
@@ -135,10 +136,14 @@ def get_job(job_id: str, *, team_id: str) -> Job:
 
 def _view(session: Session, job_id: str, *, team_id: str) -> Job:
     row = _find(session, job_id, team_id=team_id)
-    steps = queries.find_steps(session, team_id=team_id, job_id=job_id)
-    attempts = queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN)
-    items = queries.count_items(session, team_id=team_id, job_id=job_id)
-    return views.job_with_steps(row, steps, attempts, items)
+    parts = views.Parts(
+        steps=queries.find_steps(session, team_id=team_id, job_id=job_id),
+        attempts=queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN),
+        items=queries.count_items(session, team_id=team_id, job_id=job_id),
+        usage=usage_queries.list_usage(session, team_id=team_id, job_id=job_id, limit=MAX_USAGE_SHOWN),
+        run_seconds=usage_queries.find_run_seconds(session, team_id=team_id, job_id=job_id),
+    )
+    return views.whole_job(row, parts)
 
 
 def _find(session: Session, job_id: str, *, team_id: str) -> JobRow:

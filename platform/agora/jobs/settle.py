@@ -1,12 +1,10 @@
 """Settle tries that have ended: record them as a group, and tell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from agora.db.session import statement, transaction
 from agora.jobs import children, fan_out, item_queries
@@ -14,12 +12,10 @@ from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.claim import Claim
 from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of
 from agora.jobs.intake import insert_all
+from agora.jobs.patience import surely
 from agora.jobs.record import CancelSeen, MayFanOut, Recorded, Try, record_all
 from agora.jobs.states import JOB_ENDED, JobState, StepState
-from agora.settings import get_settings
 from agora.telemetry import STEP_SECONDS, STEPS, get_logger
-
-T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -126,7 +122,7 @@ def _has_parts(one: Finished) -> bool:
 def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
     """What Postgres refuses in one try must not take the others with it, and fails that one."""
     try:
-        return _surely(lambda: _written(group, may_fan_out=may_fan_out))
+        return surely(lambda: _written(group, may_fan_out=may_fan_out))
     except (OperationalError, InterfaceError):
         raise
     except DBAPIError as error:
@@ -139,7 +135,7 @@ def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[st
         (one,) = group
         log.warning("a record was refused", step=one.claim.label, job_id=one.claim.job.id, error=str(error)[:300])
         refused = replace(one, decision=decide_failure(failure_of(error), one.claim.position), stored=None, lease=None)
-        return _surely(lambda: _written([refused], may_fan_out=may_fan_out))
+        return surely(lambda: _written([refused], may_fan_out=may_fan_out))
 
 
 def _written(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
@@ -161,21 +157,6 @@ def _insert_parts(session: Session, one: Finished, announcement: Announcement) -
         announcement.queues.add(one.claim.step.queue)
     if one.decision.new_jobs:
         announcement.add(insert_all(session, one.decision.new_jobs, team_id=one.claim.job.team_id, key_id=None))
-
-
-def _surely(write: Callable[[], T]) -> T:
-    """Write, and try again while the database is away, as long as the leases may hold.
-
-    A finished step is not thrown away because Postgres restarted. Should the first try have been committed without our
-    hearing of it, the fence is gone, and the second writes nothing.
-    """
-    patience = Retrying(
-        retry=retry_if_exception_type((OperationalError, InterfaceError)),
-        stop=stop_after_delay(get_settings().lease_seconds),
-        wait=wait_fixed(0.2),
-        reraise=True,
-    )
-    return patience(write)
 
 
 def report(ended: Ended) -> None:

@@ -203,6 +203,7 @@ WITH held AS (
     UPDATE jobs j
     SET progress = GREATEST(j.progress, :fraction),
         progress_message = COALESCE(CAST(:message AS text), j.progress_message),
+        partial_output = COALESCE(CAST(:partial AS jsonb), j.partial_output),
         event_seq = j.event_seq + jsonb_array_length(CAST(:events AS jsonb))
     FROM held
     WHERE j.id = held.job_id AND j.status = 'running'
@@ -219,11 +220,13 @@ SELECT now() AS recorded_at, set_config('synchronous_commit', 'off', true) FROM 
 
 
 def report_progress(
-    session: Session, *, step_id: str, fence: str, fraction: float, message: str | None, events: str
-) -> RowMapping | None:
-    """Write progress and events of a running step; None when the fence no longer holds."""
+    session: Session, *, step_id: str, fence: str, fraction: float, message: str | None, partial: str | None,
+    events: str,
+) -> RowMapping | None:  # fmt: skip
+    """Write progress, partial output and events of a running step; None when the fence no longer holds."""
     parameters = {
-        "step_id": step_id, "fence": fence, "fraction": fraction, "message": message, "events": events,
+        "step_id": step_id, "fence": fence, "fraction": fraction, "message": message, "partial": partial,
+        "events": events,
     }  # fmt: skip
     return session.execute(PROGRESS, parameters).mappings().one_or_none()
 
@@ -252,7 +255,7 @@ def add_note(session: Session, *, step_id: str, fence: str, key: str, value: str
 
 RELEASE = text("""
 UPDATE steps s
-SET status = 'ready', fence = NULL, lease_expires_at = NULL, attempt = s.attempt - 1, rung_at = NULL
+SET status = 'ready', fence = NULL, lease_expires_at = NULL, started_at = NULL, attempt = s.attempt - 1, rung_at = NULL
 FROM unnest(CAST(:ids AS text[]), CAST(:fences AS text[])) AS mine (id, fence)
 WHERE s.id = mine.id AND s.fence = mine.fence AND s.status = 'running'
 """)
@@ -265,7 +268,7 @@ def release_steps(session: Session | Direct, *, held: Mapping[str, str]) -> None
 
 GIVE_BACK = text("""
 UPDATE steps
-SET status = 'ready', fence = NULL, lease_expires_at = NULL, attempt = attempt - 1, rung_at = NULL
+SET status = 'ready', fence = NULL, lease_expires_at = NULL, started_at = NULL, attempt = attempt - 1, rung_at = NULL
 WHERE id IN (SELECT id FROM steps WHERE status = 'running' AND worker_id = :worker_id FOR UPDATE SKIP LOCKED)
 """)
 

@@ -55,6 +55,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepUsage:
+    """What one try of a step spent on one model, in ``calls`` calls. ``cost_usd`` is an exact decimal as text."""
+
+    attempt: int
+    model: str
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    cost_usd: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepView:
     """A step as the API shows it. ``suspension`` has kind, and for an answer waited for: prompt and schema."""
 
@@ -76,6 +88,7 @@ class StepView:
     started_at: datetime | None
     ended_at: datetime | None
     tries: Sequence[Attempt] = ()
+    usage: Sequence[StepUsage] = ()
     items: Mapping[str, int] | None = None
     """Of a map step: how many of its items stand in each state, and in all (``total``)."""
 
@@ -110,7 +123,11 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A job as the API shows it. ``steps`` is filled by get_job, empty in lists."""
+    """A job as the API shows it. ``steps`` is filled by get_job, empty in lists.
+
+    ``usage`` has tokens_in, tokens_out, tokens, cost_usd (an exact decimal as text) as far as steps told of them, and
+    from get_job run_seconds. ``partial_output`` is what steps showed of the output so far.
+    """
 
     id: str
     team_id: str
@@ -140,6 +157,7 @@ class Job:
     ended_at: datetime | None
     steps: Sequence[StepView] = ()
     question: Question | None = None
+    partial_output: Any = None
 
     @property
     def ended(self) -> bool:

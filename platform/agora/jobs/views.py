@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import RowMapping
 
@@ -10,7 +10,7 @@ from agora.events.models import EventRow
 from agora.events.types import JobRef
 from agora.jobs.models import AttemptRow, JobRow, StepRow
 from agora.jobs.states import StepState
-from agora.jobs.types import Attempt, CatalogueAction, Event, ItemView, Job, Question, StepView
+from agora.jobs.types import Attempt, CatalogueAction, Event, ItemView, Job, Question, StepUsage, StepView
 from agora.jobs.values import peek, unpack
 
 
@@ -31,7 +31,7 @@ def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> 
         root_id=row.root_id, parent_id=row.parent_id, retry_of=row.retry_of,
         forked_from=row.forked_from, batch_id=row.batch_id, schedule_id=row.schedule_id, run_at=row.run_at,
         deadline=row.deadline, cancel_requested_at=row.cancel_requested_at, created_at=row.created_at,
-        started_at=row.started_at, ended_at=row.ended_at, steps=steps,
+        started_at=row.started_at, ended_at=row.ended_at, steps=steps, partial_output=read(row.partial_output),
     )  # fmt: skip
 
 
@@ -46,18 +46,45 @@ def tries_of(row: StepRow, ended: Sequence[Attempt]) -> Sequence[Attempt]:
     return [*ended, last]
 
 
-def job_with_steps(
-    row: JobRow, steps: Sequence[StepRow], attempts: Sequence[AttemptRow], items: Sequence[RowMapping] = ()
-) -> Job:
-    """A job with its steps, each with its tries; of map steps, ``items`` counts states by step name and iteration."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What is shown of a job beyond its own row: steps, tries, what the steps spent, and how long they ran.
+
+    ``items`` counts, by step name and iteration, the states of the items of map steps.
+    """
+
+    steps: Sequence[StepRow]
+    attempts: Sequence[AttemptRow]
+    items: Sequence[RowMapping]
+    usage: Sequence[RowMapping]
+    run_seconds: float
+
+
+def whole_job(row: JobRow, parts: Parts) -> Job:
+    """A job with its steps, each with its tries and usage."""
     tries: dict[str, list[Attempt]] = defaultdict(list)
-    for one in attempts:
+    for one in parts.attempts:
         tries[one.step_id].append(attempt(one))
     tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    for counted in items:
+    for counted in parts.items:
         tallies[(counted["name"], counted["iteration"])][counted["status"]] = counted["n"]
-    shown = [step(one, tries_of(one, tries[one.id]), tallies.get((one.name, one.iteration))) for one in steps]
-    return replace(job(row, shown, whole=True), question=next(filter(None, map(question, steps)), None))
+    spent: dict[tuple[str, int], list[StepUsage]] = defaultdict(list)
+    for used in parts.usage:
+        own = {name: used[name] for name in StepUsage.__slots__}
+        spent[(used["name"], used["iteration"])].append(StepUsage(**own))
+    shown = [
+        replace(
+            step(one, tries_of(one, tries[one.id]), tallies.get((one.name, one.iteration))),
+            usage=spent[(one.name, one.iteration)],
+        )
+        for one in parts.steps
+    ]
+    made = job(row, shown, whole=True)
+    return replace(
+        made,
+        usage={**made.usage, "run_seconds": round(parts.run_seconds, 3)},
+        question=next(filter(None, map(question, parts.steps)), None),
+    )
 
 
 def question(row: StepRow) -> Question | None:

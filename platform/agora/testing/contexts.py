@@ -15,6 +15,7 @@ from agora.outcomes import Interrupted
 from agora.telemetry import get_logger
 from agora.testing.clock import FakeClock
 from agora.testing.files import MemoryFiles
+from agora.usage import Spent
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  # the input model
 
@@ -32,6 +33,8 @@ class MemoryRuntime:
         self.reported: list[tuple[float, str]] = []
         self.emitted: list[tuple[str, Mapping[str, Any]]] = []
         self.notes: dict[str, Any] = {}
+        self.spent: list[Spent] = []
+        self.shown: list[Any] = []
         self.interrupt: Interrupted | None = None
 
     def result(self, step: Step[Any, Any]) -> Any:
@@ -47,6 +50,14 @@ class MemoryRuntime:
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Keep what was emitted."""
         self.emitted.append((kind, data))
+
+    def use(self, spent: Spent) -> None:
+        """Keep what was spent."""
+        self.spent.append(spent)
+
+    def partial(self, value: Any) -> None:
+        """Keep what was shown."""
+        self.shown.append(json.loads(encode(value, "the partial output")))
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The noted value, computed at the first call."""
@@ -83,7 +94,7 @@ def step_context(
     """A context to call one step with: ``my_step.run(step_context(Order(number="A-1")))``.
 
     ``more`` sets other fields of StepContext: attempt, iteration, item, carry, step_name, team_id, job_id,
-    root_job_id. What the step reported, emitted and noted is in ``context.runtime``, a MemoryRuntime.
+    root_job_id. What the step reported, emitted, noted, spent and showed is in ``context.runtime``, a MemoryRuntime.
     """
     return StepContext(
         **_common(more, results, runtime), input=input, files=files or MemoryFiles(), clock=clock or FakeClock(),

@@ -38,6 +38,7 @@ from agora.testing.files import MemoryFiles
 from agora.testing.result import RecordedEvent
 from agora.testing.runtime import TryRuntime, WorkerDied
 from agora.testing.state import StepRecord, without_jitter
+from agora.usage import Spent, Usage
 
 MOST_TRIES = 1_000
 LOST_LEASE_LIMIT: Final[int] = Settings.model_fields["lost_lease_limit"].default
@@ -74,6 +75,8 @@ class MemoryJob:
         self.output: str | None = None
         self.error: Failure | None = None
         self.reason = ""
+        self.usage = Usage()
+        self.partial: str | None = None
         self.steps = [StepRecord(spec=self.spec.steps[0], run_at=self.clock())]
         self.events: list[RecordedEvent] = []
         self.progress: list[tuple[str, float, str]] = []
@@ -208,10 +211,24 @@ class MemoryJob:
             own = {"job_id": self.ref.id, "step": step.spec.name, **data}
             self.record([NewEvent(type=kind, data=json.loads(encode(own, "the event")))])
 
+        def spend(spent: Spent) -> None:
+            if spent.key in step.paid:
+                return
+            if spent.key is not None:
+                step.paid.add(spent.key)
+            self.usage = self.usage.plus(spent)
+
+        def show(value: Any) -> None:
+            self.partial = encode(value, "the partial output")
+            size = len(json.dumps({"v": json.loads(self.partial)}, separators=(",", ":"), ensure_ascii=False))
+            name = step.spec.name
+            self.record([job_event("job.partial", self.ref, status=JobState.RUNNING, step=name, size=size)])
+
         return TryRuntime(
             at=step.position(self.spec), clock=self.clock, deadline=self.deadline, notes=step.notes,
             faults=list(faults), hit=self.faults.remove, report=report, record=emit,
             find_result=lambda name: self._find_result(name, step.iteration), cancelled=lambda: self.cancel_requested,
+            spend=spend, show=show,
         )  # fmt: skip
 
     def _find_result(self, name: str, iteration: int) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from agora.agents import Step
 from agora.jobs.decide import Failure
+from agora.usage import Usage
 
 O = TypeVar("O", bound=BaseModel)  # noqa: E741  # the output model
 
@@ -75,6 +76,10 @@ class RunResult(Generic[O]):
     events: Sequence[RecordedEvent]
     progress: Sequence[tuple[str, float, str]] = field(default=())
     """Every ``ctx.progress`` call: step, fraction, message. A real worker writes at most about two a second."""
+    usage: Usage = field(default_factory=Usage)
+    """What ``ctx.use`` counted, all tries together."""
+    partial_output: Any = None
+    """The last value that ``ctx.partial`` showed."""
 
     def step(self, which: Step[Any, Any] | str, *, iteration: int = 0, item: int = 0) -> StepResult:
         """One step. Raises LookupError when the run did not get to it."""

@@ -1,5 +1,6 @@
 """Run a whole action in this process: the engine's own rules, on a clock that only moves when told to."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -145,6 +146,7 @@ class ActionRun(Generic[I, O]):
             job_id=job.ref.id, status=self.status, error=job.error, reason=job.reason, events=tuple(job.events),
             output=None if job.output is None else self.action.output.model_validate_json(job.output),
             steps=tuple(step.shown() for step in job.steps), progress=tuple(job.progress),
+            usage=job.usage, partial_output=None if job.partial is None else json.loads(job.partial),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from agora.events.types import OWN_PREFIX
 from agora.jobs.conclude import encode
 from agora.jobs.decide import Position
 from agora.testing.faults import FailOnce, Fault, LoseWorker
+from agora.usage import Spent
 
 
 class WorkerDied(BaseException):
@@ -32,6 +33,8 @@ class TryRuntime:
     report: Callable[[float, str], None]
     record: Callable[[str, Mapping[str, Any]], None]
     cancelled: Callable[[], bool]
+    spend: Callable[[Spent], None]
+    show: Callable[[Any], None]
     started: datetime = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,14 @@ class TryRuntime:
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Record an event of the step's own."""
         self.record(kind if kind.startswith(OWN_PREFIX) else OWN_PREFIX + kind, data)
+
+    def use(self, spent: Spent) -> None:
+        """Count what a call cost."""
+        self.spend(spent)
+
+    def partial(self, value: Any) -> None:
+        """Keep a value as the job's output so far."""
+        self.show(value)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The noted value, computed and noted first when there is none."""

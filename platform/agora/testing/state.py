@@ -31,6 +31,7 @@ class StepRecord:
     idempotency_key: str = ""
     tries: list[Try] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    paid: set[str] = field(default_factory=set)
 
     def position(self, action: ActionSpec) -> Position:
         """Where it stands, as the engine sees it when the step is claimed."""
