@@ -12,7 +12,7 @@ from agora.agents import StepContext, WaitFor
 from agora.batches import duties, service
 from agora.batches.duties import CompleteBatches
 from agora.clock import now
-from agora.dispatcher.duties import finish_cancels, queue_scheduled, refill_rings
+from agora.dispatcher.duties import finish_cancels, refill_rings, release_due
 from agora.errors import IllegalTransition, Invalid
 from agora.jobs import service as jobs
 from agora.jobs.types import IdempotencyKey, JobFilter, Submission
@@ -132,7 +132,7 @@ def test_scheduled_jobs_of_a_batch_wait_for_their_time(rig):
     assert service.get_batch(made.batch.id, team_id=rig.team_id).counts == {"succeeded": 2, "scheduled": 2}
     assert CompleteBatches()() == 0
     rig.sql("UPDATE steps SET run_at = now() WHERE status = 'ready'")
-    assert queue_scheduled() == 2
+    assert release_due() == 2
     run_all(rig)
     assert CompleteBatches()() == 1
 

@@ -146,9 +146,9 @@ def test_scheduled_jobs_wait_for_their_time(monkeypatch):
     rig = Rig(monkeypatch, agent_with(idle=[idle]))
     job = rig.submit("idle", run_at=now() + timedelta(hours=1))
     assert (job.status, len(rig.rung)) == ("scheduled", 0)
-    assert duties.queue_scheduled() == 0
+    assert duties.release_due() == 0
     rig.sql("UPDATE steps SET run_at = now() WHERE job_id = :id", id=job.id)
-    assert duties.queue_scheduled() == 1
+    assert duties.release_due() == 1
     assert duties.refill_rings() == 1
     assert rig.run() == ["succeeded"]
 

@@ -136,7 +136,7 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def the_dispatcher_ticks(self):
         for duty in (
-            duties.queue_scheduled, duties.refill_rings, duties.rering_unheard, duties.return_lost_leases,
+            duties.release_due, duties.refill_rings, duties.rering_unheard, duties.return_lost_leases,
             duties.wake_suspended, duties.fail_late_jobs, duties.finish_cancels,
         ):  # fmt: skip
             duty()

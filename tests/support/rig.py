@@ -35,6 +35,8 @@ class Rig:
         actions = list(self.agent.actions.values())
         catalogue.forget()
         catalogue.register_worker(actions, worker_id=worker_id, hostname="here", pid=1)
+        # It does not report, and a slow test is no dead worker.
+        self.sql("UPDATE workers SET seen_at = now() + interval '1 hour' WHERE id = :id", id=worker_id)
         known = {catalogue.label_of(action): action for action in actions}
         return Engine(worker_id=worker_id, actions=known, **options)
 

@@ -35,7 +35,7 @@ WORKER_SILENT_SECONDS = 300.0
 
 def refill_rings() -> int:
     """Ring for due steps, in Postgres' order, as far as each queue's window has room."""
-    return sum(rings.refill(queue) for queue in QUEUES)
+    return sum(rings.parked.release(queue) + rings.refill(queue) for queue in QUEUES)
 
 
 def rering_unheard() -> int:
@@ -90,10 +90,10 @@ def settle_parts() -> int:
     return sum([fan_out.settle_head(head) for head in heads]) + sum([children.settle_step(one) for one in parents])
 
 
-def queue_scheduled() -> int:
-    """Scheduled jobs whose time has come become queued."""
+def release_due() -> int:
+    """Steps whose time has come, of retries and of scheduled jobs, take their place in the order."""
     with transaction() as session:
-        return queries.queue_scheduled(session, slice_=SLICE)
+        return queries.release_due(session, slice_=SLICE)
 
 
 def fail_late_jobs() -> int:

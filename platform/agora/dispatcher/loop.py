@@ -46,7 +46,7 @@ def all_duties() -> list[Duty]:
     """Every duty, in the order in which a tick does them."""
     return [
         Duty(duties.make_partitions, every=60 * MINUTE),
-        Duty(duties.queue_scheduled, every=0.2),
+        Duty(duties.release_due),
         Duty(duties.refill_rings),
         Duty(duties.rering_unheard, every=0.5),
         Duty(duties.return_lost_leases, every=0.2, after_outage=True),

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
+from agora.agents import QUEUES
 from agora.jobs.models import JobRow
 
 LOCK = text("SELECT pg_try_advisory_xact_lock(:space, :duty)")
@@ -52,20 +53,24 @@ def get_job(session: Session, *, job_id: str) -> JobRow:
     return session.get_one(JobRow, job_id)
 
 
-STARTED = text("""
-UPDATE jobs SET status = 'queued'
-WHERE id IN (
-    SELECT j.id FROM jobs j JOIN steps s ON s.job_id = j.id
-    WHERE j.status = 'scheduled' AND s.status = 'ready' AND s.run_at <= now()
+RELEASE = text("""
+WITH due AS (
+    SELECT id, job_id FROM steps
+    WHERE status = 'ready' AND held = 'time' AND run_at <= now()
+    ORDER BY run_at
     LIMIT :slice
-    FOR UPDATE OF j SKIP LOCKED
-) AND status = 'scheduled'
+    FOR UPDATE SKIP LOCKED
+), started AS (
+    UPDATE jobs SET status = 'queued'
+    WHERE id = ANY(ARRAY(SELECT job_id FROM due)) AND status = 'scheduled'
+)
+UPDATE steps SET held = NULL WHERE id = ANY(ARRAY(SELECT id FROM due))
 """)
 
 
-def queue_scheduled(session: Session, *, slice_: int) -> int:
-    """Scheduled jobs whose time has come become queued."""
-    return session.execute(STARTED, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]
+def release_due(session: Session, *, slice_: int) -> int:
+    """Steps whose time has come take their place in the order; scheduled jobs of theirs become queued."""
+    return session.execute(RELEASE, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 LATE = text("""
@@ -96,7 +101,11 @@ def find_unattended_cancels(session: Session, *, slice_: int) -> Sequence[RowMap
 
 NEXT = text("""
 SELECT LEAST(
-    (SELECT min(run_at) FROM steps WHERE status = 'ready' AND rung_at IS NULL),
+    (SELECT now() WHERE EXISTS (
+        SELECT FROM due_steps
+        WHERE queue = ANY(ARRAY(SELECT unnest(CAST(:queues AS text[])) EXCEPT SELECT name FROM paused_queues))
+    )),
+    (SELECT min(run_at) FROM steps WHERE status = 'ready' AND held = 'time'),
     (SELECT min(wake_at) FROM steps WHERE status = 'suspended'),
     (SELECT min(lease_expires_at) FROM steps WHERE status = 'running')
 ) AS due, now() AS now
@@ -105,7 +114,7 @@ SELECT LEAST(
 
 def next_due(session: Session) -> tuple[datetime | None, datetime]:
     """When the next step is due, wakes or loses its lease; and what time it is there."""
-    row = session.execute(NEXT).one()
+    row = session.execute(NEXT, {"queues": list(QUEUES)}).one()
     return row.due, row.now
 
 
@@ -132,7 +141,7 @@ def tick_age(session: Session) -> float | None:
 DEPTHS = text("""
 SELECT queue, count(*) AS ready, count(rung_at) AS rung,
        COALESCE(extract(epoch FROM now() - min(run_at)), 0) AS age
-FROM steps WHERE status = 'ready' AND run_at <= now()
+FROM steps WHERE status = 'ready' AND held IS NULL
 GROUP BY queue
 """)
 

@@ -14,6 +14,7 @@ from agora.jobs import step_queries
 from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Position
+from agora.jobs.order import rounds
 from agora.jobs.states import JobState
 from agora.jobs.step_queries import Claimant
 from agora.settings import get_settings
@@ -63,9 +64,14 @@ class Claimer:
 
     def some(self, *, queue: str, quick: Sequence[str], count: int) -> tuple[list[Claim], bool]:
         """Take up to ``count`` due steps of a queue that nobody is rung for, of the labels in ``quick``."""
-        return self._claim(
-            lambda session, who: step_queries.claim_next(session, who, queue=queue, quick=quick, count=count)
-        )
+        after = rounds.after(queue)
+
+        def take(session: Session | Direct, who: Claimant) -> Rows:
+            rows = step_queries.claim_next(session, who, queue=queue, quick=quick, count=count, after=after)
+            rounds.note(queue, rows)
+            return rows
+
+        return self._claim(take)
 
     def _claim(self, query: Callable[[Session | Direct, Claimant], Rows]) -> tuple[list[Claim], bool]:
         who = Claimant(

@@ -25,19 +25,22 @@ WITH given AS MATERIALIZED (
            parent_id, parent_step_id, child_index, COALESCE(depth, 0)
     FROM given
 ), room AS (
-    -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order.
+    -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
     SELECT q.queue,
            :window - (SELECT count(*) FROM (SELECT FROM steps s
                                             WHERE s.queue = q.queue AND s.status = 'ready' AND s.rung_at IS NOT NULL
                                             LIMIT :window) rung) AS free
     FROM (SELECT DISTINCT queue FROM given) q
+    WHERE NOT EXISTS (SELECT FROM due_steps d WHERE d.queue = q.queue)
+      AND NOT EXISTS (SELECT FROM paused_queues p WHERE p.name = q.queue)
 ), step AS (
     INSERT INTO steps (id, job_id, team_id, name, position, iteration, status, queue, priority, label, max_attempts,
-                       carry, run_at, rung_at)
+                       carry, run_at, held, rung_at)
     SELECT g.step_id, g.job_id, :team_id, g.step, g.position, g.iteration, 'ready', g.queue, g.priority, g.label,
            g.attempts, CAST(g.carry AS jsonb), COALESCE(g.run_at, now()),
+           CASE WHEN g.status = 'scheduled' THEN 'time' END,
            CASE WHEN g.status = 'queued' AND g.nth <= room.free THEN now() END
-    FROM given g JOIN room ON room.queue = g.queue
+    FROM given g LEFT JOIN room ON room.queue = g.queue
     RETURNING id, rung_at
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)

@@ -67,7 +67,8 @@ WITH given AS (
         result = CAST(f.result AS jsonb),
         error = f.error,
         run_at = CASE WHEN f.retry_in IS NULL THEN s.run_at ELSE now() + make_interval(secs => f.retry_in) END,
-        rung_at = CASE WHEN f.step_status = 'ready' AND f.retry_in = 0 THEN now() END,
+        held = CASE WHEN f.retry_in > 0 THEN 'time' END,
+        rung_at = CASE WHEN f.retry_in = 0 THEN now() END,
         ended_at = CASE WHEN f.step_status <> 'ready' THEN now() END
     FROM held f
     WHERE s.id = f.step_id

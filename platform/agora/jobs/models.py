@@ -1,11 +1,14 @@
 """Tables of the job engine: catalogue, workers, jobs, steps, notes, attempts, idempotency keys."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -130,6 +133,16 @@ class JobRow(Base):
     ended_at: Mapped[TimestampTZ | None]
 
 
+class QueueRow(Base):
+    """What was set about a queue; a queue without a row runs as it is."""
+
+    __tablename__ = "queues"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused_at: Mapped[TimestampTZ | None]
+    reason: Mapped[str] = mapped_column(Text, server_default="")
+
+
 class StepRow(Base):
     """A step of a job, known by (job, name, iteration, item). Items of a map step count from 1, it itself is 0."""
 
@@ -138,15 +151,17 @@ class StepRow(Base):
         UniqueConstraint("job_id", "name", "iteration", "item"),
         CheckConstraint(_one_of("status", StepState), name="status"),
         CheckConstraint("(fence IS NOT NULL) = (status = 'running')", name="fence"),
+        CheckConstraint("held IN ('time', 'concurrency', 'rate', 'worker')", name="held"),
         Index(
             "steps_due_idx",
             "queue",
-            text("priority DESC"),
-            "run_at",
+            "team_id",
+            "place",
             "id",
-            postgresql_where=text("status = 'ready' AND rung_at IS NULL"),
+            postgresql_where=text("status = 'ready' AND rung_at IS NULL AND held IS NULL"),
         ),
-        Index("steps_run_at_idx", "run_at", postgresql_where=text("status = 'ready' AND rung_at IS NULL")),
+        Index("steps_time_idx", "run_at", postgresql_where=text("status = 'ready' AND held = 'time'")),
+        Index("steps_worker_idx", "queue", postgresql_where=text("status = 'ready' AND held = 'worker'")),
         Index("steps_rung_idx", "queue", "rung_at", postgresql_where=text("status = 'ready' AND rung_at IS NOT NULL")),
         Index("steps_lease_idx", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index(
@@ -193,6 +208,14 @@ class StepRow(Base):
     worker_id: Mapped[Id | None] = mapped_column(IdText)
     lease_expires_at: Mapped[TimestampTZ | None]
     run_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    place: Mapped[datetime] = mapped_column(
+        TIMESTAMP(timezone=False),
+        Computed("(run_at AT TIME ZONE 'UTC') - priority * interval '1 minute'", persisted=True),
+    )
+    """Its place in its team's order: a level of priority is worth a minute of waiting."""
+    held: Mapped[str | None] = mapped_column(Text)
+    """Why a ready step is not in the order: ``time`` until ``run_at``, ``concurrency`` or
+    ``rate`` at a limit, ``worker`` while nobody runs its version."""
     rung_at: Mapped[TimestampTZ | None]
     wake_at: Mapped[TimestampTZ | None]
     copied_from: Mapped[Id | None] = mapped_column(IdText)

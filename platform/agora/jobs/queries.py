@@ -22,13 +22,16 @@ WITH job AS (
     WHERE :may_fan_out OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
     RETURNING id, status, run_at, created_at
 ), room AS (
-    -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order.
-    SELECT count(*) < :window AS free
+    -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
+    SELECT count(*) < :window
+           AND NOT EXISTS (SELECT FROM due_steps d WHERE d.queue = :queue)
+           AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue) AS free
     FROM (SELECT FROM steps WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL LIMIT :window) rung
 ), step AS (
     INSERT INTO steps (id, job_id, team_id, name, position, status, queue, priority, label, max_attempts, run_at,
-                       rung_at)
+                       held, rung_at)
     SELECT :step_id, job.id, :team_id, :step_name, 0, 'ready', :queue, :priority, :label, :attempts, job.run_at,
+           CASE WHEN job.status = 'scheduled' THEN 'time' END,
            CASE WHEN job.status = 'queued' AND room.free THEN now() END
     FROM job, room
     RETURNING rung_at

@@ -127,6 +127,8 @@ def _recorded(
         if not may_fan_out or isinstance(session, Direct):
             return MayFanOut()
         announcement.deliveries = fan_out(session, attempt.job, events, row["recorded_at"])
+    if not row["onward"]:
+        announcement.claimed = None  # the queue was paused meanwhile: the step that follows waits
     return announcement
 
 

@@ -62,7 +62,8 @@ WITH given AS (
     ) LIMIT :count
 ), held AS (
     -- Steps are locked before jobs, each in order, here and everywhere: nobody waits in a circle.
-    SELECT given.*, s.job_id, s.team_id
+    SELECT given.*, s.job_id, s.team_id,
+           next_fence IS NOT NULL AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = next_queue) AS onward
     FROM given JOIN steps s ON s.id = given.step_id
     WHERE s.status = given.from_status AND s.fence IS NOT DISTINCT FROM given.fence
     ORDER BY s.id
@@ -81,52 +82,54 @@ WITH given AS (
     SELECT * FROM known WHERE fits AND (:may_fan_out OR NOT subscribed)
 ), step AS (
     UPDATE steps s
-    SET status = f.step_status,
+    SET status = step_status,
         fence = NULL,
         lease_expires_at = NULL,
-        attempt = s.attempt - f.give_back,
-        lost_leases = s.lost_leases + f.lost,
+        attempt = s.attempt - give_back,
+        lost_leases = s.lost_leases + lost,
         result = CAST(f.result AS jsonb),
         error = f.error,
         suspension = f.suspension,
         wake_at = f.wake_at,
-        run_at = CASE WHEN f.retry_in IS NULL THEN s.run_at ELSE now() + make_interval(secs => f.retry_in) END,
-        rung_at = CASE WHEN f.step_status = 'ready' AND f.retry_in = 0 THEN now() END,
-        ended_at = CASE WHEN f.step_status IN ('succeeded', 'failed', 'cancelled') THEN now() END
+        run_at = COALESCE(now() + make_interval(secs => retry_in), s.run_at),
+        held = CASE WHEN retry_in > 0 THEN 'time' END,
+        rung_at = CASE WHEN retry_in = 0 THEN now() END,
+        ended_at = CASE WHEN step_status IN ('succeeded', 'failed', 'cancelled') THEN now() END
     FROM fit f
     WHERE s.id = f.step_id
-    RETURNING s.id, s.attempt + f.give_back AS tried, s.priority, s.worker_id, s.started_at, s.carry
+    RETURNING s.id, s.attempt + give_back AS tried, s.priority, s.worker_id, s.started_at, s.carry
 ), job AS (
     UPDATE jobs j
-    SET status = COALESCE(f.job_status, j.status),
+    SET status = COALESCE(job_status, j.status),
         progress = COALESCE(GREATEST(j.progress, f.progress), j.progress),
-        output = CASE WHEN f.is_output THEN CAST(f.result AS jsonb) ELSE j.output END,
-        error = CASE WHEN f.job_status = 'failed' THEN f.error - 'traceback' ELSE j.error END,
-        ended_at = CASE WHEN f.job_status IN ('succeeded', 'failed', 'cancelled') THEN now() END,
+        output = CASE WHEN is_output THEN CAST(f.result AS jsonb) ELSE j.output END,
+        error = CASE WHEN job_status = 'failed' THEN f.error - 'traceback' ELSE j.error END,
+        ended_at = CASE WHEN job_status IN ('succeeded', 'failed', 'cancelled') THEN now() END,
         event_seq = j.event_seq + COALESCE(jsonb_array_length(f.events), 0)
     FROM fit f
     WHERE j.id = f.job_id
     RETURNING j.id, j.event_seq
 ), tried AS (
     INSERT INTO attempts (id, job_id, step_id, team_id, number, outcome, worker_id, error, started_at)
-    SELECT f.attempt_id, f.job_id, f.step_id, f.team_id, step.tried, f.attempt_outcome, step.worker_id, f.error,
+    SELECT attempt_id, f.job_id, f.step_id, f.team_id, step.tried, attempt_outcome, step.worker_id, f.error,
            step.started_at
     FROM fit f JOIN step ON step.id = f.step_id
-    WHERE f.attempt_id IS NOT NULL
+    WHERE attempt_id IS NOT NULL
 ), following AS (
     -- With a fence, the worker goes on with the next step in the same turn: recording this one claims that one.
     INSERT INTO steps (id, job_id, team_id, name, position, iteration, status, queue, priority, label, max_attempts,
                        carry, rung_at, attempt, fence, worker_id, lease_expires_at, started_at)
-    SELECT f.next_id, f.job_id, f.team_id, f.next_name, f.next_position, f.next_iteration,
-           CASE WHEN f.next_fence IS NULL THEN 'ready' ELSE 'running' END, f.next_queue, step.priority,
-           f.next_label, f.next_attempts, COALESCE(CAST(f.next_carry AS jsonb), step.carry),
-           CASE WHEN f.next_fence IS NULL THEN now() END,
-           CASE WHEN f.next_fence IS NULL THEN 0 ELSE 1 END, f.next_fence,
-           CASE WHEN f.next_fence IS NOT NULL THEN step.worker_id END,
-           CASE WHEN f.next_fence IS NOT NULL THEN clock_timestamp() + make_interval(secs => f.next_lease) END,
-           CASE WHEN f.next_fence IS NOT NULL THEN now() END
+    SELECT next_id, f.job_id, f.team_id, next_name, next_position, next_iteration,
+           CASE WHEN onward THEN 'running' ELSE 'ready' END, next_queue, step.priority,
+           next_label, next_attempts, COALESCE(CAST(next_carry AS jsonb), step.carry),
+           CASE WHEN next_fence IS NULL THEN now() END,
+           CASE WHEN onward THEN 1 ELSE 0 END,
+           CASE WHEN onward THEN next_fence END,
+           CASE WHEN onward THEN step.worker_id END,
+           CASE WHEN onward THEN clock_timestamp() + make_interval(secs => next_lease) END,
+           CASE WHEN onward THEN now() END
     FROM fit f JOIN step ON step.id = f.step_id
-    WHERE f.next_id IS NOT NULL
+    WHERE next_id IS NOT NULL
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)
     SELECT e.id, f.team_id, f.job_id, job.event_seq - jsonb_array_length(f.events) + e.n, e.type, e.data
@@ -135,7 +138,7 @@ WITH given AS (
     CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(f.events) AS (id text, type text, data jsonb))
          WITH ORDINALITY AS e (id, type, data, n)
 )
-SELECT step_id, fits, subscribed, now() AS recorded_at FROM known
+SELECT step_id, fits, subscribed, onward, now() AS recorded_at FROM known
 """)
 
 

@@ -5,33 +5,68 @@ from collections.abc import Sequence
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
-REFILL = text("""
-WITH room AS (
+from agora.jobs.order import FAIR_ORDER
+
+REFILL = text(f"""
+WITH {FAIR_ORDER} room AS (
     SELECT GREATEST(0, :window - count(*)) AS free
     FROM (SELECT FROM steps WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL LIMIT :window) rung
+    HAVING NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
+), looked AS (
+    SELECT front.*, s.job_id, j.agent || '.' || j.action || '@' || j.version = ANY(:manned) AS manned
+    FROM front JOIN steps s ON s.id = front.id JOIN jobs j ON j.id = s.job_id
 ), due AS (
-    SELECT s.id FROM steps s
-    JOIN jobs j ON j.id = s.job_id
-    WHERE s.queue = :queue AND s.status = 'ready' AND s.rung_at IS NULL AND s.run_at <= now()
-      AND j.agent || '.' || j.action || '@' || j.version = ANY(:manned)
-    ORDER BY s.priority DESC, s.run_at, s.id
-    LIMIT (SELECT free FROM room)
+    SELECT s.id FROM looked l JOIN steps s ON s.id = l.id
+    WHERE l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held IS NULL
+    ORDER BY l.turn, l.place, l.id
+    LIMIT COALESCE((SELECT free FROM room), 0)
     FOR UPDATE OF s SKIP LOCKED
+), parked AS (
+    SELECT s.id FROM looked l JOIN steps s ON s.id = l.id
+    WHERE NOT l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held IS NULL
+    FOR UPDATE OF s SKIP LOCKED
+), moved AS (
+    SELECT id, true AS rung FROM due UNION ALL SELECT id, false FROM parked
 )
-UPDATE steps s SET rung_at = now()
-FROM due, jobs j
-WHERE s.id = due.id AND j.id = s.job_id
-RETURNING s.id, s.job_id, s.queue, s.label, s.name, j.agent, j.action, j.version
+UPDATE steps s
+SET rung_at = CASE WHEN moved.rung THEN now() END, held = CASE WHEN NOT moved.rung THEN 'worker' END
+FROM moved, jobs j
+WHERE s.id = moved.id AND j.id = s.job_id
+RETURNING s.id, s.job_id, s.queue, s.label, s.name, s.team_id, moved.rung, j.agent, j.action, j.version
 """)
 
 
-def refill(session: Session, *, queue: str, window: int, manned: Sequence[str]) -> Sequence[RowMapping]:
-    """Mark due steps as rung, in order, as far as the queue's window has room; returns them.
+def refill(
+    session: Session, *, queue: str, window: int, manned: Sequence[str], after: str
+) -> Sequence[RowMapping]:  # fmt: skip
+    """Mark due steps as ``rung``, in order, as far as the queue's window has room; returns them.
 
-    Only those of the action versions in ``manned`` (``agent.action@version``): the others would fill the window, and
-    nobody could answer.
+    None of a paused queue.
+
+    Only those of the action versions in ``manned`` (``agent.action@version``). The others are parked (``rung`` false):
+    they would fill the window and the front of the order, and nobody could answer. ``after`` is the team behind which
+    the look at the teams begins.
     """
-    return session.execute(REFILL, {"queue": queue, "window": window, "manned": list(manned)}).mappings().all()
+    parameters = {"queue": queue, "window": window, "manned": list(manned), "after": after, "most": 2 * window}
+    return session.execute(REFILL, parameters).mappings().all()
+
+
+UNPARK = text("""
+UPDATE steps SET held = NULL
+WHERE id IN (
+    SELECT s.id FROM steps s JOIN jobs j ON j.id = s.job_id
+    WHERE s.queue = :queue AND s.status = 'ready' AND s.held = 'worker'
+      AND j.agent || '.' || j.action || '@' || j.version = ANY(:manned)
+    LIMIT :slice
+    FOR UPDATE OF s SKIP LOCKED
+)
+""")
+
+
+def unpark(session: Session, *, queue: str, manned: Sequence[str], slice_: int) -> int:
+    """Steps that waited for a worker of their version take their place in the order again; returns how many."""
+    found = session.execute(UNPARK, {"queue": queue, "manned": list(manned), "slice": slice_})
+    return found.rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 UNHEARD = text("""
@@ -39,6 +74,7 @@ SELECT EXISTS (
     SELECT FROM steps
     WHERE queue = ANY(:queues) AND status = 'ready' AND rung_at IS NOT NULL
       AND run_at < now() - make_interval(secs => :seconds)
+      AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = queue)
 )
 """)
 
@@ -50,7 +86,8 @@ def has_unheard(session: Session, *, queues: Sequence[str], seconds: float) -> b
 
 RERING = text("""
 UPDATE steps s
-SET rung_at = CASE WHEN j.agent || '.' || j.action || '@' || j.version = ANY(:manned) THEN now() END
+SET rung_at = CASE WHEN j.agent || '.' || j.action || '@' || j.version = ANY(:manned)
+                        AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue) THEN now() END
 FROM (
     SELECT id FROM steps
     WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL
@@ -69,7 +106,7 @@ def rering(
 ) -> Sequence[RowMapping]:  # fmt: skip
     """Mark steps again whose ring nobody answered for ``after`` seconds; returns them.
 
-    Those of action versions that nobody runs any more lose their place in the window instead.
+    Those of a paused queue, and of action versions that nobody runs any more, go back into the order instead.
     """
     parameters = {"queue": queue, "after": after, "slice": slice_, "manned": list(manned)}
     return [row for row in session.execute(RERING, parameters).mappings() if row["rung_at"] is not None]

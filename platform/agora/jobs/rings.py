@@ -1,5 +1,6 @@
 """The doorbell: due steps for which nobody was rung yet, or whose ring nobody answered."""
 
+import time
 from collections.abc import Sequence
 
 from sqlalchemy import RowMapping
@@ -10,10 +11,14 @@ from agora import broker
 from agora.agents import QUEUES
 from agora.db.session import transaction
 from agora.jobs import catalogue, manned, ring_queries
+from agora.jobs.order import rounds
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 
 SLICE = 200
+UNPARK_SLICE = 1_000
+UNPARK_SECONDS = 5.0
+"""For so long after a change in who lives, steps that wait for a worker are looked at."""
 POSTPONE_SECONDS = 0.5
 """How long a step waits whose ring came to a worker that cannot run it."""
 
@@ -21,14 +26,42 @@ log = get_logger(__name__)
 
 
 def refill(queue: str) -> int:
-    """Ring for due steps of a queue, in Postgres' order, as far as its window has room; returns how many."""
+    """Ring for due steps of a queue, in Postgres' order, as far as its window has room; returns how many were moved."""
     with transaction() as session:
         rows = ring_queries.refill(
-            session, queue=queue, window=get_settings().ring_window, manned=manned.labels(queue, session)
+            session, queue=queue, window=get_settings().ring_window, manned=manned.labels(queue, session),
+            after=rounds.after(queue),
         )  # fmt: skip
-        rings = _rings(session, rows)
+        rings = _rings(session, [row for row in rows if row["rung"]])
+    rounds.note(queue, rows)
     broker.ring(rings)
-    return len(rings)
+    return len(rows)
+
+
+class Parked:
+    """Steps that wait for a worker of their version go back into the order when one has come."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[frozenset[str], float]] = {}
+
+    def release(self, queue: str) -> int:
+        """Release them, if who lives has changed lately; returns how many."""
+        labels, moment = manned.labels(queue), time.monotonic()
+        seen, at = self._seen.get(queue, (frozenset(), 0.0))
+        if seen != frozenset(labels):
+            self._seen[queue], at = (frozenset(labels), moment), moment
+        # Other processes may park by a memory that is a second older than ours.
+        if moment - at > UNPARK_SECONDS:
+            return 0
+        with transaction() as session:
+            released = ring_queries.unpark(session, queue=queue, manned=labels, slice_=UNPARK_SLICE)
+        if released:
+            self._seen[queue] = frozenset(labels), moment
+        return released
+
+
+parked = Parked()
+"""Of this process: a dispatcher."""
 
 
 def try_refill(queue: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from agora.db.session import Direct, Rows, rows
 from agora.ids import new_id
+from agora.jobs.order import FAIR_ORDER
 
 ONE = """
     SELECT s.id, s.job_id, j.status AS job_status
@@ -16,7 +17,8 @@ ONE = """
     JOIN jobs j ON j.id = s.job_id
     WHERE s.id = :step_id
       AND s.status = 'ready'
-      AND s.run_at <= now()
+      AND s.held IS NULL
+      AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = s.queue)
       AND j.status IN ('queued', 'running')
       AND j.cancel_requested_at IS NULL
       AND (j.deadline IS NULL OR j.deadline > now())
@@ -26,30 +28,26 @@ ONE = """
 
 NEXT = """
     SELECT s.id, s.job_id, j.status AS job_status
-    FROM (
-        SELECT id FROM steps
-        WHERE queue = :queue AND status = 'ready' AND rung_at IS NULL AND run_at <= now()
-        ORDER BY priority DESC, run_at, id
-        LIMIT :front
-    ) front
+    FROM front
     JOIN steps s ON s.id = front.id
     JOIN jobs j ON j.id = s.job_id
     WHERE s.label = ANY(:quick)
       AND s.lost_leases = 0
       AND s.status = 'ready'
       AND s.rung_at IS NULL
-      AND s.run_at <= now()
+      AND s.held IS NULL
+      AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
       AND j.status IN ('queued', 'running')
       AND j.cancel_requested_at IS NULL
       AND (j.deadline IS NULL OR j.deadline > now())
       AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
-    ORDER BY s.priority DESC, s.run_at, s.id
+    ORDER BY front.turn, front.place, front.id
     LIMIT :count
     FOR UPDATE OF s SKIP LOCKED
 """
 
 CLAIM = """
-WITH due AS (
+WITH {order} due AS (
     {due}
 ), numbered AS (
     SELECT due.*, row_number() OVER () AS n,
@@ -87,8 +85,7 @@ SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]
        j.team_id, j.agent, j.action, j.version, j.root_id, j.input, j.priority, j.metadata, j.traceparent, j.parent_id,
        d.job_status = 'queued' AS first, now() AS claimed_at,
        EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
-       EXISTS (SELECT FROM steps b
-               WHERE b.queue = c.queue AND b.status = 'ready' AND b.rung_at IS NULL AND b.run_at <= now()) AS backlog,
+       EXISTS (SELECT FROM due_steps b WHERE b.queue = c.queue) AS backlog,
        p.name AS previous_name, p.result AS previous_result,
        -- A claim that nobody was told of need not be durable: if it is lost, the lease was never taken.
        CASE WHEN NOT bool_or(d.fans_out) OVER () THEN set_config('synchronous_commit', 'off', true) END
@@ -105,7 +102,8 @@ LEFT JOIN LATERAL (
 ORDER BY d.n
 """
 
-CLAIM_ONE, CLAIM_NEXT = text(CLAIM.format(due=ONE)), text(CLAIM.format(due=NEXT))
+CLAIM_ONE = text(CLAIM.format(order="", due=ONE))
+CLAIM_NEXT = text(CLAIM.format(order=FAIR_ORDER, due=NEXT))
 FRONT = 200
 """How far into a queue's backlog a claim looks for quick steps: slow ones must not make it walk through all of it."""
 
@@ -130,12 +128,16 @@ def claim_step(session: Session | Direct, claimant: Claimant, *, step_id: str) -
     return _claim(session, CLAIM_ONE, claimant, 1, step_id=step_id)
 
 
-def claim_next(session: Session | Direct, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int) -> Rows:
+def claim_next(
+    session: Session | Direct, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int, after: str
+) -> Rows:
     """Take up to ``count`` due steps that nobody was rung for, in the queue's order, of the labels in ``quick``.
+
+    ``after`` is where the look at the teams begins, as in :data:`FAIR_ORDER`.
 
     A step that lost a worker before is left alone: it shall not take others with it.
     """
-    return _claim(session, CLAIM_NEXT, claimant, count, queue=queue, quick=quick, front=FRONT + count)
+    return _claim(session, CLAIM_NEXT, claimant, count, queue=queue, quick=quick, after=after, most=FRONT + count)
 
 
 def _claim(session: Session | Direct, statement: TextClause, claimant: Claimant, count: int, **more: Any) -> Rows:
