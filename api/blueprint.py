@@ -1,5 +1,7 @@
 """Blueprints that refuse a query parameter nobody knows: a misspelt filter must not answer with everything."""
 
+from typing import Any
+
 from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 
@@ -14,3 +16,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped
     """A blueprint of this API."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def arguments(self, schema: Any, **options: Any) -> Any:
+        """Parse a request by a schema, which is made once: webargs would make one of a class for each request."""
+        return super().arguments(schema() if isinstance(schema, type) else schema, **options)

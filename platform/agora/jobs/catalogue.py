@@ -99,12 +99,28 @@ def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
 
 def look_up(agent: str, action: str, version: int | None = None) -> Registered:
     """As :func:`find`, for whoever has no transaction open; mostly without a look at the database."""
+    known = _remembered(agent, action, version)
+    if known is not None:
+        return known
     with transaction() as session:
         return find(session, agent, action, version)
 
 
+def _remembered(agent: str, action: str, version: int | None) -> Registered | None:
+    """What this process knows already: a version never changes, which one is the newest holds for a while."""
+    with _lock:
+        if version is None:
+            checked, version = _latest.get((agent, action), (0.0, 0))
+            if time.monotonic() - checked >= LATEST_SECONDS:
+                return None
+        return _by_version.get((agent, action, version))
+
+
 def find(session: Session, agent: str, action: str, version: int | None = None) -> Registered:
     """The action as registered, of this or the newest version. Raises Invalid that names the field."""
+    known = _remembered(agent, action, version)
+    if known is not None:
+        return known
     if version is None:
         version = _find_latest(session, agent, action)
     key = (agent, action, version)
@@ -113,9 +129,9 @@ def find(session: Session, agent: str, action: str, version: int | None = None) 
             return _by_version[key]
     row = queries.find_version(session, agent=agent, action=action, version=version)
     if row is None:
-        known = ", ".join(str(v) for v in queries.list_version_numbers(session, agent=agent, action=action))
+        others = ", ".join(str(v) for v in queries.list_version_numbers(session, agent=agent, action=action))
         raise invalid_field(
-            "/version", "registered", f"{agent}.{action} has no version {version}, only {known}", version
+            "/version", "registered", f"{agent}.{action} has no version {version}, only {others}", version
         )
     made = Registered(spec=from_json(row), validator=jsonschema_rs.validator_for(row.spec["input_schema"]))
     with _lock:
@@ -124,10 +140,6 @@ def find(session: Session, agent: str, action: str, version: int | None = None) 
 
 
 def _find_latest(session: Session, agent: str, action: str) -> int:
-    with _lock:
-        checked, version = _latest.get((agent, action), (0.0, 0))
-    if time.monotonic() - checked < LATEST_SECONDS and version:
-        return version
     versions = queries.list_version_numbers(session, agent=agent, action=action)
     if not versions:
         known = queries.list_actions_of(session, agent=agent)
