@@ -6,6 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
+BENCH := .venv/.bench-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 FILE ?=
 
@@ -29,6 +30,11 @@ $(RUNTIME): requirements.lock pyproject.toml | .venv/bin/python
 $(DEV): requirements-dev.lock $(RUNTIME)
 	@echo "installing from requirements-dev.lock"
 	@$(PIP) --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+$(BENCH): requirements-bench.lock $(DEV)
+	@echo "installing from requirements-bench.lock"
+	@$(PIP) --require-hashes --only-binary :all: -r requirements-bench.lock
 	@touch $@
 
 .PHONY: demo
@@ -55,7 +61,7 @@ test-extra: $(DEV) ## tests that need more than wheels: a browser
 	@tests/extra.sh $(BIN)
 
 .PHONY: bench
-bench: $(DEV) ## measure, beside peers
+bench: $(BENCH) ## measure, beside peers
 	@$(BIN)/python bench/run.py $(ARGS)
 
 .PHONY: lock
@@ -63,4 +69,5 @@ lock: .venv/bin/python ## make the lock files again
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	@! grep -nE 'https?://|index-url' requirements.lock requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev --extra bench -c requirements-dev.lock pyproject.toml -o requirements-bench.lock
+	@! grep -nE 'https?://|index-url' requirements.lock requirements-dev.lock requirements-bench.lock

@@ -19,6 +19,7 @@ class Agora(common.Peer):
     variants = {
         "default": {"args": "-P prefork -c 2"},
         "best": {"args": "-P solo", "workers": 2},
+        "batch": {"args": "-P solo", "workers": 2, "batch": 1000},
     }
 
     def environment(self):
@@ -89,6 +90,18 @@ class Agora(common.Peer):
     def submit(self, job):
         submission = self.types.Submission(agent="bench", action="chain", input=common.payload(job))
         return self.service.submit(submission, team_id="team_bench").job.id
+
+    def submit_all(self, jobs):
+        if "batch" not in self.opts:
+            return super().submit_all(jobs)
+        from agora.batches import service as batches
+
+        made, size = [], self.opts["batch"]
+        for start in range(0, len(jobs), size):
+            submissions = [self.types.Submission(agent="bench", action="chain", input=common.payload(job))
+                           for job in jobs[start:start + size]]
+            made += batches.submit_batch(submissions, team_id="team_bench").job_ids
+        return made
 
     def done(self, handles):
         if len(handles) == 1:
