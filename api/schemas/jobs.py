@@ -3,6 +3,7 @@
 import marshmallow as ma
 
 from agora.jobs.states import JobState, StepState
+from api.schemas.budgets import BudgetIn, BudgetOut, WaitsOut
 from api.schemas.common import Moment, PageArgs, Schema, page_of
 
 MAX_REASON = 500
@@ -30,6 +31,7 @@ class JobIn(Schema):
     deadline = Moment(load_default=None)
     metadata = ma.fields.Dict(keys=ma.fields.String(validate=ma.validate.Length(1, 100)), load_default=dict)
     webhook = ma.fields.Nested(InlineWebhookIn, load_default=None)
+    budget = ma.fields.Nested(BudgetIn, load_default=None)
 
 
 class JobQuery(PageArgs):
@@ -178,6 +180,8 @@ class JobOut(Schema):
     progress = ma.fields.Float()
     progress_message = ma.fields.String()
     usage = ma.fields.Nested(UsageOut)
+    budget = ma.fields.Nested(BudgetOut, allow_none=True)
+    waits = ma.fields.Nested(WaitsOut, allow_none=True, metadata={"description": "why it does not go on"})
     partial_output = ma.fields.Raw(
         allow_none=True, metadata={"description": "the output so far, as steps showed it; kept when the job ends"}
     )

@@ -1,9 +1,10 @@
 """Version 1: one blueprint for each resource."""
 
-from api.v1 import agents, batches, events, files, jobs, keys, lineage, webhooks
+from api.v1 import agents, batches, budgets, events, files, jobs, keys, lineage, webhooks
 
 BLUEPRINTS = (
     jobs.blueprint,
+    budgets.blueprint,
     lineage.blueprint,
     events.blueprint,
     batches.blueprint,

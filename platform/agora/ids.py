@@ -14,6 +14,7 @@ PREFIXES: Final = {
     "job": "a job",
     "stp": "a step of a job",
     "att": "one try of a step",
+    "apr": "an approval that a job asks for",
     "use": "what a step spent in one call",
     "evt": "an event",
     "bat": "a batch of jobs",

@@ -197,6 +197,12 @@ class TimeExceeded(Interrupted):
     reason = "time-exceeded"
 
 
+class BudgetExceeded(Interrupted):
+    """The job has spent more than its budget allows: it fails, or waits for approval."""
+
+    reason = "budget-exceeded"
+
+
 class LeaseLost(Interrupted):
     """Another worker may own the step now; whatever this one writes would change nothing."""
 

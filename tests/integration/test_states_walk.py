@@ -16,8 +16,9 @@ from agora.agents import Repeat, Retry, Snooze, StepContext, Transient, WaitFor
 from agora.clock import now
 from agora.dispatcher import duties
 from agora.errors import AgoraError
-from agora.jobs import service
+from agora.jobs import approval, service
 from agora.jobs.states import JOB_ENDED, JOB_TRANSITIONS, STEP_TRANSITIONS, JobState, StepState
+from agora.jobs.types import Budget
 from agora.outcomes import Permanent
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -25,7 +26,7 @@ from tests.support.rig import Rig
 AT_ONCE = Retry(attempts=2, first=timedelta(0))
 KINDS = {
     0: "succeeds", 1: "retries", 2: "fails", 3: "asks", 4: "naps", 5: "repeats", 6: "is cancelled meanwhile",
-    7: "is late meanwhile",
+    7: "is late meanwhile", 8: "spends",
 }  # fmt: skip
 
 
@@ -44,12 +45,17 @@ def behave(ctx: StepContext[Number]) -> Number | WaitFor | Snooze | Repeat:
     if kind == "is late meanwhile":
         Walk.rig.sql("UPDATE jobs SET deadline = now() WHERE id = :id", id=ctx.job_id)
         duties.fail_late_jobs()
+    if kind == "spends":
+        ctx.use(tokens_in=60, key="first")
+        ctx.use(tokens_in=60, key="second")
+        ctx.check()
     if kind == "repeats" and ctx.iteration == 0:
         return Repeat("begin")
     return ctx.input
 
 
-def begin(_: StepContext[Number]) -> int:
+def begin(ctx: StepContext[Number]) -> int:
+    ctx.use(tokens_in=60)
     return 1
 
 
@@ -80,11 +86,16 @@ class Walk(RuleBasedStateMachine):
     def pick(self, which):
         return self.jobs[which % len(self.jobs)]
 
-    @rule(kind=st.sampled_from(sorted(KINDS)), later=st.booleans(), deadline=st.booleans())
-    def submit(self, kind, later, deadline):
+    @rule(
+        kind=st.sampled_from(sorted(KINDS)), later=st.booleans(), deadline=st.booleans(),
+        tokens=st.sampled_from([None, 50, 100, 1000]), on_exceeded=st.sampled_from(["fail", "ask"]),
+    )  # fmt: skip
+    def submit(self, kind, later, deadline, tokens, on_exceeded):
         options = {"run_at": now() + timedelta(hours=1)} if later else {}
         if deadline:
             options["deadline"] = now() + timedelta(hours=2)
+        if tokens:
+            options["budget"] = Budget(max_tokens=tokens, queue_timeout=3600, on_exceeded=on_exceeded)
         self.jobs.append(self.rig.submit("walk", {"n": kind}, **options))
 
     @precondition(lambda self: self.rig.rung)
@@ -121,6 +132,17 @@ class Walk(RuleBasedStateMachine):
         value = {"it": 1} if right else 1
         self.refusable(lambda: service.give_input(self.pick(which).id, team_id=self.rig.team_id, value=value))
 
+    @precondition(lambda self: self.jobs)
+    @rule(which=st.integers(0, 100))
+    def somebody_approves(self, which):
+        self.refusable(lambda: approval.approve_job(self.pick(which).id, team_id=self.rig.team_id))
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=st.integers(0, 100))
+    def nothing_began_in_time(self, which):
+        job = self.pick(which)
+        self.touch("UPDATE jobs SET start_by = now() WHERE start_by IS NOT NULL AND id = :id", id=job.id)
+
     @rule()
     def time_passes(self):
         self.touch("UPDATE steps SET run_at = now() WHERE run_at > now()")
@@ -137,7 +159,7 @@ class Walk(RuleBasedStateMachine):
     def the_dispatcher_ticks(self):
         for duty in (
             duties.release_due, duties.refill_rings, duties.rering_unheard, duties.return_lost_leases,
-            duties.wake_suspended, duties.fail_late_jobs, duties.finish_cancels,
+            duties.wake_suspended, duties.fail_late_jobs, duties.fail_unstarted_jobs, duties.finish_cancels,
         ):  # fmt: skip
             duty()
 
@@ -193,6 +215,8 @@ class Walk(RuleBasedStateMachine):
             self.time_passes()
             self.the_dispatcher_ticks()
             self.rig.run()
+            for job in self.jobs:
+                self.refusable(lambda job=job: approval.approve_job(job.id, team_id=self.rig.team_id))
             if not self.jobs or {self.rig.job(job).status for job in self.jobs} <= set(JOB_ENDED):
                 break
         else:

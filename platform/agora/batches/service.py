@@ -13,7 +13,7 @@ from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, values
+from agora.jobs import budgets, catalogue, values
 from agora.jobs.catalogue import Registered
 from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check, check_metadata, insert_all
@@ -108,7 +108,7 @@ def _new_job(submission: Submission, registered: Registered, *, batch_id: str, t
         job=job, spec=spec, step=spec.steps[0], priority=submission.priority, run_at=submission.run_at,
         created=job_event("job.created", job, status=status, batch_id=batch_id), deadline=submission.deadline,
         input=values.pack(submission.input, team_id=team_id, what="the input"), traceparent=submission.traceparent,
-        lineage=Lineage(batch_id=batch_id),
+        lineage=Lineage(batch_id=batch_id), budget=budgets.as_row(submission.budget) if submission.budget else None,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import click
 
 from agora.cli.common import client, json_option, print_json, print_rows, read_json
 from agora.cli.progress import follow
-from agora.cli.spent import spent
+from agora.cli.spent import spent, waiting
 
 FAILED = 1
 
@@ -19,6 +19,7 @@ FAILED = 1
 @click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True)
 @click.option("--metadata", default="{}", help="JSON, @file or -.")
 @click.option("--webhook", help="URL to call back when the job has ended.")
+@click.option("--budget", default="null", help='JSON, such as {"max_tokens": 9000, "on_exceeded": "ask"}; @file or -.')
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_option
@@ -33,7 +34,7 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
     job = api.submit(
         agent, action, read_json(given, "--input"), priority=options["priority"],
         metadata=read_json(options["metadata"], "--metadata"), webhook=webhook,
-        idempotency_key=options["idempotency_key"],
+        budget=read_json(options["budget"], "--budget"), idempotency_key=options["idempotency_key"],
     )  # fmt: skip
     if watch:
         return follow(api, job["id"], as_json=as_json)
@@ -109,7 +110,7 @@ def _show(job: dict[str, Any]) -> None:
         for step in job["steps"]
     ]
     print_rows(rows, ("STEP", "ITERATION", "STATUS", "QUEUE", "TRIES"))
-    for line in spent(job):
+    for line in (*waiting(job), *spent(job)):
         print(line)
     for step in job["steps"]:
         if step["items"]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from agora.client.budgets import as_sent
 from agora.client.wire import Json, Wire
 
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
@@ -31,6 +32,7 @@ class JobMethods(Wire):
         deadline: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
         webhook: Mapping[str, Any] | None = None,
+        budget: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         wait: int = 0,
     ) -> Json:
@@ -42,6 +44,7 @@ class JobMethods(Wire):
             "deadline": deadline.isoformat() if deadline else None,
             "metadata": dict(metadata) if metadata else None,
             "webhook": dict(webhook) if webhook else None,
+            "budget": as_sent(budget) if budget else None,
         }
         body |= {name: value for name, value in optional.items() if value is not None}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}

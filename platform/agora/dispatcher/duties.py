@@ -3,7 +3,7 @@
 A duty returns how much it did, so that the loop goes round again at once while there is work.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from agora.events.types import job_event
 from agora.jobs import catalogue, catalogue_queries, child_queries, children, fan_out, item_queries, rings, views
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
+from agora.jobs.budgets import heed, queue_timeout
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.decide import Position, cancelled, decide_lost
 from agora.jobs.record import CancelSeen, FenceLost, Try, record
@@ -62,7 +63,7 @@ def _take_back(session: Session, row: RowMapping, limit: int) -> Announcement | 
     decision = decide_lost(at, limit=limit)
     attempt = Try(step_id=row["id"], fence=row["fence"], job=views.ref(job), at=at, decision=decision)
     try:
-        return record(session, attempt)
+        return record(session, attempt if job.budget is None else heed(session, attempt))
     except CancelSeen:
         with suppress(FenceLost, CancelSeen):
             return record(session, replace(attempt, decision=cancelled(decision)))
@@ -104,6 +105,16 @@ def fail_late_jobs() -> int:
     return _announce(end_job(row, JobState.FAILED, error=error) for row in late)
 
 
+def fail_unstarted_jobs() -> int:
+    """Jobs of which no step began within their budget's queue_timeout fail."""
+    with transaction() as session:
+        late = queries.find_unstarted(session, slice_=SLICE)
+    never_began = [JobState.SCHEDULED, JobState.QUEUED]
+    return _announce(
+        end_job(row, JobState.FAILED, error=queue_timeout(row["seconds"]), sources=never_began) for row in late
+    )
+
+
 def finish_cancels() -> int:
     """Jobs that were asked to cancel and of which no step runs any more are cancelled."""
     with transaction() as session:
@@ -112,16 +123,24 @@ def finish_cancels() -> int:
 
 
 def end_job(
-    row: RowMapping, target: JobState, *, error: str | None = None, reason: str | None = None
+    row: RowMapping,
+    target: JobState,
+    *,
+    error: str | None = None,
+    reason: str | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Announcement | None:
-    """End one job from outside its steps, in a transaction of its own; None when it has ended meanwhile."""
+    """End one job from outside its steps, in a transaction of its own; None when it has left ``sources`` meanwhile.
+
+    Without ``sources``: when it has ended.
+    """
     job_id, team_id = row["id"], row["team_id"]
     with transaction() as session:
         job_queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
         job_queries.end_open_steps(session, team_id=team_id, job_id=job_id)
         moved = job_queries.move_job(
-            session, team_id=team_id, job_id=job_id, target=target, sources=may_become(target), error=error,
-            reason=reason,
+            session, team_id=team_id, job_id=job_id, target=target, sources=sources or may_become(target),
+            error=error, reason=reason,
         )  # fmt: skip
         if not moved:
             session.rollback()

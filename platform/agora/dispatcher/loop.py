@@ -53,6 +53,7 @@ def all_duties() -> list[Duty]:
         Duty(duties.wake_suspended, every=0.05),
         Duty(duties.settle_parts, every=0.5),
         Duty(duties.fail_late_jobs, every=0.5),
+        Duty(duties.fail_unstarted_jobs, every=0.5),
         Duty(duties.finish_cancels, every=0.5),
         Duty(batch_duties.cancel_batches, every=0.2),
         Duty(batch_duties.CompleteBatches(), every=0.5),

@@ -86,6 +86,19 @@ def find_late(session: Session, *, slice_: int) -> Sequence[RowMapping]:
     return session.execute(LATE, {"slice": slice_}).mappings().all()
 
 
+UNSTARTED = text("""
+SELECT id, team_id, CAST(budget ->> 'queue_timeout' AS float8) AS seconds FROM jobs
+WHERE start_by <= now() AND start_by IS NOT NULL AND started_at IS NULL AND ended_at IS NULL
+ORDER BY start_by
+LIMIT :slice
+""")
+
+
+def find_unstarted(session: Session, *, slice_: int) -> Sequence[RowMapping]:
+    """Open jobs that should have begun by now."""
+    return session.execute(UNSTARTED, {"slice": slice_}).mappings().all()
+
+
 CANCELLING = text("""
 SELECT j.id, j.team_id, j.cancel_reason FROM jobs j
 WHERE j.cancel_requested_at IS NOT NULL AND j.ended_at IS NULL

@@ -19,6 +19,7 @@ SCOPES = (
     "*",
     "jobs:read",
     "jobs:write",
+    "jobs:approve",
     "files:read",
     "files:write",
     "webhooks:manage",

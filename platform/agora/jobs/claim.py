@@ -40,6 +40,8 @@ class Claim:
     """An item's stored value."""
     parent_id: str | None
     traceparent: str | None
+    budgeted: bool
+    """Whether its job has a budget."""
     subscribed: bool
     """Whether the team had webhook endpoints when the step was claimed."""
 
@@ -119,6 +121,7 @@ class Claimer:
             value=row["value"],
             parent_id=row["parent_id"],
             traceparent=row["traceparent"],
+            budgeted=row["budgeted"],
             subscribed=row["subscribed"],
         )
 

@@ -17,6 +17,7 @@ from agora.jobs import item_queries, step_queries, usage_queries, values
 from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim
 from agora.jobs.leases import Lease
+from agora.jobs.meter import Meter
 from agora.jobs.patience import surely
 from agora.jobs.states import JobState
 from agora.usage import Spent
@@ -36,6 +37,7 @@ class Runtime:
         self._reported = self._shown = float("-inf")
         self._unshown: str | None = None
         self._lock = threading.Lock()  # a step may report from threads of its own
+        self._meter, self._paying = Meter(claim), threading.local()
         name, stored = claim.previous
         if name is not None:
             self._results[name] = stored
@@ -93,6 +95,8 @@ class Runtime:
     def partial(self, value: Any) -> None:
         """Keep a value as the job's partial output; one that comes too soon is written with the next, or at the end."""
         claim = self._claim
+        if claim.position.item:
+            raise ValueError("an item of a map step shows no partial output: its job has one, and many items")
         packed = values.pack(value, team_id=claim.job.team_id, what="the partial output")
         with self._lock:
             self._unshown = packed
@@ -137,7 +141,7 @@ class Runtime:
 
     def use(self, spent: Spent) -> None:
         """Count what a call cost on the step's own rows and in the job's sums; a repeat of the write counts nothing."""
-        usage_id = new_id("use")
+        usage_id, was_over = new_id("use"), self._meter.over() is not None
 
         def write() -> Mapping[str, Any] | None:
             with transaction() as session:
@@ -145,9 +149,14 @@ class Runtime:
                     session, step_id=self._claim.step_id, fence=self._claim.fence, usage_id=usage_id, spent=spent
                 )
 
-        if surely(write) is None:
+        sums = surely(write)
+        if sums is None:
             self._lease.lost = True
             raise outcomes.LeaseLost
+        self._meter.note(sums)
+        # The call that goes over is let through, and one whose value is about to be noted: what is paid for is kept.
+        if was_over and not getattr(self._paying, "depth", 0):
+            raise outcomes.BudgetExceeded
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The noted value of ``key``, computed and noted first when there is none."""
@@ -155,7 +164,8 @@ class Runtime:
             row = step_queries.find_note(session, step_id=self._claim.step_id, key=key)
         if row is not None:
             return values.unpack(row["value"])
-        value = compute()
+        self._meter.heed()
+        value = self._pay(compute)
         packed = values.pack(value, team_id=self._claim.job.team_id, what=f"the note {key!r}")
         with transaction() as session:
             kept = step_queries.add_note(
@@ -166,7 +176,15 @@ class Runtime:
             raise outcomes.LeaseLost
         return value
 
+    def _pay(self, compute: Callable[[], Any]) -> Any:
+        self._paying.depth = getattr(self._paying, "depth", 0) + 1
+        try:
+            return compute()
+        finally:
+            self._paying.depth -= 1
+
     def check(self) -> None:
         """Raise Interrupted when the step should end now."""
         self._show()
         self._lease.check()
+        self._meter.heed()

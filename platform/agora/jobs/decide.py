@@ -3,7 +3,7 @@
 import random
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,10 +27,18 @@ class Failure:
     retryable: bool
     traceback: str = ""
     retry_after: float = 0.0
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What a program wants to know of it, beyond the message."""
 
     def as_json(self) -> dict[str, Any]:
         """What is stored and shown."""
-        shown = {"code": self.code, "type": self.type, "message": self.message, "retryable": self.retryable}
+        shown = {
+            "code": self.code,
+            "type": self.type,
+            "message": self.message,
+            "retryable": self.retryable,
+            **self.more,
+        }
         return shown | ({"traceback": self.traceback} if self.traceback else {})
 
 
@@ -46,6 +54,8 @@ class NextStep:
     """Only a Repeat sets a new carry; other steps of the iteration inherit it."""
     stored_carry: str | None = None
     """The new carry as its row will hold it."""
+    suspension: Mapping[str, Any] | None = None
+    """It shall wait for approval, not be ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +97,8 @@ class Decision:
     wake_at: datetime | None = None
     next_step: NextStep | None = None
     job_status: JobState | None = None
+    job_error: Failure | None = None
+    """Why the job fails, when that is not the error of its step."""
     reason: str = ""
     items: Sequence[str] | None = None
     """Stored values for which a map step is run, an item each."""
@@ -232,6 +244,9 @@ def decide_interrupted(interrupted: outcomes.Interrupted, at: Position) -> Decis
             return decide_failure(timeout_failure(at.step), at)
         case outcomes.Draining():
             return Decision(step_status=StepState.READY, attempt_outcome=None, burns_attempt=False)
+        case outcomes.BudgetExceeded():
+            # Its record finds the job over its budget, and decides; the try is kept, as its run time counts.
+            return Decision(step_status=StepState.READY, attempt_outcome="interrupted", burns_attempt=False)
         case _:
             return None
 

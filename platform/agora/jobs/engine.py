@@ -23,6 +23,7 @@ from agora.db.session import transaction
 from agora.files.service import TeamFiles
 from agora.jobs import children, fan_out, step_queries, values
 from agora.jobs.batch import Watch
+from agora.jobs.budgets import heed
 from agora.jobs.claim import Claim, Claimer
 from agora.jobs.conclude import conclude
 from agora.jobs.context import Runtime
@@ -131,7 +132,8 @@ class Engine:
                 if decision is None or decision.step_status is not StepState.SUCCEEDED:
                     raise _Undo(decision)  # noqa: TRY301  # the only way out of a transaction that undoes it
                 finished = Finished(claim=claim, decision=decision, stored=stored, lease=onward(decision))
-                announcement = record(session, finished.as_try())
+                attempt = finished.as_try()
+                announcement = record(session, heed(session, attempt) if claim.budgeted else attempt)
         except _Undo as undone:
             return Finished(claim=claim, decision=undone.decision)
         except CancelSeen:

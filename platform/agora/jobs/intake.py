@@ -12,6 +12,7 @@ from agora.agents import ActionSpec, StepSpec
 from agora.errors import invalid_field
 from agora.events.types import JobRef, NewEvent
 from agora.ids import new_id
+from agora.jobs import budgets, manned
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.intake_queries import insert_jobs
@@ -54,6 +55,7 @@ class NewJob:
     traceparent: str | None = None
     iteration: int = 0
     carry: str | None = None
+    budget: Mapping[str, Any] | None = None
     lineage: Lineage = Lineage()
     step_id: str = field(default_factory=lambda: new_id("stp"))
 
@@ -74,6 +76,8 @@ def check(submission: Submission, registered: Registered) -> None:
     if submission.deadline and submission.run_at and submission.deadline <= submission.run_at:
         raise invalid_field("/deadline", "after-run-at", "deadline must be after run_at", str(submission.deadline))
     check_metadata(submission.metadata)
+    if submission.budget is not None:
+        budgets.check(submission.budget)
     registered.check_input(submission.input)
 
 
@@ -85,6 +89,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 def insert_all(session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id: str | None) -> Announcement:
     """Insert jobs of one team with their events and deliveries; what to tell after the commit."""
+    manned.labels(jobs[0].step.queue, session)  # looked up here, not on a connection of its own
     text = json.dumps([_record(n, one) for n, one in enumerate(jobs)], separators=(",", ":"))
     row = insert_jobs(
         session, team_id=team_id, key_id=key_id, jobs=text, count=len(jobs), window=get_settings().ring_window
@@ -109,6 +114,7 @@ def _record(n: int, new: NewJob) -> dict[str, Any]:
         "n": n, "job_id": job.id, "agent": job.agent, "action": job.action, "version": job.version,
         "priority": new.priority, "input": new.input, "metadata": job.metadata, "step_id": new.step_id,
         "step": step.name, "position": position, "iteration": new.iteration, "queue": step.queue, "label": new.label,
+        "manned": manned.is_manned(new.spec.label, step.queue),
         "attempts": step.attempts, "event_id": new.created.id, "event": new.created.data,
     }  # fmt: skip
     optional = {
@@ -118,6 +124,7 @@ def _record(n: int, new: NewJob) -> dict[str, Any]:
         "depth": lineage.depth,
         "run_at": new.run_at.isoformat() if new.run_at else None,
         "deadline": new.deadline.isoformat() if new.deadline else None,
+        "budget": new.budget, "queue_timeout": (new.budget or {}).get("queue_timeout"),
         "progress": position / len(new.spec.steps) if position else None,
     }  # fmt: skip
     return made | {name: value for name, value in optional.items() if value is not None}

@@ -12,17 +12,19 @@ WITH given AS MATERIALIZED (
         n int, job_id text, agent text, action text, version int, priority int, input text, metadata jsonb,
         traceparent text, root_id text, retry_of text, forked_from text, batch_id text, schedule_id text,
         run_at timestamptz, deadline timestamptz, progress float8, step_id text, step text, position int,
-        iteration int, carry text, queue text, label text, attempts int, event_id text, event jsonb, parent_id text,
-        parent_step_id text, child_index int, depth int)
+        iteration int, carry text, queue text, label text, manned bool, attempts int, event_id text,
+        event jsonb, parent_id text, parent_step_id text, child_index int, depth int,
+        budget jsonb, queue_timeout float8)
     LIMIT :count
 ), job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
                       root_id, retry_of, forked_from, batch_id, schedule_id, run_at, deadline, progress, event_seq,
-                      parent_id, parent_step_id, child_index, depth)
+                      parent_id, parent_step_id, child_index, depth, budget, start_by)
     SELECT job_id, :team_id, :key_id, agent, action, version, status, priority, CAST(input AS jsonb), metadata,
            traceparent, COALESCE(root_id, job_id), retry_of, forked_from, batch_id, schedule_id,
            COALESCE(run_at, now()), deadline, COALESCE(progress, 0), 1,
-           parent_id, parent_step_id, child_index, COALESCE(depth, 0)
+           parent_id, parent_step_id, child_index, COALESCE(depth, 0), budget,
+           COALESCE(run_at, now()) + make_interval(secs => queue_timeout)
     FROM given
 ), room AS (
     -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
@@ -39,7 +41,7 @@ WITH given AS MATERIALIZED (
     SELECT g.step_id, g.job_id, :team_id, g.step, g.position, g.iteration, 'ready', g.queue, g.priority, g.label,
            g.attempts, CAST(g.carry AS jsonb), COALESCE(g.run_at, now()),
            CASE WHEN g.status = 'scheduled' THEN 'time' END,
-           CASE WHEN g.status = 'queued' AND g.nth <= room.free THEN now() END
+           CASE WHEN g.status = 'queued' AND g.manned AND g.nth <= room.free THEN now() END
     FROM given g LEFT JOIN room ON room.queue = g.queue
     RETURNING id, rung_at
 ), happened AS (

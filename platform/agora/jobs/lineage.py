@@ -17,7 +17,7 @@ from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, lineage_queries, queries, values
+from agora.jobs import budgets, catalogue, lineage_queries, queries, values
 from agora.jobs.announce import Announcement
 from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check_metadata, insert_all
@@ -133,7 +133,7 @@ def _new_job(row: JobRow, wish: Wish, spec: ActionSpec, begin: Beginning, given:
         job=job, spec=spec, step=spec.step(begin.step.name), input=given, iteration=begin.iteration,
         carry=None if begin.carry is None else json.dumps(begin.carry), deadline=wish.deadline,
         priority=row.priority if wish.priority is None else wish.priority, traceparent=row.traceparent,
-        lineage=Lineage(root_id=root_id, **origin),
+        lineage=Lineage(root_id=root_id, **origin), budget=budgets.afresh(row.budget),
         created=job_event("job.created", job, status=JobState.QUEUED, from_step=begin.step.name, **origin),
     )  # fmt: skip
 

@@ -92,6 +92,11 @@ class JobRow(Base):
             "deadline",
             postgresql_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
         ),
+        Index(
+            "jobs_start_by_idx",
+            "start_by",
+            postgresql_where=text("start_by IS NOT NULL AND started_at IS NULL AND ended_at IS NULL"),
+        ),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
@@ -111,6 +116,9 @@ class JobRow(Base):
     usage: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     """Sums of its steps' usage: tokens_in, tokens_out, tokens, and cost_usd as the text of an exact decimal."""
     partial_output: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    start_by: Mapped[TimestampTZ | None]
+    """When its first step must have begun."""
     labels: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
     traceparent: Mapped[str | None] = mapped_column(Text)
     root_id: Mapped[Id]

@@ -14,11 +14,12 @@ from agora.jobs.types import JobFilter
 INSERT_JOB = text("""
 WITH job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
-                      root_id, run_at, deadline, event_seq)
+                      root_id, run_at, deadline, event_seq, budget, start_by)
     SELECT :job_id, :team_id, :key_id, :agent, :action, :version,
            CASE WHEN CAST(:run_at AS timestamptz) > now() THEN 'scheduled' ELSE 'queued' END,
            :priority, CAST(:input AS jsonb), CAST(:metadata AS jsonb), :traceparent, :job_id,
-           COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1
+           COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1, CAST(:budget AS jsonb),
+           COALESCE(CAST(:run_at AS timestamptz), now()) + make_interval(secs => :queue_timeout)
     WHERE :may_fan_out OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
     RETURNING id, status, run_at, created_at
 ), room AS (

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from agora.db.session import Direct
 from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.ids import new_id
+from agora.jobs import budget_queries
 from agora.jobs.announce import Announcement, Claimed
 from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Decision, NextStep, Position
@@ -71,9 +72,11 @@ def record_all(session: Session | Direct, tries: Sequence[Try], *, may_fan_out: 
     steps = [attempt for attempt in tries if not attempt.at.item]
     prepared = [_prepare(attempt) for attempt in steps]
     rows = record_steps(session, [record for record, _, _ in prepared], may_fan_out=may_fan_out) if steps else {}
-    for attempt, (_, announcement, events) in zip(steps, prepared, strict=True):
+    for attempt, (made, announcement, events) in zip(steps, prepared, strict=True):
         row = rows.get(attempt.step_id)
         found[attempt.step_id] = _recorded(session, attempt, row, announcement, events, may_fan_out=may_fan_out)
+        if isinstance(found[attempt.step_id], Announcement):
+            _halt(session, attempt, made)
     return [found[attempt.step_id] for attempt in tries]
 
 
@@ -132,6 +135,23 @@ def _recorded(
     return announcement
 
 
+def _halt(session: Session | Direct, attempt: Try, made: Record) -> None:
+    """What a job that is over its budget needs besides its record; rare, so that the record need not carry it."""
+    suspension = attempt.decision.next_step.suspension if attempt.decision.next_step else None
+    error = attempt.decision.job_error
+    scope = {"team_id": attempt.job.team_id}
+    if suspension is not None and made.next_id is not None:
+        budget_queries.suspend_step(_whole(session), step_id=made.next_id, suspension=suspension, **scope)
+    if error is not None:
+        budget_queries.explain_failure(_whole(session), job_id=attempt.job.id, error=error.as_json(), **scope)
+
+
+def _whole(session: Session | Direct) -> Session:
+    if isinstance(session, Direct):
+        raise TypeError("a job that is over its budget is recorded in a transaction")
+    return session
+
+
 def _prepare(attempt: Try) -> tuple[Record, Announcement, list[NewEvent]]:
     decision, at = attempt.decision, attempt.at
     events = events_of(decision, attempt.job, at)
@@ -176,7 +196,9 @@ def _label(attempt: Try, step: str) -> str:
 def _following(attempt: Try, following: NextStep, announcement: Announcement) -> dict[str, Any]:
     step_id, label = new_id("stp"), _label(attempt, following.spec.name)
     fence = uuid4().hex if attempt.lease is not None else None
-    if fence is None:
+    if following.suspension is not None:
+        fence = None
+    elif fence is None:
         announcement.ring_step(step_id, job_id=attempt.job.id, spec=following.spec, label=label)
     else:
         announcement.claimed = Claimed(step_id=step_id, fence=fence, following=following)
@@ -209,7 +231,8 @@ def events_of(decision: Decision, job: JobRef, at: Position) -> list[NewEvent]:
         more = {"error": error, "retry_in": retry_in}
         made.append(step_event(kind, job, step=at.step.name, iteration=at.iteration, attempt=at.attempt, **more))
     if decision.job_status is not None:
-        made.append(_job_event(decision, job, at, error))
+        failure = decision.job_error
+        made.append(_job_event(decision, job, at, failure.as_json() if failure else error))
     return made
 
 
@@ -217,10 +240,13 @@ def _job_event(decision: Decision, job: JobRef, at: Position, error: dict[str, o
     status = decision.job_status
     if status is JobState.WAITING:
         until = decision.wake_at.isoformat() if decision.wake_at else None
-        suspension = dict(decision.suspension or {})
+        following = decision.next_step
+        suspended = following.suspension if following else decision.suspension
+        suspension = dict(suspended or {})
         return job_event(
-            "job.waiting", job, status=status, step=at.step.name, until=until,
-            waits_for=suspension.get("kind"), prompt=suspension.get("prompt"),
+            "job.waiting", job, status=status, step=following.spec.name if following else at.step.name, until=until,
+            waits_for=suspension.get("kind"), prompt=suspension.get("prompt"), approval=suspension.get("id"),
+            budget=suspension.get("budget"),
         )  # fmt: skip
     kind = "job.resumed" if status is JobState.RUNNING else f"job.{status}"
     return job_event(kind, job, status=str(status), error=error, reason=decision.reason or None)

@@ -14,6 +14,7 @@ from agora.errors import Conflict, invalid_field
 from agora.events.types import job_event, step_event
 from agora.jobs import catalogue, queries, step_queries, values, views
 from agora.jobs.announce import Announcement
+from agora.jobs.budgets import heed
 from agora.jobs.catalogue import raise_faults
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.decide import Failure, Position, advance
@@ -91,9 +92,8 @@ def resume_with(
     stored = values.pack(value, team_id=row.team_id, what="the answer")
     try:
         decision = advance(value, at, resumed=state)
-        return record(
-            session, Try(step_id=step["id"], fence=None, job=views.ref(row), at=at, decision=decision, stored=stored)
-        )
+        attempt = Try(step_id=step["id"], fence=None, job=views.ref(row), at=at, decision=decision, stored=stored)
+        return record(session, attempt if row.budget is None else heed(session, attempt))
     except (CancelSeen, FenceLost):
         raise Conflict(f"job {row.id} is no longer {state}", state=row.status) from None
 

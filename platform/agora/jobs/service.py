@@ -11,7 +11,7 @@ from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, catalogue_queries, manned, queries, usage_queries, values, views
+from agora.jobs import budgets, catalogue, catalogue_queries, manned, queries, usage_queries, values, views
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
@@ -30,6 +30,7 @@ from agora.jobs.types import (
     Submission,
     Submitted,
 )
+from agora.jobs.waits import waits_of
 from agora.paging import Page
 from agora.settings import get_settings
 from agora.webhooks import queries as webhook_queries
@@ -85,6 +86,7 @@ class _Accepted:
         status = JobState.SCHEDULED if submission.run_at else JobState.QUEUED
         self._created = job_event("job.created", self._job, status=status)
         self._input = values.pack(submission.input, team_id=team_id, what="the input")
+        self._budget = budgets.as_row(submission.budget) if submission.budget else None
         someone = manned.is_manned(self._spec.label, self._spec.steps[0].queue)
         self._window = get_settings().ring_window if someone else 0
 
@@ -99,6 +101,8 @@ class _Accepted:
             metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
             step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=self._created.id,
             event=json.dumps(self._created.data), window=self._window,
+            budget=None if self._budget is None else json.dumps(self._budget),
+            queue_timeout=submission.budget.queue_timeout if submission.budget else None,
         )  # fmt: skip
         if row is not None and row["ring"]:
             self.announcement.ring_step(step_id, job_id=self._job.id, spec=first, label=label)
@@ -124,7 +128,7 @@ class _Accepted:
             progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job.id, parent_id=None,
             retry_of=None, forked_from=None, batch_id=None, schedule_id=None, run_at=row["run_at"],
             deadline=submission.deadline, cancel_requested_at=None, created_at=row["created_at"],
-            started_at=None, ended_at=None,
+            started_at=None, ended_at=None, budget=self._budget,
         )  # fmt: skip
 
 
@@ -135,18 +139,21 @@ def get_job(job_id: str, *, team_id: str) -> Job:
 
 
 def _view(session: Session, job_id: str, *, team_id: str) -> Job:
-    row = _find(session, job_id, team_id=team_id)
+    row = find(session, job_id, team_id=team_id)
+    steps = queries.find_steps(session, team_id=team_id, job_id=job_id)
     parts = views.Parts(
-        steps=queries.find_steps(session, team_id=team_id, job_id=job_id),
+        steps=steps,
         attempts=queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN),
         items=queries.count_items(session, team_id=team_id, job_id=job_id),
         usage=usage_queries.list_usage(session, team_id=team_id, job_id=job_id, limit=MAX_USAGE_SHOWN),
         run_seconds=usage_queries.find_run_seconds(session, team_id=team_id, job_id=job_id),
+        waits=waits_of(session, row, steps),
     )
     return views.whole_job(row, parts)
 
 
-def _find(session: Session, job_id: str, *, team_id: str) -> JobRow:
+def find(session: Session, job_id: str, *, team_id: str) -> JobRow:
+    """The row of a job of the team. Raises NotFound."""
     row = queries.find_job(session, team_id=team_id, job_id=job_id) if is_id(job_id, "job") else None
     if row is None:
         raise NotFound(f"there is no job {job_id}")
@@ -169,7 +176,7 @@ def list_items(
 ) -> Page[ItemView]:  # fmt: skip
     """A page of a map step's items, in input order, behind index ``after``. Raises NotFound for job or step."""
     with transaction() as session:
-        _find(session, job_id, team_id=team_id)
+        find(session, job_id, team_id=team_id)
         found = queries.list_items(
             session, team_id=team_id, job_id=job_id, step=step, iteration=iteration, statuses=statuses,
             after=after + 1, limit=limit + 1,
@@ -195,7 +202,7 @@ def request_cancel(job_id: str, *, team_id: str, reason: str = "") -> None:
     """As :func:`cancel_job`, for whoever has no use for the job."""
     announcement = Announcement(jobs={job_id})
     with transaction() as session:
-        _find(session, job_id, team_id=team_id)
+        find(session, job_id, team_id=team_id)
         open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
         if any(step["status"] == "running" for step in open_steps):
             queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason)
@@ -210,7 +217,7 @@ def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, te
         session, team_id=team_id, job_id=job_id, target=JobState.CANCELLED,
         sources=may_become(JobState.CANCELLED), error=None, reason=reason,
     )  # fmt: skip
-    row = _find(session, job_id, team_id=team_id)
+    row = find(session, job_id, team_id=team_id)
     if not moved:
         raise IllegalTransition(
             f"job {job_id} is {row.status}; only {', '.join(may_become(JobState.CANCELLED))} jobs can be cancelled",
@@ -232,7 +239,7 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
         Invalid: the answer does not satisfy the JSON Schema of the question, or the job never asked it.
     """
     with transaction() as session:
-        row = _find(session, job_id, team_id=team_id)
+        row = find(session, job_id, team_id=team_id)
         announcement = resume_with_answer(session, row, value, question=question)
     if announcement is not None:
         announcement.make()
@@ -242,7 +249,7 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
 def list_events(job_id: str, *, team_id: str, after: int = 0, limit: int = 200) -> list[Event]:
     """Events of a job with a sequence number above ``after``, in order. Raises NotFound."""
     with transaction() as session:
-        row = _find(session, job_id, team_id=team_id)
+        row = find(session, job_id, team_id=team_id)
         found = event_queries.list_events(
             session, team_id=team_id, job_id=job_id, created_at=row.created_at, after=after, limit=limit
         )

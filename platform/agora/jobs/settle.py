@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from agora.db.session import statement, transaction
 from agora.jobs import children, fan_out, item_queries
 from agora.jobs.announce import Announcement, Claimed
+from agora.jobs.budgets import heed
 from agora.jobs.claim import Claim
 from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of
 from agora.jobs.intake import insert_all
@@ -104,9 +105,9 @@ def _settle_parts(claims: Sequence[Claim]) -> None:
 
 
 def _record(group: Sequence[Finished]) -> list[Recorded]:
-    """Record a group: in one statement, and in a transaction those of teams with webhook endpoints."""
+    """Record a group: in one statement, and in a transaction those with a budget or webhook endpoints."""
     found: dict[str, Recorded] = {}
-    quiet = [one for one in group if not (one.claim.subscribed or _has_parts(one))]
+    quiet = [one for one in group if not (one.claim.subscribed or one.claim.budgeted or _has_parts(one))]
     if quiet:
         found |= _whole_or_singly(quiet, may_fan_out=False)
     loud = [one for one in group if isinstance(found.get(one.claim.step_id, MayFanOut()), MayFanOut)]
@@ -141,6 +142,11 @@ def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[st
 def _written(group: Sequence[Finished], *, may_fan_out: bool) -> dict[str, Recorded]:
     tries = [one.as_try() for one in group]
     with transaction() if may_fan_out else statement() as session:
+        if isinstance(session, Session):
+            tries = [
+                heed(session, attempt) if one.claim.budgeted else attempt
+                for one, attempt in zip(group, tries, strict=True)
+            ]
         results = record_all(session, tries, may_fan_out=may_fan_out)
         for one, result in zip(group, results, strict=True):
             if isinstance(session, Session) and isinstance(result, Announcement) and _has_parts(one):

@@ -11,7 +11,7 @@ class JobState(StrEnum):
     SCHEDULED = "scheduled"  # in: submit with run_at.                out: dispatcher (due, deadline), caller (cancel)
     QUEUED = "queued"  #       in: submit, dispatcher.                out: first claim, caller, dispatcher (deadline)
     RUNNING = "running"  #     in: claim, input, wake.                out: record, cancel; also while a try backs off
-    WAITING = "waiting"  #     in: record of a suspension.            out: input, dispatcher (time), caller
+    WAITING = "waiting"  #     in: record of a suspension, over budget. out: input, approval, time, caller
     SUCCEEDED = "succeeded"  # in: record of the last step.           out: never
     FAILED = "failed"  #       in: record, dispatcher.                out: never
     CANCELLED = "cancelled"  # in: caller, record of a cancelled step. out: never
@@ -20,9 +20,9 @@ class JobState(StrEnum):
 class StepState(StrEnum):
     """Where a step stands. The step is the unit of dispatch: attempt, fence and lease live on its row."""
 
-    READY = "ready"  #         in: submit, record, wake, a retry.     out: claim (once run_at has come), cancel
+    READY = "ready"  #         in: submit, record, retry, approval.   out: claim (once run_at has come), cancel
     RUNNING = "running"  #     in: claim.                             out: record, dispatcher (lost lease), cancel
-    SUSPENDED = "suspended"  # in: record of a suspension.            out: input, time, items and children, cancel
+    SUSPENDED = "suspended"  # in: record of a suspension, over budget. out: input, approval, time, parts, cancel
     SUCCEEDED = "succeeded"  # in: record, input, wake.               out: never
     COPIED = "copied"  #       in: retry, fork: another job's result. out: never
     FAILED = "failed"  #       in: record, dispatcher, parts failed.  out: never
@@ -33,19 +33,22 @@ JOB_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
     JobState.RUNNING: frozenset({JobState.WAITING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.WAITING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.WAITING: frozenset(
+        {JobState.RUNNING, JobState.WAITING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
-"""From each state, the states that a job may move to. `waiting` may become `succeeded` when the last step suspended."""
+"""From each state, the states that a job may move to. `waiting` may become `succeeded` when the last step suspended,
+and go on waiting when it is answered and over its budget."""
 
 STEP_TRANSITIONS: Final[Mapping[StepState, frozenset[StepState]]] = {
     StepState.READY: frozenset({StepState.RUNNING, StepState.CANCELLED}),
     StepState.RUNNING: frozenset(
         {StepState.SUCCEEDED, StepState.FAILED, StepState.READY, StepState.SUSPENDED, StepState.CANCELLED}
     ),
-    StepState.SUSPENDED: frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED}),
+    StepState.SUSPENDED: frozenset({StepState.READY, StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED}),
     StepState.SUCCEEDED: frozenset(),
     StepState.COPIED: frozenset(),
     StepState.FAILED: frozenset(),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from agora.webhooks.types import InlineWebhook
@@ -18,6 +19,21 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a job may spend; None means any amount. Times are seconds.
+
+    ``queue_timeout`` counts from ``run_at`` to the start of the first step. Over a limit, the job fails (``fail``) or
+    waits for approval before its next step (``ask``).
+    """
+
+    max_tokens: int | None = None
+    max_cost_usd: Decimal | None = None
+    max_run_seconds: float | None = None
+    queue_timeout: float | None = None
+    on_exceeded: str = "fail"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
     """A job to be made. ``version`` None means the newest registered one; priority 0 to 9, higher first."""
 
@@ -30,6 +46,7 @@ class Submission:
     deadline: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     webhook: InlineWebhook | None = None
+    budget: Budget | None = None
     traceparent: str | None = None
 
 
@@ -158,6 +175,9 @@ class Job:
     steps: Sequence[StepView] = ()
     question: Question | None = None
     partial_output: Any = None
+    budget: Mapping[str, Any] | None = None
+    waits: Mapping[str, Any] | None = None
+    """Why it does not go on: ``reason``, ``since`` and what belongs to the reason. Filled by get_job."""
 
     @property
     def ended(self) -> bool:

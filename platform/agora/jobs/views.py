@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import RowMapping
 
@@ -32,6 +33,7 @@ def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> 
         forked_from=row.forked_from, batch_id=row.batch_id, schedule_id=row.schedule_id, run_at=row.run_at,
         deadline=row.deadline, cancel_requested_at=row.cancel_requested_at, created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at, steps=steps, partial_output=read(row.partial_output),
+        budget=row.budget and {name: value for name, value in row.budget.items() if name != "approved"},
     )  # fmt: skip
 
 
@@ -58,6 +60,7 @@ class Parts:
     items: Sequence[RowMapping]
     usage: Sequence[RowMapping]
     run_seconds: float
+    waits: Mapping[str, Any] | None
 
 
 def whole_job(row: JobRow, parts: Parts) -> Job:
@@ -84,6 +87,7 @@ def whole_job(row: JobRow, parts: Parts) -> Job:
         made,
         usage={**made.usage, "run_seconds": round(parts.run_seconds, 3)},
         question=next(filter(None, map(question, parts.steps)), None),
+        waits=parts.waits,
     )
 
 
