@@ -15,7 +15,7 @@ from agora.batches.duties import CompleteBatches
 from agora.batches.service import submit_batch
 from agora.clock import now
 from agora.events.types import EVENT_TYPES, STEP_TYPES
-from agora.jobs import service
+from agora.jobs import moves, service
 from agora.jobs.types import Submission
 from agora.outcomes import Permanent
 from tests.support.probes import Number, agent_with
@@ -76,11 +76,16 @@ def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     rig.run()
     cancelled = rig.submit("plain", metadata={"order": 7})
     service.cancel_job(cancelled.id, team_id=rig.team_id, reason="changed")
+    for version in (1, 2):
+        agent.action("moving", input=Number, output=Number, version=version).step(after)
+    rig.worker()
+    moved = rig.submit("moving", version=1)
+    moves.move_job(moved.id, team_id=rig.team_id, version=2)
     found = {}
     complete_a_batch(rig)
     for row in rig.sql("SELECT type, data FROM events WHERE job_id IS NULL"):
         found[row["type"]] = pinned(row["data"])
-    for job in [*jobs, cancelled]:
+    for job in [*jobs, moved, cancelled]:
         for event in service.list_events(job.id, team_id=rig.team_id):
             found.setdefault(event.type, pinned(dict(event.data)))
     assert set(found) - {"agent.noted"} == {*EVENT_TYPES, *STEP_TYPES}

@@ -1,11 +1,15 @@
 """Versions of an action side by side: who runs what, and that nobody's absence stops the others."""
 
-from agora.agents import Agent, StepContext
+import pytest
+from pydantic import BaseModel
+
+from agora.agents import Agent, Retry, StepContext
 from agora.dispatcher import duties
+from agora.errors import Conflict, IllegalTransition, Invalid, NotFound
 from agora.ids import new_id
-from agora.jobs import catalogue, manned, rings, service
+from agora.jobs import catalogue, manned, moves, rings, service
 from agora.jobs.engine import Engine
-from agora.settings import get_settings
+from agora.settings import get_settings, override_environment
 from tests.support.probes import Number
 from tests.support.rig import Rig
 
@@ -114,3 +118,132 @@ def test_the_catalogue_counts_workers_by_version_and_queue(db, monkeypatch):
     lose(rig, old)
     found = {one.version: one for one in service.list_agents("probe")}
     assert (found[1].workers, found[1].live_workers) == ({"cpu": 0, "io": 0}, 0)
+
+
+def test_a_job_finishes_on_its_version_says_when_nobody_runs_it_and_is_moved(db, monkeypatch):
+    rig, old, new = two_versions(monkeypatch)
+    finishes = rig.submit("count", version=1)
+    for hears in (new, old, new, old):
+        run_all(rig, hears)
+        rig.sql("UPDATE steps SET rung_at = rung_at - interval '1 h' WHERE rung_at IS NOT NULL")
+        duties.rering_unheard()
+    assert rig.job(finishes).output == {"n": 1}, "both fleets were there, and it stayed on its own version"
+    stays = rig.submit("count", version=1)
+    old.run(rig.rung.popleft().step_id)
+    lose(rig, old)
+    waits = rig.job(stays).waits
+    assert (waits["reason"], waits["version"]) == ("no-worker", 1)
+    step = rig.job(stays).steps[-1]
+    assert (waits["step"], waits["queue"], waits["since"]) == (step.name, step.queue, step.run_at)
+    rig.rung.clear()
+    duties.refill_rings()
+    assert not rig.rung
+    moved = moves.move_job(stays.id, team_id=rig.team_id, version=2)
+    assert (moved.version, moved.waits) == (2, None)
+    run_all(rig, new)
+    assert rig.job(stays).output == {"n": 2}
+    assert rig.events(stays).count("job.moved") == 1
+    (event,) = [one for one in service.list_events(stays.id, team_id=rig.team_id) if one.type == "job.moved"]
+    assert (event.data["from"], event.data["to"]) == (1, 2)
+    with pytest.raises(IllegalTransition):
+        moves.move_job(stays.id, team_id=rig.team_id, version=1)
+
+
+def test_a_move_to_where_the_job_is_changes_nothing(db, monkeypatch):
+    rig, *_ = two_versions(monkeypatch)
+    job = rig.submit("count", version=1)
+    assert moves.move_job(job.id, team_id=rig.team_id, version=1).version == 1
+    assert "job.moved" not in rig.events(job)
+    with pytest.raises(NotFound):
+        moves.move_job(job.id, team_id="team_other", version=2)
+
+
+class Named(BaseModel):
+    """An input that the first version did not have."""
+
+    name: str
+
+
+def changed(monkeypatch):
+    """Versions that a job of version 1 cannot, and can, be moved to; returns the rig and a job after its first step."""
+
+    def first(_: StepContext[Number]) -> int:
+        return 1
+
+    def second(_: StepContext[Number]) -> Number:
+        return Number(n=1)
+
+    def other(_: StepContext[Number]) -> int:
+        return 9
+
+    def third(_: StepContext[Number]) -> Number:
+        return Number(n=3)
+
+    agent = Agent("probe")
+    chains = {1: [first, second], 2: [other, second], 3: [first, second], 4: [first, second, third]}
+    for version, chain in chains.items():
+        action = agent.action("count", input=Named if version == 3 else Number, output=Number, version=version)
+        for step in chain:
+            action.step(queue="io" if version == 4 and step is second else "cpu", retry=Retry(attempts=version))(step)
+    rig = Rig(monkeypatch, agent)
+    job = rig.submit("count", version=1)
+    with override_environment({"AGORA_TURN_SECONDS": "0"}):
+        rig.engine.run(rig.rung.popleft().step_id)
+    rig.rung.clear()
+    return rig, job
+
+
+@pytest.mark.parametrize(
+    ("version", "pointer", "rule"),
+    [(2, "/version", "same-steps"), (3, "/input", "required"), (7, "/version", "registered")],
+)
+def test_a_version_that_does_not_fit_is_refused_and_nothing_is_moved(db, monkeypatch, version, pointer, rule):
+    rig, job = changed(monkeypatch)
+    with pytest.raises(Invalid) as refused:
+        moves.move_job(job.id, team_id=rig.team_id, version=version)
+    assert [(one.pointer, one.rule) for one in refused.value.errors] == [(pointer, rule)]
+    assert (rig.job(job).version, rig.events(job)[-1]) == (1, "step.succeeded")
+
+
+def test_a_moved_step_runs_where_and_as_often_as_its_new_version_says(db, monkeypatch):
+    rig, job = changed(monkeypatch)
+    step = moves.move_job(job.id, team_id=rig.team_id, version=4).steps[-1]
+    (row,) = rig.sql("SELECT queue, max_attempts FROM steps WHERE id = :id", id=step.id)
+    assert (row["queue"], row["max_attempts"]) == ("io", 4)
+    rig.run()
+    assert rig.job(job).output == {"n": 3}, "the step that only the new version has"
+    assert [one.name for one in rig.job(job).steps] == ["first", "second", "third"]
+
+
+def test_a_running_step_is_not_moved(db, monkeypatch):
+    refused = []
+
+    def busy(ctx: StepContext[Number]) -> Number:
+        with pytest.raises(Conflict, match="runs"):
+            moves.move_job(ctx.job_id, team_id=ctx.team_id, version=2)
+        refused.append(1)
+        return Number(n=1)
+
+    agent = Agent("probe")
+    for version in (1, 2):
+        agent.action("count", input=Number, output=Number, version=version).step(busy)
+    rig = Rig(monkeypatch, agent)
+    job = rig.submit("count", version=1)
+    rig.run()
+    assert (refused, rig.job(job).version, rig.job(job).status) == ([1], 1, "succeeded")
+
+
+def test_all_open_jobs_of_a_version_are_moved_and_those_that_cannot_be_are_named(db, monkeypatch):
+    rig, old, _ = two_versions(monkeypatch)
+    jobs = [rig.submit("count", version=1) for _ in range(3)]
+    busy, *free = jobs
+    claims, _ = old.claimer.one(next(ring.step_id for ring in rig.rung if ring.job_id == busy.id))
+    assert claims
+    found = moves.move_jobs("probe", "count", team_id=rig.team_id, before=1, version=2)
+    assert (found["moved"], found["more"]) == (2, False)
+    assert [one["job_id"] for one in found["refused"]] == [busy.id]
+    assert [rig.job(job).version for job in free] == [2, 2]
+    monkeypatch.setattr(moves, "MOST", 1)
+    assert moves.move_jobs("probe", "count", team_id=rig.team_id, before=2, version=1)["more"] is True
+    with pytest.raises(Invalid):
+        moves.move_jobs("probe", "count", team_id=rig.team_id, before=9, version=2)

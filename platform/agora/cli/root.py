@@ -15,6 +15,7 @@ COMMANDS = {
     "cancel": ("agora.cli.jobs", "cancel a job"),
     "retry": ("agora.cli.lineage", "retry a job from where it ended"),
     "fork": ("agora.cli.lineage", "begin a new job at a step of another one"),
+    "move": ("agora.cli.move", "move open jobs to another version of their action"),
     "approve": ("agora.cli.approve", "let a job go on that is over its budget"),
     "answer": ("agora.cli.jobs", "answer what a job asks"),
     "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),

@@ -8,10 +8,11 @@ from agora.client.batches import BatchMethods
 from agora.client.budgets import BudgetMethods
 from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
+from agora.client.moves import MoveMethods
 from agora.client.wire import Json
 
 
-class Agora(BatchMethods, BudgetMethods, JobMethods, LineageMethods):
+class Agora(BatchMethods, BudgetMethods, JobMethods, LineageMethods, MoveMethods):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.
 
     Every method raises ApiError when the API refuses and Unreachable when it cannot be reached.

@@ -13,6 +13,7 @@ JOB_TYPES = (
     "job.partial",
     "job.waiting",
     "job.resumed",
+    "job.moved",
     "job.succeeded",
     "job.failed",
     "job.cancelled",
