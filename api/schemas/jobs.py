@@ -89,6 +89,16 @@ class StepUsageOut(Schema):
     cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
 
 
+class ChildrenUsageOut(Schema):
+    """What the jobs spent that a job spawned, and those that they spawned."""
+
+    jobs = ma.fields.Integer()
+    tokens_in = ma.fields.Integer()
+    tokens_out = ma.fields.Integer()
+    tokens = ma.fields.Integer()
+    cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
+
+
 class UsageOut(Schema):
     """What a job's steps spent so far, lost and failed tries included. What no step told of is missing."""
 
@@ -97,6 +107,7 @@ class UsageOut(Schema):
     tokens = ma.fields.Integer()
     cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
     run_seconds = ma.fields.Float(metadata={"description": "all tries of all steps together; not in lists"})
+    children = ma.fields.Nested(ChildrenUsageOut, metadata={"description": "not in its sums; not in lists"})
 
 
 class StepOut(Schema):

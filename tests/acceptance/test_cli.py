@@ -134,3 +134,27 @@ def test_help_names_every_command_and_completion_is_a_script(agora):
     for command in ("up", "demo", "submit", "jobs", "watch", "cancel", "listen", "keys", "db", "dispatcher", "agents"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE)
     assert "_AGORA_COMPLETE" in agora("completion", "bash")
+
+
+def test_a_job_over_its_budget_is_shown_and_approved(agora):
+    budget = '{"max_cost_usd": "0.10", "on_exceeded": "ask"}'
+    job_id = agora("submit", "example_budget.research", "-i", '{"question": "why?"}', "--budget", budget).strip()
+    until(lambda: "for approval" in agora("jobs", job_id), what="the job asks")
+    shown = agora("jobs", job_id)
+    assert "0.16 used, max_cost_usd is 0.10" in shown
+    assert "spent: 2,400 tokens (1,800 in, 600 out), 0.16 USD" in shown
+    low = agora("approve", job_id, "--max-cost-usd", "0.15", code=1)
+    assert "max_cost_usd must be at least 0.16" in low
+    approval = re.search(r"--approval (apr_[0-9a-z]{26})", shown)[1]
+    assert "running" in agora("approve", job_id, "--max-cost-usd", "0.30", "--approval", approval)
+    assert "job.succeeded" in agora("watch", job_id)
+
+
+def test_a_job_is_moved_to_a_version_that_there_is(agora):
+    job_id = agora("submit", "probe.asks", "-i", '{"name": "moved"}').strip()
+    until(lambda: "waiting" in agora("jobs", job_id), what="the job waits")
+    assert f"{job_id}  waiting  version 1" in agora("move", job_id, "--version", "1")
+    assert "has no version 9" in agora("move", job_id, "--version", "9", code=1)
+    assert "version 1 is where they are" in agora("move", "probe.chain", "--from", "1", "--version", "1", code=1)
+    agora("move", "probe.chain", "--version", "1", code=2)
+    agora("cancel", job_id)

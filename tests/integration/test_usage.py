@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from agora.agents import Retry, StepContext, Transient
+from agora.agents import Child, Retry, Spawn, StepContext, Transient
 from agora.db import session as db_session
 from agora.dispatcher import duties
 from agora.jobs import context, lineage, service
@@ -299,3 +299,29 @@ def test_a_retry_of_the_job_does_not_count_again_what_the_old_one_paid(monkeypat
     rig.run()
     assert (rig.job(old).usage["tokens"], rig.job(new).usage["tokens"]) == (7, 1)
     assert [one.tokens_in for one in rig.job(new).steps[0].usage] == [1]
+
+
+def test_what_children_spent_is_summed_beside_their_parents_own(monkeypatch):
+    def parent_of(child):
+        def spawn(ctx: StepContext[Number]) -> Spawn:
+            ctx.use(tokens_in=1)
+            return Spawn([Child(agent="probe", action=child, input={}) for _ in range(2)])
+
+        return spawn
+
+    def pay(ctx: StepContext[Number]) -> Number:
+        ctx.use(tokens_out=5, cost_usd="0.1")
+        return Number()
+
+    def end(_: StepContext[Number]) -> Number:
+        return Number()
+
+    rig = Rig(monkeypatch, agent_with(top=[parent_of("middle"), end], middle=[parent_of("leaf"), end], leaf=[pay]))
+    job = rig.submit("top")
+    for _ in range(10):
+        duties.refill_rings()
+        rig.run()
+    ended = rig.job(job)
+    assert (ended.status, ended.usage["tokens"]) == ("succeeded", 1)
+    sums = {"jobs": 6, "tokens_in": 2, "tokens_out": 20, "tokens": 22, "cost_usd": "0.4"}
+    assert ended.usage["children"] == sums

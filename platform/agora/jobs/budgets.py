@@ -108,11 +108,16 @@ def queue_timeout(seconds: float) -> str:
     return json.dumps(Failure(code="queue-timeout", type="Budget", message=message, retryable=False).as_json())
 
 
+def find_excess(session: Session, *, team_id: str, job_id: str) -> Excess | None:
+    """The first limit that a job is over now."""
+    row = budget_queries.find_budget(session, team_id=team_id, job_id=job_id)
+    return excess_of(row["budget"], row["usage"], row["run_seconds"]) if row and row["budget"] else None
+
+
 def heed(session: Session, attempt: Try) -> Try:
     """The same try, or one after which its job does not go on: it has gone over its budget.
 
-    To be asked in the transaction that records it. Items of a map are let go on: their step is looked at, when all have
-    ended.
+    To be asked in the transaction that records it. Of a map, the step itself is looked at, when its items have ended.
     """
     goes_on = attempt.decision.next_step is not None or attempt.decision.step_status is StepState.READY
     if not goes_on or attempt.at.item:

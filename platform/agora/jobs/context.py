@@ -102,6 +102,11 @@ class Runtime:
             self._unshown = packed
         self._show()
 
+    def begin(self) -> None:
+        """Raise BudgetExceeded when an item of a map step shall not begin: others have spent the budget."""
+        if self._claim.position.item:
+            self._meter.heed()
+
     def flush(self) -> None:
         """Write the partial output that was held back: the step has ended."""
         self._show(now=True)

@@ -244,6 +244,9 @@ def decide_interrupted(interrupted: outcomes.Interrupted, at: Position) -> Decis
             return decide_failure(timeout_failure(at.step), at)
         case outcomes.Draining():
             return Decision(step_status=StepState.READY, attempt_outcome=None, burns_attempt=False)
+        case outcomes.BudgetExceeded() if at.item:
+            message = "the job is over its budget"
+            return fail_item(Failure(code="budget-exceeded", type="Budget", message=message, retryable=False))
         case outcomes.BudgetExceeded():
             # Its record finds the job over its budget, and decides; the try is kept, as its run time counts.
             return Decision(step_status=StepState.READY, attempt_outcome="interrupted", burns_attempt=False)

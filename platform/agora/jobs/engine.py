@@ -101,6 +101,7 @@ class Engine:
         return Finished(claim=claim, decision=decision, stored=stored)
 
     def _run_step(self, claim: Claim, runtime: Runtime) -> Any:
+        runtime.begin()
         try:
             return claim.step.run(self._context(claim, runtime))
         finally:

@@ -17,6 +17,7 @@ from agora.errors import Conflict
 from agora.events.types import job_event
 from agora.jobs import item_queries, queries, values
 from agora.jobs.announce import Announcement
+from agora.jobs.budgets import find_excess
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.claim import Claim
 from agora.jobs.decide import Decision, Failure, advance, failed, spread
@@ -115,9 +116,10 @@ def settle_head(head: Row) -> bool:
                 announcement = resume_with(session, row, step, value, state=JobState.RUNNING)
         else:
             first = item_queries.find_first_failed(session, **identity)
+            over = find_excess(session, team_id=row.team_id, job_id=row.id) if row.budget else None
             announcement = None
     if announcement is None:
-        return fail_job(row, step, _too_many(step, tally, first))
+        return fail_job(row, step, over.failure() if over else _too_many(step, tally, first))
     announcement.make()
     return True
 

@@ -8,7 +8,7 @@ from typing import Any
 from agora import outcomes
 from agora.db.session import transaction
 from agora.jobs import budget_queries
-from agora.jobs.budgets import Excess, excess_of
+from agora.jobs.budgets import ASK, Excess, excess_of
 from agora.jobs.claim import Claim
 
 
@@ -17,8 +17,6 @@ class Meter:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        # An item of a map is not stopped by itself: its step is looked at when all of them have ended.
-        self._counts = claim.budgeted and not claim.position.item
         self._lock = threading.Lock()
         self._budget: Mapping[str, Any] | None = None
         self._usage: Mapping[str, Any] = {}
@@ -26,11 +24,13 @@ class Meter:
 
     def over(self) -> Excess | None:
         """The limit that the job is over now, this try's run time included; None without a budget."""
-        if not self._counts:
+        if not self._claim.budgeted:
             return None
         with self._lock:
             if self._budget is None:
                 self._read()
+            if self._claim.position.item and (self._budget or {}).get("on_exceeded") == ASK:
+                return None  # an item cannot wait: its step is looked at when all of them have ended
             ran = self._run_seconds + time.monotonic() - self._read_at
             return excess_of(self._budget or {}, self._usage, ran)
 

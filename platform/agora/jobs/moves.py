@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec
 from agora.db.session import Row, transaction
-from agora.errors import Conflict, FieldError, IllegalTransition, Invalid
+from agora.errors import Conflict, FieldError, IllegalTransition, Invalid, invalid_field
 from agora.events.types import job_event
 from agora.jobs import catalogue, move_queries, queries, service, values, views
 from agora.jobs.announce import Announcement
@@ -80,8 +80,10 @@ def move_jobs(agent: str, action: str, *, team_id: str, before: int, version: in
     Returns ``moved`` (how many), ``refused`` (ids with the reason, such as a step that runs just now) and ``more``.
 
     Raises:
-        Invalid: one of the versions is not registered.
+        Invalid: one of the versions is not registered, or they are the same.
     """
+    if before == version:
+        raise invalid_field("/version", "other-version", f"version {version} is where they are", version)
     with transaction() as session:
         for known in (before, version):
             catalogue.find(session, agent, action, known)

@@ -147,6 +147,7 @@ def _view(session: Session, job_id: str, *, team_id: str) -> Job:
         items=queries.count_items(session, team_id=team_id, job_id=job_id),
         usage=usage_queries.list_usage(session, team_id=team_id, job_id=job_id, limit=MAX_USAGE_SHOWN),
         run_seconds=usage_queries.find_run_seconds(session, team_id=team_id, job_id=job_id),
+        children=usage_queries.sum_children(session, team_id=team_id, job_id=job_id),
         waits=waits_of(session, row, steps),
     )
     return views.whole_job(row, parts)

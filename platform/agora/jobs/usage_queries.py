@@ -85,3 +85,23 @@ FROM (
 def find_run_seconds(session: Session, *, team_id: str, job_id: str) -> float:
     """How long the steps of a job ran, all tries together, the running ones up to now."""
     return float(session.execute(RUN_SECONDS, {"job_id": job_id, "team_id": team_id}).scalar_one())
+
+
+CHILDREN = text("""
+WITH RECURSIVE descendants AS (
+    SELECT id, usage FROM jobs WHERE parent_id = :job_id AND team_id = :team_id
+    UNION ALL
+    SELECT j.id, j.usage FROM descendants d JOIN jobs j ON j.parent_id = d.id AND j.team_id = :team_id
+)
+SELECT count(*) AS jobs,
+       COALESCE(sum(CAST(usage ->> 'tokens_in' AS bigint)), 0)::bigint AS tokens_in,
+       COALESCE(sum(CAST(usage ->> 'tokens_out' AS bigint)), 0)::bigint AS tokens_out,
+       COALESCE(sum(CAST(usage ->> 'tokens' AS bigint)), 0)::bigint AS tokens,
+       CAST(trim_scale(COALESCE(sum(CAST(usage ->> 'cost_usd' AS numeric)), 0)) AS text) AS cost_usd
+FROM descendants
+""")
+
+
+def sum_children(session: Session, *, team_id: str, job_id: str) -> RowMapping:
+    """What the jobs spent that a job spawned, and those that they spawned; how many ``jobs`` they are."""
+    return session.execute(CHILDREN, {"team_id": team_id, "job_id": job_id}).mappings().one()

@@ -60,6 +60,7 @@ class Parts:
     items: Sequence[RowMapping]
     usage: Sequence[RowMapping]
     run_seconds: float
+    children: RowMapping
     waits: Mapping[str, Any] | None
 
 
@@ -85,7 +86,11 @@ def whole_job(row: JobRow, parts: Parts) -> Job:
     made = job(row, shown, whole=True)
     return replace(
         made,
-        usage={**made.usage, "run_seconds": round(parts.run_seconds, 3)},
+        usage={
+            **made.usage,
+            "run_seconds": round(parts.run_seconds, 3),
+            **({"children": dict(parts.children)} if parts.children["jobs"] else {}),
+        },
         question=next(filter(None, map(question, parts.steps)), None),
         waits=parts.waits,
     )
