@@ -1,11 +1,11 @@
 """What a request may look like: its id, its size, how deep its JSON nests."""
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Flask, Response, g, request
 
-from agora.errors import TooLarge, invalid_field
+from agora.errors import NotFound, TooLarge, invalid_field
 from agora.ids import new_id
 from agora.settings import get_settings
 
@@ -40,6 +40,31 @@ def check_json(value: Any, pointer: str) -> None:
             level.extend((inner, f"{where}/{name}", depth + 1) for name, inner in found.items())
         elif isinstance(found, list):
             level.extend((inner, f"{where}/{index}", depth + 1) for index, inner in enumerate(found))
+
+
+def refuse_nul() -> None:
+    """Refuse text with a NUL character, which Postgres cannot hold. Raises Invalid that names the place, NotFound."""
+    if "\x00" in request.path:
+        raise NotFound("nothing has a NUL character in its name")
+    for name, value in request.args.items(multi=True):
+        if "\x00" in name or "\x00" in value:
+            _raise_nul(f"/{name}")
+    if request.is_json and request.endpoint not in STREAMED and b"\\u0000" in request.get_data(cache=True):
+        level: list[tuple[Any, str]] = [(request.get_json(silent=True), "")]
+        while level:
+            found, where = level.pop()
+            if isinstance(found, str) and "\x00" in found:
+                _raise_nul(where)
+            elif isinstance(found, dict):
+                level.extend((name, f"{where}/{name}") for name in found)
+                level.extend((inner, f"{where}/{name}") for name, inner in found.items())
+            elif isinstance(found, list):
+                level.extend((inner, f"{where}/{index}") for index, inner in enumerate(found))
+
+
+def _raise_nul(pointer: str) -> NoReturn:
+    shown = pointer.replace("\x00", "\\u0000")
+    raise invalid_field(shown, "no-nul", f"{shown} contains a NUL character, which cannot be stored")
 
 
 def end_request(response: Response) -> Response:

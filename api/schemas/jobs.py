@@ -44,7 +44,13 @@ class JobQuery(PageArgs):
     error_code = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
     created_after = Moment(load_default=None)
     created_before = Moment(load_default=None)
+    metadata = ma.fields.List(
+        ma.fields.String(validate=ma.validate.Length(1, 2000)),
+        load_default=list,
+        metadata={"description": "`key:value`, or a JSON object: jobs whose metadata contains all of it"},
+    )
     batch = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
+    schedule = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 100))
 
 
 class CancelIn(Schema):

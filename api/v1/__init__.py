@@ -1,6 +1,6 @@
 """Version 1: one blueprint for each resource."""
 
-from api.v1 import agents, batches, budgets, events, files, jobs, keys, lineage, moves, webhooks
+from api.v1 import agents, batches, budgets, bulk, events, files, jobs, keys, lineage, moves, schedules, webhooks
 
 BLUEPRINTS = (
     jobs.blueprint,
@@ -9,6 +9,8 @@ BLUEPRINTS = (
     lineage.blueprint,
     events.blueprint,
     batches.blueprint,
+    bulk.blueprint,
+    schedules.blueprint,
     agents.blueprint,
     files.blueprint,
     webhooks.endpoints,

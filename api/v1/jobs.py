@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, json, request
 
+from agora.errors import invalid_field
 from agora.events import stream
 from agora.jobs import service
 from agora.jobs.types import Job, JobFilter, Submission, Submitted
@@ -101,10 +102,35 @@ def list_jobs(query: dict[str, Any]) -> Any:
     filters = JobFilter(
         statuses=tuple(query["status"]), agent=query["agent"], action=query["action"],
         error_code=query["error_code"], created_after=query["created_after"], created_before=query["created_before"],
+        metadata=_metadata(query["metadata"]),
         batch_id=query["batch"],
         parent_id=query["parent_id"],
+        schedule_id=query["schedule"],
     )  # fmt: skip
     return service.list_jobs(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+
+
+def _metadata(given: list[str]) -> dict[str, Any]:
+    """The filter that ``key:value`` texts and JSON objects make together. Raises Invalid."""
+    found: dict[str, Any] = {}
+    for text in given:
+        key, colon, value = text.partition(":")
+        if text.startswith("{"):
+            found |= _object(text)
+        elif colon and key:
+            found[key] = value
+        else:
+            raise invalid_field("/metadata", "key-value", "metadata must be key:value or a JSON object", text)
+    check_json(found, "/metadata")
+    return found
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise invalid_field("/metadata", "json", "metadata that begins with { must be a JSON object", text) from None
+    return dict(found)
 
 
 @blueprint.get("/<job_id>")

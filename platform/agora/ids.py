@@ -18,6 +18,8 @@ PREFIXES: Final = {
     "use": "what a step spent in one call",
     "evt": "an event",
     "bat": "a batch of jobs",
+    "blk": "a bulk action",
+    "sch": "a schedule",
     "fil": "a file",
     "key": "an API key",
     "team": "a team",

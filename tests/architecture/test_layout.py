@@ -35,6 +35,12 @@ NOT_SCOPED = {
     "agora/batches/queries.py:find_to_cancel": "the dispatcher works for all teams",
     "agora/batches/queries.py:list_open": "the dispatcher works for all teams",
     "agora/batches/queries.py:complete": "the dispatcher works for all teams",
+    "agora/schedules/queries.py:find_due": "the dispatcher works for all teams",
+    "agora/schedules/queries.py:hold_due": "the dispatcher works for all teams",
+    "agora/schedules/queries.py:current_time": "no rows at all",
+    "agora/schedules/queries.py:forget_runs": "retention works for all teams",
+    "agora/bulk/queries.py:lease_next": "the dispatcher works for all teams",
+    "agora/bulk/queries.py:advance": "the dispatcher works for all teams",
     "agora/jobs/queries.py:forget_keys": "retention works for all teams",
 }
 """Query modules and functions without team_id, each with its reason."""

@@ -96,6 +96,23 @@ def test_a_job_is_accepted_run_and_read(caller, rig):
     assert caller.get("/api/v1/jobs?status=failed").json["items"] == []
 
 
+def test_a_nul_character_is_refused_wherever_it_stands(caller, rig):
+    body = {"agent": "probe", "action": "double", "input": {}}
+    cases = [
+        ({"agent": "a\0"}, "/agent"),
+        ({"input": {"n": "\0"}}, "/input/n"),
+        ({"metadata": {"x": ["\0"]}}, "/metadata/x/0"),
+        ({"metadata": {"\0": 1}}, "/metadata/\\u0000"),
+    ]
+    for part, pointer in cases:
+        refused = caller.post("/api/v1/jobs", json=body | part)
+        assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, pointer)
+        assert refused.json["errors"][0]["rule"] == "no-nul"
+    assert caller.get("/api/v1/jobs?agent=%00").json["errors"][0]["pointer"] == "/agent"
+    assert caller.get("/api/v1/schedules/%00").status_code == 404
+    assert submit(caller, metadata={"text": "a backslash and \\u0000"}).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -13,11 +13,17 @@ from pathlib import Path
 from agora.agents import Retry, StepContext, Transient, WaitFor
 from agora.batches.duties import CompleteBatches
 from agora.batches.service import submit_batch
+from agora.bulk.duties import work_off
+from agora.bulk.service import begin
+from agora.bulk.types import NewBulk
 from agora.clock import now
 from agora.events.types import EVENT_TYPES, STEP_TYPES
 from agora.jobs import moves, service
-from agora.jobs.types import Submission
+from agora.jobs.types import JobFilter, Submission
 from agora.outcomes import Permanent
+from agora.schedules.firing import fire_schedules
+from agora.schedules.service import create_schedule
+from agora.schedules.types import NewSchedule
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 
@@ -67,6 +73,18 @@ def complete_a_batch(rig):
     assert CompleteBatches()() == 1
 
 
+def end_a_bulk_action(rig):
+    begin(NewBulk(action="cancel", filter=JobFilter(agent="nobody")), team_id=rig.team_id)
+    assert work_off() == 1
+
+
+def fail_a_schedule(rig):
+    new = NewSchedule(name="hourly", agent=rig.agent.name, action="plain", every=3600, metadata={"order": 7})
+    create_schedule(new, team_id=rig.team_id)
+    rig.sql("""UPDATE schedules SET next_fire_at = now(), input = '{"v": {"n": "x"}}'""")
+    assert fire_schedules() == 1
+
+
 def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     agent = agent_with(plain=[plain], flaky=[(flaky, {"retry": ONCE})], broken=[broken], asking=[asking, after])
     rig = Rig(monkeypatch, agent)
@@ -83,6 +101,8 @@ def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     moves.move_job(moved.id, team_id=rig.team_id, version=2)
     found = {}
     complete_a_batch(rig)
+    end_a_bulk_action(rig)
+    fail_a_schedule(rig)
     for row in rig.sql("SELECT type, data FROM events WHERE job_id IS NULL"):
         found[row["type"]] = pinned(row["data"])
     for job in [*jobs, moved, cancelled]:

@@ -7,11 +7,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import agora.batches.models
+import agora.bulk.models
 import agora.events.models
 import agora.files.models
 import agora.identity.models
 import agora.jobs.models
 import agora.projects.models
+import agora.schedules.models
 import agora.webhooks.models  # noqa: F401  # every table, whoever imported what
 from agora.db.engines import engine
 from agora.db.types import AuthBase, Base

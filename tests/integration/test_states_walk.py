@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from agora.agents import Repeat, Retry, Snooze, StepContext, Transient, WaitFor
+from agora.batches.duties import CompleteBatches, cancel_batches
+from agora.batches.service import cancel_batch, submit_batch
 from agora.clock import now
 from agora.dispatcher import duties
 from agora.errors import AgoraError
-from agora.jobs import approval, service
+from agora.jobs import approval, lineage, service
+from agora.jobs.lineage import Wish
 from agora.jobs.states import JOB_ENDED, JOB_TRANSITIONS, STEP_TRANSITIONS, JobState, StepState
-from agora.jobs.types import Budget
+from agora.jobs.types import Budget, Submission
 from agora.outcomes import Permanent
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -143,6 +146,20 @@ class Walk(RuleBasedStateMachine):
         job = self.pick(which)
         self.touch("UPDATE jobs SET start_by = now() WHERE start_by IS NOT NULL AND id = :id", id=job.id)
 
+    @precondition(lambda self: self.jobs)
+    @rule(which=st.integers(0, 100), fork=st.booleans(), step=st.sampled_from([None, "begin", "behave", "finish"]))
+    def a_caller_goes_on_from_a_job(self, which, fork, step):
+        wish = Wish(fork=fork, from_step=step or ("begin" if fork else None))
+        self.refusable(lambda: self.jobs.append(lineage.go_on(self.pick(which).id, wish, team_id=self.rig.team_id).job))
+
+    @rule(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3), cancelled=st.booleans())
+    def a_batch_comes(self, kinds, cancelled):
+        submissions = [Submission(agent=self.rig.agent.name, action="walk", input={"n": kind}) for kind in kinds]
+        made = submit_batch(submissions, team_id=self.rig.team_id)
+        self.jobs += [service.get_job(job_id, team_id=self.rig.team_id) for job_id in made.job_ids]
+        if cancelled:
+            cancel_batch(made.batch.id, team_id=self.rig.team_id)
+
     @rule()
     def time_passes(self):
         self.touch("UPDATE steps SET run_at = now() WHERE run_at > now()")
@@ -157,9 +174,11 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def the_dispatcher_ticks(self):
+        self.rig.sql("UPDATE workers SET seen_at = now()")  # a walk takes longer than a silent worker counts as alive
         for duty in (
             duties.release_due, duties.refill_rings, duties.rering_unheard, duties.return_lost_leases,
             duties.wake_suspended, duties.fail_late_jobs, duties.fail_unstarted_jobs, duties.finish_cancels,
+            cancel_batches, CompleteBatches(),
         ):  # fmt: skip
             duty()
 
@@ -222,6 +241,8 @@ class Walk(RuleBasedStateMachine):
         else:
             pytest.fail(f"still open: {[self.rig.job(job) for job in self.jobs]}")
         self.every_move_is_in_the_tables()
+        self.the_dispatcher_ticks()
+        assert not self.rig.sql("SELECT id FROM batches WHERE ended_at IS NULL AND team_id = :t", t=self.rig.team_id)
 
 
 def test_a_random_walk_keeps_to_the_tables(db, monkeypatch):

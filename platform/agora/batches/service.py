@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -22,6 +23,11 @@ from agora.jobs.types import IdempotencyKey, Submission
 from agora.paging import Page
 
 MAX_JOBS = 1_000
+CARRIED = frozenset({
+    "agent", "action", "version", "input", "priority", "run_at", "deadline", "metadata", "traceparent",
+    "budget",
+})  # fmt: skip
+"""What a job of a batch may have of its own."""
 MAX_ERRORS = 100
 """Faults that one answer names; what is beyond is found when these are corrected."""
 
@@ -76,9 +82,7 @@ def _checked(submissions: Sequence[Submission]) -> list[Registered]:
     for number, one in enumerate(submissions):
         key = (one.agent, one.action, one.version)
         try:
-            if one.webhook is not None:
-                message = "a job of a batch has no webhook of its own; make an endpoint, which may take batch.completed"
-                raise invalid_field("/webhook", "not-in-batch", message)  # gathered with the others
+            _check_carried(one)
             if key not in actions:
                 actions[key] = catalogue.look_up(*key)
             check(one, actions[key])
@@ -90,6 +94,15 @@ def _checked(submissions: Sequence[Submission]) -> list[Registered]:
     if errors:
         raise Invalid(f"{errors[0].pointer}: {errors[0].message}", errors=errors[:MAX_ERRORS])
     return found
+
+
+def _check_carried(submission: Submission) -> None:
+    """Refuse, rather than drop, what a job of a batch cannot have."""
+    for field in fields(Submission):
+        if field.name not in CARRIED and getattr(submission, field.name) != field.default:
+            more = "; make an endpoint, which may take batch.completed" if field.name == "webhook" else ""
+            message = f"a job of a batch has no {field.name} of its own{more}"
+            raise invalid_field(f"/{field.name}", "not-in-batch", message)
 
 
 def _inside(number: int, error: FieldError) -> FieldError:

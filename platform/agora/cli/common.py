@@ -46,6 +46,20 @@ def print_rows(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def metadata_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """A filter by metadata from ``key:value`` texts and JSON objects."""
+    found: dict[str, Any] = {}
+    for text in pairs:
+        if text.startswith("{"):
+            found |= read_json(text, "metadata")
+            continue
+        key, colon, value = text.partition(":")
+        if not colon or not key:
+            raise click.UsageError(f"metadata must be KEY:VALUE or a JSON object, not {text!r}")
+        found[key] = value
+    return found
+
+
 def read_json(text: str, what: str) -> Any:
     """JSON given as text, ``@file`` or ``-`` for standard input."""
     if text == "-":

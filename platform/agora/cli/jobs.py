@@ -51,6 +51,7 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
 @click.argument("job_id", required=False)
 @click.option("--status", multiple=True)
 @click.option("--agent")
+@click.option("--where", multiple=True, metavar="KEY:VALUE", help="Metadata; or one JSON object.")
 @click.option("--parent", "parent_id", help="Only the jobs that this one spawned.")
 @click.option("--items", "step", help="With a job: the items of this map step.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
@@ -72,6 +73,7 @@ def jobs_command(ctx: click.Context, /, job_id: str | None, limit: int, as_json:
             _show(job)
         return 0
     filters = {"status": list(status) or None, "agent": options["agent"], "parent_id": options["parent_id"]}
+    filters["metadata"] = list(options["where"]) or None
     found = list(_first(api.iter_jobs(**filters, limit=min(limit, 200)), limit))
     if as_json:
         print_json(found)

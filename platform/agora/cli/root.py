@@ -18,6 +18,8 @@ COMMANDS = {
     "move": ("agora.cli.move", "move open jobs to another version of their action"),
     "approve": ("agora.cli.approve", "let a job go on that is over its budget"),
     "answer": ("agora.cli.jobs", "answer what a job asks"),
+    "schedules": ("agora.cli.schedules", "jobs by cron, at an interval, or once"),
+    "bulk": ("agora.cli.bulk", "cancel, retry or fork every job that a filter finds"),
     "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),
     "agents": ("agora.cli.jobs", "list agents and their actions"),
     "files": ("agora.cli.files", "upload and download files"),

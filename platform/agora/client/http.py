@@ -6,13 +6,15 @@ from urllib.parse import quote
 
 from agora.client.batches import BatchMethods
 from agora.client.budgets import BudgetMethods
+from agora.client.bulk import BulkMethods
 from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
+from agora.client.schedules import ScheduleMethods
 from agora.client.wire import Json
 
 
-class Agora(BatchMethods, BudgetMethods, JobMethods, LineageMethods, MoveMethods):
+class Agora(BatchMethods, BudgetMethods, BulkMethods, JobMethods, LineageMethods, MoveMethods, ScheduleMethods):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.
 
     Every method raises ApiError when the API refuses and Unreachable when it cannot be reached.

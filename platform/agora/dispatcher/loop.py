@@ -12,9 +12,12 @@ from types import FrameType
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 
 from agora.batches import duties as batch_duties
+from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
 from agora.dispatcher import deliveries, duties, queries
 from agora.errors import AgoraError
+from agora.schedules import duties as schedule_duties
+from agora.schedules import firing
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
 
@@ -55,10 +58,13 @@ def all_duties() -> list[Duty]:
         Duty(duties.fail_late_jobs, every=0.5),
         Duty(duties.fail_unstarted_jobs, every=0.5),
         Duty(duties.finish_cancels, every=0.5),
+        Duty(firing.fire_schedules),
+        Duty(bulk_duties.work_off, every=0.05),
         Duty(batch_duties.cancel_batches, every=0.2),
         Duty(batch_duties.CompleteBatches(), every=0.5),
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(duties.tidy, every=MINUTE),
+        Duty(schedule_duties.forget_runs, every=MINUTE),
     ]
 
 

@@ -120,6 +120,7 @@ SELECT LEAST(
     )),
     (SELECT min(run_at) FROM steps WHERE status = 'ready' AND held = 'time'),
     (SELECT min(wake_at) FROM steps WHERE status = 'suspended'),
+    (SELECT min(next_fire_at) FROM schedules WHERE next_fire_at IS NOT NULL),
     (SELECT min(lease_expires_at) FROM steps WHERE status = 'running')
 ) AS due, now() AS now
 """)

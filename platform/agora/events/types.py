@@ -19,8 +19,9 @@ JOB_TYPES = (
     "job.cancelled",
 )
 STEP_TYPES = ("step.succeeded", "step.retrying", "step.failed")
-BATCH_TYPES = ("batch.completed",)
-EVENT_TYPES = (*JOB_TYPES, *STEP_TYPES, *BATCH_TYPES)
+TEAM_TYPES = ("batch.completed", "bulk.ended", "schedule.failed")
+"""Types of events that belong to no single job."""
+EVENT_TYPES = (*JOB_TYPES, *STEP_TYPES, *TEAM_TYPES)
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 """A job's stream ends after one of these."""
 

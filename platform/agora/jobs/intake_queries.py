@@ -26,7 +26,7 @@ WITH given AS MATERIALIZED (
            parent_id, parent_step_id, child_index, COALESCE(depth, 0), budget,
            COALESCE(run_at, now()) + make_interval(secs => queue_timeout)
     FROM given
-), room AS (
+), room AS MATERIALIZED (
     -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
     SELECT q.queue,
            :window - (SELECT count(*) FROM (SELECT FROM steps s

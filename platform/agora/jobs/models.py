@@ -74,6 +74,15 @@ class JobRow(Base):
         ),
         Index("jobs_team_id_idx", "team_id", text("id DESC")),
         Index("jobs_team_status_idx", "team_id", "status", text("id DESC")),
+        Index("jobs_schedule_id_idx", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
+        Index(
+            "jobs_metadata_idx",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+            postgresql_with={"fastupdate": "off"},
+            postgresql_where=text("metadata <> '{}'"),
+        ),
         Index("jobs_batch_id_idx", "batch_id", "status", "id", postgresql_where=text("batch_id IS NOT NULL")),
         Index("jobs_parent_id_idx", "parent_id", text("id DESC"), postgresql_where=text("parent_id IS NOT NULL")),
         Index(

@@ -181,13 +181,14 @@ def list_jobs(
     session: Session, *, team_id: str, filters: JobFilter, before: str | None, limit: int
 ) -> Sequence[JobRow]:
     """A page of the team's jobs, newest first, older than the id ``before``."""
-    statement = _filtered(select(JobRow).where(JobRow.team_id == team_id), filters)
+    statement = filtered(select(JobRow).where(JobRow.team_id == team_id), filters)
     if before is not None:
         statement = statement.where(JobRow.id < before)
     return session.scalars(statement.order_by(JobRow.id.desc()).limit(limit)).all()
 
 
-def _filtered(statement: Select[JobRow], filters: JobFilter) -> Select[JobRow]:
+def filtered(statement: Select[Any], filters: JobFilter) -> Select[Any]:
+    """A statement over jobs, narrowed by a filter."""
     given = {name: value for name, value in asdict(filters).items() if value}
     conditions: dict[str, Callable[[Any], ColumnElement[bool]]] = {
         "statuses": JobRow.status.in_,
@@ -196,7 +197,8 @@ def _filtered(statement: Select[JobRow], filters: JobFilter) -> Select[JobRow]:
         "error_code": lambda value: JobRow.error["code"].astext == value,
         "created_after": lambda value: JobRow.created_at >= value,
         "created_before": lambda value: JobRow.created_at < value,
-        "metadata": JobRow.labels.contains,
+        # The second condition says what the index over metadata leaves out.
+        "metadata": lambda value: JobRow.labels.contains(value) & (JobRow.labels != {}),
         "batch_id": lambda value: JobRow.batch_id == value,
         "schedule_id": lambda value: JobRow.schedule_id == value,
         "parent_id": lambda value: JobRow.parent_id == value,

@@ -201,15 +201,21 @@ def cancel_job(job_id: str, *, team_id: str, reason: str = "") -> Job:
 
 def request_cancel(job_id: str, *, team_id: str, reason: str = "") -> None:
     """As :func:`cancel_job`, for whoever has no use for the job."""
-    announcement = Announcement(jobs={job_id})
     with transaction() as session:
-        find(session, job_id, team_id=team_id)
-        open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
-        if any(step["status"] == "running" for step in open_steps):
-            queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason)
-        else:
-            _cancel_now(session, job_id, announcement, team_id=team_id, reason=reason)
+        announcement = cancel_in(session, job_id, team_id=team_id, reason=reason)
     announcement.make()
+
+
+def cancel_in(session: Session, job_id: str, *, team_id: str, reason: str) -> Announcement:
+    """As :func:`cancel_job`, in the caller's transaction; what to tell after the commit."""
+    announcement = Announcement(jobs={job_id})
+    find(session, job_id, team_id=team_id)
+    open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
+    if any(step["status"] == "running" for step in open_steps):
+        queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason)
+    else:
+        _cancel_now(session, job_id, announcement, team_id=team_id, reason=reason)
+    return announcement
 
 
 def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, team_id: str, reason: str) -> None:
