@@ -112,7 +112,7 @@ def test_keys_files_and_agents(agora):
     (agora.folder / "note.txt").write_text("twelve bytes")
     stored = json.loads(agora("files", "put", "note.txt", "--json"))
     assert agora("files", "get", stored["id"]) == "twelve bytes"
-    assert re.search(r"probe\.chain +1 +[1-9]\d* +first > middle > last", agora("agents"))
+    assert re.search(r"probe\.chain +1 +cpu: [1-9]\d* +first > middle > last", agora("agents"))
     assert json.loads(agora("agents", "probe", "--json"))[0]["agent"] == "probe"
 
 
