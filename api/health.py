@@ -33,10 +33,20 @@ def metrics() -> Response:
     rung = Gauge("agora_queue_rung_steps", "Due steps that workers were told of.", ["queue"], registry=registry)
     age = Gauge("agora_queue_age_seconds", "Age of the oldest due step.", ["queue"], registry=registry)
     tick = Gauge("agora_dispatcher_tick_age_seconds", "Since the dispatcher last ticked.", registry=registry)
-    depths, found = health.queues()
-    for one in depths:
-        depth.labels(one.queue).set(one.ready)
-        rung.labels(one.queue).set(one.rung)
-        age.labels(one.queue).set(one.age)
+    running = Gauge("agora_queue_running_steps", "Steps that run.", ["queue"], registry=registry)
+    held = Gauge("agora_queue_held_steps", "Ready steps that are not due.", ["queue", "reason"], registry=registry)
+    work = Gauge("agora_queue_work_seconds", "What one slot needs for what is due.", ["queue"], registry=registry)
+    paused = Gauge("agora_queue_paused", "1 while the queue is paused.", ["queue"], registry=registry)
+    queues, found = health.queues()
+    for one in queues:
+        depth.labels(one.name).set(one.due + one.rung)
+        rung.labels(one.name).set(one.rung)
+        age.labels(one.name).set(one.age_seconds)
+        running.labels(one.name).set(one.running)
+        paused.labels(one.name).set(one.paused_at is not None)
+        if one.work_seconds is not None:
+            work.labels(one.name).set(one.work_seconds)
+        for reason, count in one.held.items():
+            held.labels(one.name, reason).set(count)
     tick.set(float("inf") if found is None else found)
     return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,7 @@ STATUS = {
     "idempotency-key-reused": 422,
     "conflict": 409,
     "illegal-transition": 409,
+    "concurrency-limit": 409,
     "already-answered": 409,
     "catalogue-conflict": 409,
     "data-dir-held": 409,

@@ -13,12 +13,12 @@ WEBHOOK_REFUSED = "A job of a batch has no webhook of its own; make an endpoint,
 
 
 class BatchJobIn(JobIn):
-    """A job of a batch: as a single one, without a webhook of its own."""
+    """A job of a batch: as a single one, without a webhook or a concurrency key of its own."""
 
     class Meta(JobIn.Meta):
         """Marshmallow's settings."""
 
-        exclude = ("webhook",)
+        exclude = ("webhook", "concurrency_key", "concurrency_limit", "concurrency_policy", "unique", "debounce")
 
 
 class JobsField(ma.fields.List[Any]):

@@ -1,4 +1,4 @@
-"""Budgets, approvals, and why a job waits."""
+"""Budgets and approvals."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,7 +7,7 @@ import marshmallow as ma
 
 from agora.jobs.budgets import ASK, FAIL
 from agora.jobs.types import Budget
-from api.schemas.common import Moment, Schema
+from api.schemas.common import Schema
 
 
 def money() -> ma.fields.String:
@@ -48,18 +48,6 @@ class BudgetOut(Schema):
     queue_timeout = ma.fields.Float()
     on_exceeded = ma.fields.String(validate=ma.validate.OneOf([FAIL, ASK]))
     initial = ma.fields.Dict()
-
-
-class WaitsOut(Schema):
-    """Why a job does not go on. The reason says which of the other fields are there."""
-
-    reason = ma.fields.String(metadata={"description": "approval, no-worker"})
-    since = Moment()
-    step = ma.fields.String()
-    queue = ma.fields.String()
-    version = ma.fields.Integer()
-    approval = ma.fields.String(metadata={"description": "the id to give to `approve`"})
-    budget = ma.fields.Dict(metadata={"description": "the limit that was exceeded: limit, allowed, used"})
 
 
 class ApproveIn(Schema):

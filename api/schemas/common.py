@@ -43,7 +43,12 @@ class FieldProblem(Schema):
 
 
 class Problem(Schema):
-    """A problem document (RFC 9457)."""
+    """A problem document (RFC 9457); some have members of their own besides these."""
+
+    class Meta:
+        """Marshmallow's settings."""
+
+        unknown = ma.INCLUDE
 
     type = ma.fields.String()
     title = ma.fields.String()

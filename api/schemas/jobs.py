@@ -2,11 +2,16 @@
 
 import marshmallow as ma
 
+from agora.jobs.concurrency import MAX_KEY, MAX_LIMIT, POLICIES
 from agora.jobs.states import JobState, StepState
-from api.schemas.budgets import BudgetIn, BudgetOut, WaitsOut
+from agora.jobs.unique import MAX_KEY as MAX_TWIN_KEY
+from agora.jobs.unique import MAX_SECONDS, OPEN_STATES
+from api.schemas.budgets import BudgetIn, BudgetOut
 from api.schemas.common import Moment, PageArgs, Schema, page_of
+from api.schemas.order import WaitsOut
 
 MAX_REASON = 500
+SECONDS = ma.validate.Range(0, MAX_SECONDS, min_inclusive=False)
 STATUSES = [str(state) for state in JobState]
 ITEM_STATUSES = [str(state) for state in StepState]
 
@@ -17,6 +22,25 @@ class InlineWebhookIn(Schema):
     url = ma.fields.String(required=True, validate=ma.validate.Length(1, 2048))
     secret = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 200))
     events = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)), validate=ma.validate.Length(1, 20))
+
+
+class UniqueIn(Schema):
+    """One job for a key."""
+
+    key = ma.fields.String(required=True, validate=ma.validate.Length(1, MAX_TWIN_KEY))
+    window = ma.fields.Float(load_default=None, allow_none=True, validate=SECONDS)
+    states = ma.fields.List(
+        ma.fields.String(validate=ma.validate.OneOf(STATUSES)), load_default=list(OPEN_STATES),
+        validate=ma.validate.Length(1, len(STATUSES)), metadata={"description": "in which a job counts; open ones"},
+    )  # fmt: skip
+
+
+class DebounceIn(Schema):
+    """One job for many submits."""
+
+    key = ma.fields.String(required=True, validate=ma.validate.Length(1, MAX_TWIN_KEY))
+    window = ma.fields.Float(required=True, validate=SECONDS)
+    max_wait = ma.fields.Float(load_default=None, allow_none=True, validate=SECONDS)
 
 
 class JobIn(Schema):
@@ -32,6 +56,24 @@ class JobIn(Schema):
     metadata = ma.fields.Dict(keys=ma.fields.String(validate=ma.validate.Length(1, 100)), load_default=dict)
     webhook = ma.fields.Nested(InlineWebhookIn, load_default=None)
     budget = ma.fields.Nested(BudgetIn, load_default=None)
+    concurrency_key = ma.fields.String(
+        load_default=None, validate=ma.validate.Length(1, MAX_KEY),
+        metadata={"description": "jobs of the team with the same key run one after the other, or `concurrency_limit`"},
+    )  # fmt: skip
+    concurrency_limit = ma.fields.Integer(strict=True, load_default=1, validate=ma.validate.Range(1, MAX_LIMIT))
+    concurrency_policy = ma.fields.String(
+        load_default="queue", validate=ma.validate.OneOf(POLICIES),
+        metadata={"description": "what becomes of a job that finds no room; `cancel_running` cancels the oldest"},
+    )  # fmt: skip
+    unique = ma.fields.Nested(
+        UniqueIn, load_default=None,
+        metadata={"description": "while a job of the action with this key is open, or younger than `window` seconds, "
+                                 "the answer is that job (200, `deduplicated`)"},
+    )  # fmt: skip
+    debounce = ma.fields.Nested(
+        DebounceIn, load_default=None,
+        metadata={"description": "run `window` seconds after the last submit with this key, with its input"},
+    )  # fmt: skip
 
 
 class JobQuery(PageArgs):
@@ -232,6 +274,7 @@ class JobOut(Schema):
 class SubmittedOut(JobOut):
     """A job that was just accepted."""
 
+    deduplicated = ma.fields.Boolean(metadata={"description": "this job was there before; no other was made"})
     webhook_secret = ma.fields.String(metadata={"description": "of the inline webhook; shown this once"})
 
 

@@ -1,6 +1,21 @@
 """Version 1: one blueprint for each resource."""
 
-from api.v1 import agents, batches, budgets, bulk, events, files, jobs, keys, lineage, moves, schedules, webhooks
+from api.v1 import (
+    agents,
+    batches,
+    budgets,
+    bulk,
+    events,
+    files,
+    jobs,
+    keys,
+    limits,
+    lineage,
+    moves,
+    queues,
+    schedules,
+    webhooks,
+)
 
 BLUEPRINTS = (
     jobs.blueprint,
@@ -16,4 +31,6 @@ BLUEPRINTS = (
     webhooks.endpoints,
     webhooks.deliveries,
     keys.blueprint,
+    queues.blueprint,
+    limits.blueprint,
 )

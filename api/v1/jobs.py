@@ -10,7 +10,9 @@ from flask import Response, json, request
 from agora.errors import invalid_field
 from agora.events import stream
 from agora.jobs import service
+from agora.jobs.concurrency import Concurrency
 from agora.jobs.types import Job, JobFilter, Submission, Submitted
+from agora.jobs.unique import Debounce, Unique
 from agora.settings import get_settings
 from agora.webhooks.types import InlineWebhook
 from api.auth import principal, scope, team_id
@@ -36,7 +38,8 @@ _shown = SubmittedOut()
 @scope("jobs:write")
 @blueprint.arguments(JobIn)
 @blueprint.response(ACCEPTED, SubmittedOut, description="Accepted: it will run.")
-@blueprint.alt_response(OK, schema=SubmittedOut, description="Ended while the caller waited (`Prefer: wait=N`).")
+@blueprint.alt_response(OK, schema=SubmittedOut, description="Ended within `Prefer: wait=N`, or `deduplicated`.")
+@blueprint.alt_response(409, schema=Problem, description="The concurrency key has no room, and the policy is reject.")
 @blueprint.alt_response(422, schema=Problem, description="A field is not acceptable.")
 def submit(fields: dict[str, Any]) -> Response:
     """Submit a job.
@@ -60,8 +63,16 @@ def _submission(fields: dict[str, Any]) -> Submission:
     given = fields.pop("webhook")
     webhook = None if given is None else InlineWebhook(**given_fields(given))
     traceparent = request.headers.get("traceparent", "")
+    key, limit, policy = (fields.pop(f"concurrency_{name}") for name in ("key", "limit", "policy"))
+    concurrency = None if key is None else Concurrency(key=key, limit=limit, policy=policy)
+    unique, debounce = fields.pop("unique"), fields.pop("debounce")
     return Submission(
-        webhook=webhook, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None, **fields
+        concurrency=concurrency,
+        unique=None if unique is None else Unique(**unique),
+        debounce=None if debounce is None else Debounce(**debounce),
+        webhook=webhook,
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
+        **fields,
     )
 
 
@@ -85,7 +96,9 @@ def _answer(submitted: Submitted, *, waited: bool) -> Response:
     body = _shown.dump(submitted.job)
     if submitted.webhook_secret is not None:
         body["webhook_secret"] = submitted.webhook_secret
-    status = OK if waited and submitted.job.ended else ACCEPTED
+    if submitted.deduplicated:
+        body["deduplicated"] = True
+    status = OK if submitted.deduplicated or (waited and submitted.job.ended) else ACCEPTED
     response = Response(json.dumps(body), status=status, content_type="application/json")
     response.headers["Location"] = f"/api/v1/jobs/{submitted.job.id}"
     if waited:

@@ -1,7 +1,6 @@
 """Whether the platform can do its work: databases, migrations, broker, dispatcher."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +11,7 @@ from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.dispatcher import queries as dispatcher
 from agora.jobs import catalogue_queries
+from agora.jobs.queues import Queue, list_queues
 from agora.settings import get_settings
 
 TICK_LATE_SECONDS = 10.0
@@ -63,21 +63,8 @@ def _redis() -> str:
     return "answers"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueDepth:
-    """A queue: due steps, those of them that workers were told of, and the age of the oldest in seconds."""
-
-    queue: str
-    ready: int
-    rung: int
-    age: float
-
-
-def queues() -> tuple[list[QueueDepth], float | None]:
-    """Every queue that has due steps, and the seconds since a dispatcher last ticked."""
+def queues() -> tuple[list[Queue], float | None]:
+    """Every queue, and the seconds since a dispatcher last ticked."""
     with transaction() as session:
-        rows = dispatcher.queue_depths(session)
-        depths = [
-            QueueDepth(queue=row["queue"], ready=row["ready"], rung=row["rung"], age=float(row["age"])) for row in rows
-        ]
-        return depths, dispatcher.tick_age(session)
+        age = dispatcher.tick_age(session)
+    return list_queues(), age

@@ -20,6 +20,7 @@ from agora.clock import now
 from agora.events.types import EVENT_TYPES, STEP_TYPES
 from agora.jobs import moves, service
 from agora.jobs.types import JobFilter, Submission
+from agora.jobs.unique import Debounce
 from agora.outcomes import Permanent
 from agora.schedules.firing import fire_schedules
 from agora.schedules.service import create_schedule
@@ -99,13 +100,15 @@ def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
     rig.worker()
     moved = rig.submit("moving", version=1)
     moves.move_job(moved.id, team_id=rig.team_id, version=2)
+    for _ in range(2):
+        put_off = rig.submit("plain", metadata={"order": 7}, debounce=Debounce(key="k", window=60))
     found = {}
     complete_a_batch(rig)
     end_a_bulk_action(rig)
     fail_a_schedule(rig)
     for row in rig.sql("SELECT type, data FROM events WHERE job_id IS NULL"):
         found[row["type"]] = pinned(row["data"])
-    for job in [*jobs, moved, cancelled]:
+    for job in [*jobs, moved, cancelled, put_off]:
         for event in service.list_events(job.id, team_id=rig.team_id):
             found.setdefault(event.type, pinned(dict(event.data)))
     assert set(found) - {"agent.noted"} == {*EVENT_TYPES, *STEP_TYPES}

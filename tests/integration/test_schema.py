@@ -11,6 +11,7 @@ import agora.bulk.models
 import agora.events.models
 import agora.files.models
 import agora.identity.models
+import agora.jobs.limit_models
 import agora.jobs.models
 import agora.projects.models
 import agora.schedules.models

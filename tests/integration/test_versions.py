@@ -139,7 +139,7 @@ def test_a_job_finishes_on_its_version_says_when_nobody_runs_it_and_is_moved(db,
     duties.refill_rings()
     assert not rig.rung
     moved = moves.move_job(stays.id, team_id=rig.team_id, version=2)
-    assert (moved.version, moved.waits) == (2, None)
+    assert (moved.version, moved.waits["reason"]) == (2, "queue")
     run_all(rig, new)
     assert rig.job(stays).output == {"n": 2}
     assert rig.events(stays).count("job.moved") == 1

@@ -21,6 +21,11 @@ FAILED = 1
 @click.option("--webhook", help="URL to call back when the job has ended.")
 @click.option("--budget", default="null", help='JSON, such as {"max_tokens": 9000, "on_exceeded": "ask"}; @file or -.')
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
+@click.option("--concurrency-key", help="Jobs with the same key run one after the other.")
+@click.option("--concurrency-limit", type=click.IntRange(1), help="How many of them run at once; default 1.")
+@click.option("--concurrency-policy", type=click.Choice(["queue", "cancel_running", "reject"]))
+@click.option("--unique", help="A key: while a job with it is open, it is the job.")
+@click.option("--debounce", type=(str, float), help="KEY SECONDS: run so long after the last submit with the key.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_option
 @click.pass_context
@@ -35,6 +40,9 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
         agent, action, read_json(given, "--input"), priority=options["priority"],
         metadata=read_json(options["metadata"], "--metadata"), webhook=webhook,
         budget=read_json(options["budget"], "--budget"), idempotency_key=options["idempotency_key"],
+        unique={"key": options["unique"]} if options["unique"] else None,
+        debounce=dict(zip(("key", "window"), options["debounce"], strict=True)) if options["debounce"] else None,
+        **{name: value for name, value in options.items() if name.startswith("concurrency_")},
     )  # fmt: skip
     if watch:
         return follow(api, job["id"], as_json=as_json)
@@ -103,8 +111,21 @@ def _show_items(items: list[Any], *, as_json: bool) -> int:
     return 0
 
 
+def _why(waits: dict[str, Any]) -> str:
+    parts = [waits["reason"], f"since {waits['since'][:19]}"]
+    if waits.get("until"):
+        parts.append(f"until {waits['until'][:19]}")
+    if "ahead" in waits:
+        parts.append(f"{waits['ahead']}{'+' if waits['more'] else ''} ahead")
+    if "limit" in waits:
+        parts.append(f"limit {waits['limit']['key'] or waits['limit']['target']}")
+    return ", ".join([*parts, *filter(None, [waits.get("detail")])])
+
+
 def _show(job: dict[str, Any]) -> None:
     print(f"{job['id']}  {job['agent']}.{job['action']}  {job['status']}  {job['progress']:.0%}")
+    if job["waits"]:
+        print(f"waits: {_why(job['waits'])}")
     if job["error"]:
         print(f"error: {job['error']['message']} ({job['error']['code']})")
     rows = [

@@ -22,6 +22,8 @@ COMMANDS = {
     "bulk": ("agora.cli.bulk", "cancel, retry or fork every job that a filter finds"),
     "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),
     "agents": ("agora.cli.jobs", "list agents and their actions"),
+    "queues": ("agora.cli.order", "list, pause and resume queues"),
+    "limits": ("agora.cli.order", "list, set and lift limits"),
     "files": ("agora.cli.files", "upload and download files"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),

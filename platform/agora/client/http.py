@@ -10,11 +10,21 @@ from agora.client.bulk import BulkMethods
 from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
+from agora.client.order import OrderMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.wire import Json
 
 
-class Agora(BatchMethods, BudgetMethods, BulkMethods, JobMethods, LineageMethods, MoveMethods, ScheduleMethods):
+class Agora(
+    BatchMethods,
+    BudgetMethods,
+    BulkMethods,
+    JobMethods,
+    LineageMethods,
+    MoveMethods,
+    OrderMethods,
+    ScheduleMethods,
+):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.
 
     Every method raises ApiError when the API refuses and Unreachable when it cannot be reached.

@@ -35,6 +35,11 @@ class JobMethods(Wire):
         budget: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         wait: int = 0,
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
+        concurrency_policy: str | None = None,
+        unique: Mapping[str, Any] | None = None,
+        debounce: Mapping[str, Any] | None = None,
     ) -> Json:
         """Submit a job; with ``wait`` seconds, the answer waits for its end. Its own retries make no second job."""
         body: Json = {"agent": agent, "action": action, "input": dict(input), "priority": priority}
@@ -45,6 +50,11 @@ class JobMethods(Wire):
             "metadata": dict(metadata) if metadata else None,
             "webhook": dict(webhook) if webhook else None,
             "budget": as_sent(budget) if budget else None,
+            "concurrency_key": concurrency_key,
+            "concurrency_limit": concurrency_limit,
+            "concurrency_policy": concurrency_policy,
+            "unique": dict(unique) if unique else None,
+            "debounce": dict(debounce) if debounce else None,
         }
         body |= {name: value for name, value in optional.items() if value is not None}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}

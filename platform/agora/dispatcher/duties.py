@@ -18,7 +18,19 @@ from agora.db.session import transaction
 from agora.dispatcher import queries
 from agora.errors import Conflict
 from agora.events.types import job_event
-from agora.jobs import catalogue, catalogue_queries, child_queries, children, fan_out, item_queries, rings, views
+from agora.jobs import (
+    catalogue,
+    catalogue_queries,
+    child_queries,
+    children,
+    fan_out,
+    gate,
+    item_queries,
+    limit_queries,
+    rings,
+    unique_queries,
+    views,
+)
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
 from agora.jobs.budgets import heed, queue_timeout
@@ -94,7 +106,26 @@ def settle_parts() -> int:
 def release_due() -> int:
     """Steps whose time has come, of retries and of scheduled jobs, take their place in the order."""
     with transaction() as session:
-        return queries.release_due(session, slice_=SLICE)
+        released, scopes = queries.release_due(session, slice_=SLICE)
+    gate.look(scopes)
+    return released
+
+
+def admit_waiting() -> int:
+    """Let in whom rates let in now."""
+    with transaction() as session:
+        scopes = limit_queries.find_next(session, slice_=SLICE)
+    return len(gate.look(scopes))
+
+
+def mend_lines() -> int:
+    """Let in whoever waits although there is room: those who made it died before they could look."""
+    with transaction() as session:
+        stale = limit_queries.find_stale(session, slice_=SLICE)
+    gate.free(stale)
+    with transaction() as session:
+        scopes = limit_queries.find_open(session, slice_=SLICE)
+    return len(gate.look(scopes))
 
 
 def fail_late_jobs() -> int:
@@ -147,7 +178,8 @@ def end_job(
             return None
         job = queries.get_job(session, job_id=job_id)
         event = job_event(f"job.{target}", views.ref(job), status=target, error=job.error, reason=reason or None)
-        return Announcement(jobs={job_id}, deliveries=record_events(session, views.ref(job), [event]))
+        deliveries = record_events(session, views.ref(job), [event])
+        return Announcement(jobs={job_id}, deliveries=deliveries, ended={job_id} if job.limited else set())
 
 
 def make_partitions() -> int:
@@ -164,7 +196,7 @@ def tidy() -> int:
     """Forget old idempotency keys and workers that have long been silent."""
     with transaction() as session:
         catalogue_queries.forget_workers(session, silent=WORKER_SILENT_SECONDS)
-        return job_queries.forget_keys(session, limit=1_000)
+        return job_queries.forget_keys(session, limit=1_000) + unique_queries.forget_unique(session, limit=1_000)
 
 
 def _announce(announcements: Iterable[Announcement | None]) -> int:

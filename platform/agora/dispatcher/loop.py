@@ -50,6 +50,8 @@ def all_duties() -> list[Duty]:
     return [
         Duty(duties.make_partitions, every=60 * MINUTE),
         Duty(duties.release_due),
+        Duty(duties.admit_waiting),
+        Duty(duties.mend_lines, every=1.0),
         Duty(duties.refill_rings),
         Duty(duties.rering_unheard, every=0.5),
         Duty(duties.return_lost_leases, every=0.2, after_outage=True),

@@ -55,22 +55,33 @@ def get_job(session: Session, *, job_id: str) -> JobRow:
 
 RELEASE = text("""
 WITH due AS (
-    SELECT id, job_id FROM steps
-    WHERE status = 'ready' AND held = 'time' AND run_at <= now()
-    ORDER BY run_at
+    SELECT s.id, s.job_id, j.limited AND j.status = 'scheduled' AS gated
+    FROM steps s JOIN jobs j ON j.id = s.job_id
+    WHERE s.status = 'ready' AND s.held = 'time' AND s.run_at <= now()
+    ORDER BY s.run_at
     LIMIT :slice
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF s SKIP LOCKED
 ), started AS (
     UPDATE jobs SET status = 'queued'
     WHERE id = ANY(ARRAY(SELECT job_id FROM due)) AND status = 'scheduled'
+), lined AS (
+    UPDATE permits SET state = 'waiting'
+    WHERE job_id = ANY(ARRAY(SELECT job_id FROM due WHERE gated)) AND state = 'idle'
+    RETURNING scope
+), released AS (
+    UPDATE steps s SET held = CASE WHEN due.gated THEN 'concurrency' END FROM due WHERE s.id = due.id
 )
-UPDATE steps SET held = NULL WHERE id = ANY(ARRAY(SELECT id FROM due))
+SELECT (SELECT count(*) FROM due) AS released, ARRAY(SELECT DISTINCT scope FROM lined) AS scopes
 """)
 
 
-def release_due(session: Session, *, slice_: int) -> int:
-    """Steps whose time has come take their place in the order; scheduled jobs of theirs become queued."""
-    return session.execute(RELEASE, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]
+def release_due(session: Session, *, slice_: int) -> tuple[int, list[str]]:
+    """Steps whose time has come take their place in the order; scheduled jobs of theirs become queued.
+
+    Where limits concern those jobs, they stand in line first: how many steps were released, and the lines' scopes.
+    """
+    row = session.execute(RELEASE, {"slice": slice_}).one()
+    return row.released, row.scopes
 
 
 LATE = text("""
@@ -119,6 +130,7 @@ SELECT LEAST(
         WHERE queue = ANY(ARRAY(SELECT unnest(CAST(:queues AS text[])) EXCEPT SELECT name FROM paused_queues))
     )),
     (SELECT min(run_at) FROM steps WHERE status = 'ready' AND held = 'time'),
+    (SELECT min(next_at) FROM limits),
     (SELECT min(wake_at) FROM steps WHERE status = 'suspended'),
     (SELECT min(next_fire_at) FROM schedules WHERE next_fire_at IS NOT NULL),
     (SELECT min(lease_expires_at) FROM steps WHERE status = 'running')
@@ -150,16 +162,3 @@ def tick_age(session: Session) -> float | None:
     """Seconds since a dispatcher last ticked; None when none ever did."""
     age = session.execute(AGE).scalar()
     return None if age is None else float(age)
-
-
-DEPTHS = text("""
-SELECT queue, count(*) AS ready, count(rung_at) AS rung,
-       COALESCE(extract(epoch FROM now() - min(run_at)), 0) AS age
-FROM steps WHERE status = 'ready' AND held IS NULL
-GROUP BY queue
-""")
-
-
-def queue_depths(session: Session) -> Sequence[RowMapping]:
-    """For each queue: due steps, those rung, and the age of the oldest in seconds."""
-    return session.execute(DEPTHS).mappings().all()

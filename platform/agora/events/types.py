@@ -8,6 +8,7 @@ from agora.ids import new_id
 
 JOB_TYPES = (
     "job.created",
+    "job.debounced",
     "job.started",
     "job.progressed",
     "job.partial",
@@ -48,6 +49,8 @@ class JobRef:
     action: str
     version: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    limited: bool = False
+    """Whether limits concern it: others may wait for its end. Not part of what events say."""
 
 
 def job_event(kind: str, job: JobRef, *, status: str, id: str = "", **more: Any) -> NewEvent:

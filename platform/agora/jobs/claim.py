@@ -129,7 +129,7 @@ class Claimer:
 def _job_of(row: Mapping[str, Any]) -> JobRef:
     return JobRef(
         id=row["job_id"], team_id=row["team_id"], agent=row["agent"], action=row["action"], version=row["version"],
-        metadata=row["metadata"],
+        metadata=row["metadata"], limited=row["limited"],
     )  # fmt: skip
 
 

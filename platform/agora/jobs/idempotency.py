@@ -32,3 +32,11 @@ def earlier(session: Session, idempotency: IdempotencyKey | None, *, team_id: st
     if known.fingerprint != idempotency.fingerprint:
         raise IdempotencyKeyReused(f"Idempotency-Key {key!r} was used with another request")
     return known.resource_id
+
+
+def forward(session: Session, idempotency: IdempotencyKey | None, *, team_id: str, resource_id: str) -> None:
+    """Let a key that this transaction took stand for something that was there before."""
+    if idempotency is not None:
+        queries.forward_key(
+            session, team_id=team_id, key=idempotency.key, route=idempotency.route, resource_id=resource_id
+        )

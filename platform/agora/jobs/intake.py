@@ -12,7 +12,7 @@ from agora.agents import ActionSpec, StepSpec
 from agora.errors import invalid_field
 from agora.events.types import JobRef, NewEvent
 from agora.ids import new_id
-from agora.jobs import budgets, manned
+from agora.jobs import budgets, gate, manned
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.intake_queries import insert_jobs
@@ -78,7 +78,21 @@ def check(submission: Submission, registered: Registered) -> None:
     check_metadata(submission.metadata)
     if submission.budget is not None:
         budgets.check(submission.budget)
+    if submission.concurrency is not None:
+        submission.concurrency.check()
+    check_twins(submission)
     registered.check_input(submission.input)
+
+
+def check_twins(submission: Submission) -> None:
+    """Raise Invalid, naming the field, unless what it says of twins is acceptable."""
+    if submission.unique is not None:
+        submission.unique.check()
+    if submission.debounce is not None:
+        submission.debounce.check()
+        for name in ("unique", "run_at"):
+            if getattr(submission, name) is not None:
+                raise invalid_field(f"/{name}", "excludes", f"{name} and debounce exclude each other")
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -99,6 +113,7 @@ def insert_all(session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id
     for one in jobs if rung else ():
         if one.step_id in rung:
             announcement.ring_step(one.step_id, job_id=one.job.id, spec=one.step, label=one.label)
+    announcement.hold(gate.enter(session, [one.job for one in jobs], team_id=team_id))
     if row["subscribed"]:
         happened = [(one.job, one.created) for one in jobs]
         announcement.deliveries = fan_out_each(

@@ -129,6 +129,9 @@ class JobRow(Base):
     start_by: Mapped[TimestampTZ | None]
     """When its first step must have begun."""
     labels: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
+    limited: Mapped[bool] = mapped_column(server_default="false")
+    """Whether limits concern it: it has permits until it ends."""
+    concurrency_key: Mapped[str | None] = mapped_column(Text)
     traceparent: Mapped[str | None] = mapped_column(Text)
     root_id: Mapped[Id]
     parent_id: Mapped[Id | None] = mapped_column(IdText)
@@ -178,7 +181,7 @@ class StepRow(Base):
             postgresql_where=text("status = 'ready' AND rung_at IS NULL AND held IS NULL"),
         ),
         Index("steps_time_idx", "run_at", postgresql_where=text("status = 'ready' AND held = 'time'")),
-        Index("steps_worker_idx", "queue", postgresql_where=text("status = 'ready' AND held = 'worker'")),
+        Index("steps_held_idx", "queue", "held", postgresql_where=text("status = 'ready' AND held IS NOT NULL")),
         Index("steps_rung_idx", "queue", "rung_at", postgresql_where=text("status = 'ready' AND rung_at IS NOT NULL")),
         Index("steps_lease_idx", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index(

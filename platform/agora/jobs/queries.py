@@ -20,7 +20,9 @@ WITH job AS (
            :priority, CAST(:input AS jsonb), CAST(:metadata AS jsonb), :traceparent, :job_id,
            COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1, CAST(:budget AS jsonb),
            COALESCE(CAST(:run_at AS timestamptz), now()) + make_interval(secs => :queue_timeout)
-    WHERE :may_fan_out OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
+    WHERE :may_fan_out
+       OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
+          AND NOT EXISTS (SELECT FROM limits WHERE scope = ANY(:scopes))
     RETURNING id, status, run_at, created_at
 ), room AS (
     -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
@@ -51,8 +53,8 @@ def insert_job(
 ) -> Mapping[str, Any] | None:
     """Insert a job with its first step and first event; says whether there is room to ring.
 
-    None, and nothing inserted, when the team has webhook endpoints and the caller may not make their deliveries: that
-    takes a transaction.
+    None, and nothing inserted, when the team has webhook endpoints and the caller may not make their deliveries, or
+    when there is a limit of one of the ``scopes``: that takes a transaction.
     """
     found = rows(session, INSERT_JOB, {"team_id": team_id, "may_fan_out": may_fan_out, **columns})
     return found[0] if found else None
@@ -79,6 +81,16 @@ def remember_key(
         "status": status,
     }  # fmt: skip
     return session.execute(REMEMBER, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+FORWARD = text("""
+UPDATE idempotency_keys SET resource_id = :resource_id WHERE team_id = :team_id AND key = :key AND route = :route
+""")
+
+
+def forward_key(session: Session, *, team_id: str, key: str, route: str, resource_id: str) -> None:
+    """Let an idempotency key stand for another resource."""
+    session.execute(FORWARD, {"team_id": team_id, "key": key, "route": route, "resource_id": resource_id})
 
 
 def find_key(session: Session, *, team_id: str, key: str, route: str) -> IdempotencyRow | None:
@@ -242,7 +254,8 @@ def end_open_steps(session: Session, *, team_id: str, job_id: str) -> None:
 
 
 REQUEST_CANCEL = text("""
-UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()), cancel_reason = :reason
+UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()),
+    cancel_reason = COALESCE(NULLIF(:reason, ''), cancel_reason, '')
 WHERE id = :job_id AND team_id = :team_id AND status IN ('running')
 """)
 
@@ -257,7 +270,7 @@ UPDATE jobs
 SET status = :target,
     ended_at = CASE WHEN :target IN ('succeeded', 'failed', 'cancelled') THEN now() END,
     error = COALESCE(CAST(:error AS jsonb), error),
-    cancel_reason = COALESCE(:reason, cancel_reason)
+    cancel_reason = COALESCE(NULLIF(:reason, ''), cancel_reason)
 WHERE id = :job_id AND team_id = :team_id AND status = ANY(:sources)
 """)
 

@@ -16,7 +16,7 @@ from agora.jobs.chronicle import fan_out
 from agora.jobs.decide import Decision, NextStep, Position
 from agora.jobs.item_queries import ItemRecord, record_items
 from agora.jobs.record_queries import Record, record_steps
-from agora.jobs.states import JobState, StepState, may_become
+from agora.jobs.states import JOB_ENDED, JobState, StepState, may_become
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +156,8 @@ def _prepare(attempt: Try) -> tuple[Record, Announcement, list[NewEvent]]:
     decision, at = attempt.decision, attempt.at
     events = events_of(decision, attempt.job, at)
     announcement = Announcement(jobs={attempt.job.id})
+    if attempt.job.limited and decision.job_status in JOB_ENDED:
+        announcement.ended.add(attempt.job.id)
     if decision.step_status is StepState.READY and decision.retry_in == 0:
         announcement.ring_step(
             attempt.step_id, job_id=attempt.job.id, spec=at.step, label=_label(attempt, at.step.name)

@@ -119,6 +119,7 @@ def fail_job(row: JobRow, step: Row, failure: Failure) -> bool:
             step_event("step.failed", job, step=step["name"], iteration=step["iteration"], attempt=1, error=error),
             job_event("job.failed", job, status=JobState.FAILED, error=error),
         ]
-        announcement = Announcement(jobs={row.id}, deliveries=record_events(session, job, events))
+        ended = {row.id} if row.limited else set()
+        announcement = Announcement(jobs={row.id}, ended=ended, deliveries=record_events(session, job, events))
     announcement.make()
     return True

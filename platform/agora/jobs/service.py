@@ -2,20 +2,36 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from agora.clock import now
 from agora.db.session import Direct, statement, transaction
 from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import budgets, catalogue, catalogue_queries, manned, queries, usage_queries, values, views
+from agora.jobs import (
+    budgets,
+    catalogue,
+    catalogue_queries,
+    concurrency,
+    gate,
+    manned,
+    queries,
+    unique,
+    usage_queries,
+    values,
+    views,
+)
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
-from agora.jobs.idempotency import earlier
+from agora.jobs.idempotency import earlier, forward
 from agora.jobs.intake import check
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
@@ -30,6 +46,7 @@ from agora.jobs.types import (
     Submission,
     Submitted,
 )
+from agora.jobs.unique import Renewal
 from agora.jobs.waits import waits_of
 from agora.paging import Page
 from agora.settings import get_settings
@@ -52,8 +69,10 @@ def submit(
     job_id = new_id("job")
     registered = catalogue.look_up(submission.agent, submission.action, submission.version)
     check(submission, registered)
+    if submission.debounce is not None:
+        submission = replace(submission, run_at=now() + timedelta(seconds=submission.debounce.window))
     accepted = _Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
-    if idempotency is None and submission.webhook is None:
+    if idempotency is None and submission.is_plain:
         with statement() as direct:
             row = accepted.insert(direct)
         if row is not None:
@@ -63,12 +82,17 @@ def submit(
         known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
         if known is not None:
             return Submitted(job=_view(session, known, team_id=team_id), replayed=True)
-        secret = None
-        if submission.webhook is not None:
-            secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
-        row = accepted.insert_and_fan_out(session)
-    accepted.announcement.make()
-    return Submitted(job=accepted.fresh(row), webhook_secret=secret)
+        twin = accepted.find_twin(session)
+        if twin is not None:
+            forward(session, idempotency, team_id=team_id, resource_id=twin)
+            found = Submitted(job=_view(session, twin, team_id=team_id), deduplicated=True)
+        else:
+            secret = None
+            if submission.webhook is not None:
+                secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
+            found = Submitted(job=accepted.fresh(accepted.insert_in(session)), webhook_secret=secret)
+    accepted.tell()
+    return found
 
 
 class _Accepted:
@@ -78,6 +102,7 @@ class _Accepted:
         self, submission: Submission, registered: Registered, *, team_id: str, key_id: str | None, job_id: str
     ) -> None:
         self.announcement = Announcement(jobs={job_id})
+        self._replaced: Sequence[str] = ()
         self._submission, self._spec, self._key_id = submission, registered.spec, key_id
         self._job = JobRef(
             id=job_id, team_id=team_id, agent=submission.agent, action=submission.action,
@@ -103,21 +128,58 @@ class _Accepted:
             event=json.dumps(self._created.data), window=self._window,
             budget=None if self._budget is None else json.dumps(self._budget),
             queue_timeout=submission.budget.queue_timeout if submission.budget else None,
+            scopes=gate.scopes_of(self._job.team_id, self._job.agent, self._job.action),
         )  # fmt: skip
         if row is not None and row["ring"]:
             self.announcement.ring_step(step_id, job_id=self._job.id, spec=first, label=label)
         return row
 
-    def insert_and_fan_out(self, session: Session) -> Mapping[str, Any]:
-        """Insert the job and the deliveries of its creation."""
+    def find_twin(self, session: Session) -> str | None:
+        """The job that this one would be a second of, with its input renewed when it is debounced; mostly None."""
+        submission, job = self._submission, self._job
+        if submission.unique is not None:
+            return unique.find_twin(session, submission.unique, job)
+        if submission.debounce is None:
+            return None
+        version = unique.find_waiting(session, submission.debounce, job)
+        if version is None:
+            return None
+        catalogue.find(session, job.agent, job.action, version).check_input(submission.input)
+        renewal = Renewal(
+            input=self._input, metadata=json.dumps(dict(submission.metadata)), priority=submission.priority,
+            deadline=submission.deadline,
+        )  # fmt: skip
+        twin, self.announcement.deliveries = unique.push(
+            session, submission.debounce, replace(job, version=version), renewal
+        )  # fmt: skip
+        self.announcement.jobs = {twin}
+        return twin
+
+    def insert_in(self, session: Session) -> Mapping[str, Any]:
+        """Insert the job with the deliveries of its creation; where limits concern it, it stands in line."""
+        key = None
+        if self._submission.concurrency is not None:
+            key = self._submission.concurrency.key
+            taken = concurrency.take(
+                session, self._submission.concurrency, team_id=self._job.team_id, job_id=self._job.id
+            )
+            self._replaced = taken.older
         row = self.insert(session, may_fan_out=True)
         if row is None:
             raise Conflict(f"job {self._job.id} was not inserted")
+        self.announcement.hold(gate.enter(session, [self._job], team_id=self._job.team_id, key=key))
         self.announcement.deliveries = webhook_queries.fan_out(
             session, team_id=self._job.team_id, job_id=self._job.id, agent=self._job.agent, events=[self._created],
             occurred_at=row["created_at"],
         )  # fmt: skip
         return row
+
+    def tell(self) -> None:
+        """Tell the world, after the commit; whom this job replaces is cancelled now."""
+        self.announcement.make()
+        for job_id in self._replaced:
+            with suppress(IllegalTransition):  # it has ended by itself
+                request_cancel(job_id, team_id=self._job.team_id)
 
     def fresh(self, row: Mapping[str, Any]) -> Job:
         """The job as it was just inserted, without reading it again."""
@@ -230,7 +292,11 @@ def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, te
             f"job {job_id} is {row.status}; only {', '.join(may_become(JobState.CANCELLED))} jobs can be cancelled",
             state=row.status, allowed=[],
         )  # fmt: skip
-    event = job_event("job.cancelled", views.ref(row), status=JobState.CANCELLED, reason=reason or None)
+    if row.limited:
+        announcement.ended.add(job_id)
+    event = job_event(
+        "job.cancelled", views.ref(row), status=JobState.CANCELLED, reason=reason or row.cancel_reason or None
+    )  # fmt: skip
     announcement.deliveries = record_events(session, views.ref(row), [event])
 
 

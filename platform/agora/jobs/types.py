@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from agora.jobs.concurrency import Concurrency
+from agora.jobs.unique import Debounce, Unique
 from agora.webhooks.types import InlineWebhook
 
 
@@ -48,14 +50,23 @@ class Submission:
     webhook: InlineWebhook | None = None
     budget: Budget | None = None
     traceparent: str | None = None
+    concurrency: Concurrency | None = None
+    unique: Unique | None = None
+    debounce: Debounce | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may be inserted by one statement, as far as it is itself concerned."""
+        return self.webhook is None and self.concurrency is None and self.unique is None and self.debounce is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submitted:
-    """The job as it is now; whether this was a repeat; the inline webhook's new secret, shown only the first time."""
+    """The job as it is now; whether this was a repeat, or found a twin; the new secret of the inline webhook."""
 
     job: "Job"
     replayed: bool = False
+    deduplicated: bool = False
     webhook_secret: str | None = None
 
 

@@ -18,7 +18,13 @@ from agora.jobs.values import peek, unpack
 def ref(row: JobRow) -> JobRef:
     """What events say of a job."""
     return JobRef(
-        id=row.id, team_id=row.team_id, agent=row.agent, action=row.action, version=row.version, metadata=row.labels
+        id=row.id,
+        team_id=row.team_id,
+        agent=row.agent,
+        action=row.action,
+        version=row.version,
+        metadata=row.labels,
+        limited=row.limited,
     )
 
 

@@ -213,7 +213,7 @@ class Platform:
             else:
                 return key
         team = identity.ensure_team(DEVELOPMENT_TEAM)
-        key = identity.create_key(team, "development").plain or ""
+        key = identity.create_key(team, "development", ["*", "queues:write"]).plain or ""
         write_secret(path, key)
         return key
 

@@ -1,0 +1,36 @@
+"""The client's methods about queues and limits."""
+
+from typing import Any
+from urllib.parse import quote
+
+from agora.client.wire import Json, Wire
+
+
+class OrderMethods(Wire):
+    """What operators and teams do about order."""
+
+    def queues(self) -> list[Json]:
+        """Every queue, with how much work it holds."""
+        found: list[Json] = self._json("GET", "/queues")["items"]
+        return found
+
+    def pause_queue(self, name: str, reason: str = "") -> Json:
+        """Pause a queue, for all teams; takes the scope ``queues:write``."""
+        return self._json("POST", f"/queues/{quote(name, safe='')}/pause", {"reason": reason})
+
+    def resume_queue(self, name: str) -> Json:
+        """Let a queue go on."""
+        return self._json("POST", f"/queues/{quote(name, safe='')}/resume")
+
+    def limits(self) -> list[Json]:
+        """The limits that concern the team."""
+        found: list[Json] = self._json("GET", "/limits")["items"]
+        return found
+
+    def put_limit(self, target: str, **fields: Any) -> Json:
+        """Set a limit of the team on ``*``, an agent or ``agent.action``: ``max_running``, ``rate``, ``burst``."""
+        return self._json("PUT", f"/limits/{quote(target, safe='')}", fields)
+
+    def delete_limit(self, target: str) -> None:
+        """Lift a limit of the team."""
+        self._request("DELETE", f"/limits/{quote(target, safe='')}", None, {}, self._timeout)
