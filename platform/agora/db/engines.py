@@ -21,9 +21,10 @@ AUTH_CONNECTIONS = 4
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
 
-OPTIONS = "-c timezone=UTC -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+OPTIONS = "-c timezone=UTC -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 """Every statement of ours touches few rows by an index. A plan that was cached while the tables were empty must do so
-too when they are full, and Postgres prefers scans and hashes for empty tables (docs/decisions/0006)."""
+too when they are full, and Postgres prefers scans and hashes for empty tables (docs/decisions/0006). No statement runs
+long enough to be worth compiling."""
 
 _engines: dict[tuple[int, str], Engine] = {}
 

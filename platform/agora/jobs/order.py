@@ -56,6 +56,9 @@ RECURSIVE walk (team_id, first, n) AS (
 """
 """CTEs from which a statement picks: ``front (id, place, turn)``, to be ordered by turn, place, id.
 
+Whoever joins ``front`` with steps again writes ``held || '' IS NULL``, which the due index cannot serve: the id
+shall find the row. While statistics are from an empty queue, Postgres takes that index to hold one row, and walks all.
+
 Takes ``queue``; ``after``, the team behind which the look begins; ``most``, about how many steps to look at.
 """
 

@@ -17,13 +17,13 @@ WITH {FAIR_ORDER} room AS (
     FROM front JOIN steps s ON s.id = front.id JOIN jobs j ON j.id = s.job_id
 ), due AS (
     SELECT s.id FROM looked l JOIN steps s ON s.id = l.id
-    WHERE l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held IS NULL
+    WHERE l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held || '' IS NULL
     ORDER BY l.turn, l.place, l.id
     LIMIT COALESCE((SELECT free FROM room), 0)
     FOR UPDATE OF s SKIP LOCKED
 ), parked AS (
     SELECT s.id FROM looked l JOIN steps s ON s.id = l.id
-    WHERE NOT l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held IS NULL
+    WHERE NOT l.manned AND s.status = 'ready' AND s.rung_at IS NULL AND s.held || '' IS NULL
     FOR UPDATE OF s SKIP LOCKED
 ), moved AS (
     SELECT id, true AS rung FROM due UNION ALL SELECT id, false FROM parked

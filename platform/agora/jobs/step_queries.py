@@ -35,7 +35,7 @@ NEXT = """
       AND s.lost_leases = 0
       AND s.status = 'ready'
       AND s.rung_at IS NULL
-      AND s.held IS NULL
+      AND s.held || '' IS NULL
       AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
       AND j.status IN ('queued', 'running')
       AND j.cancel_requested_at IS NULL
