@@ -60,6 +60,13 @@ test: lint ## lint, then every test that needs nothing but wheels
 test-extra: $(DEV) ## tests that need more than wheels: a browser
 	@tests/extra.sh $(BIN)
 
+JOBS ?= 1000
+FAULTS ?= 60
+SEED ?=
+.PHONY: chaos
+chaos: $(DEV) ## hurt a whole platform for a long while, judge it, and write docs/chaos-results.md (JOBS, FAULTS, SEED)
+	@$(BIN)/python -m tests.chaos --jobs $(JOBS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) --report docs/chaos-results.md
+
 .PHONY: bench
 bench: $(BENCH) ## measure, beside peers
 	@$(BIN)/python bench/run.py $(ARGS)

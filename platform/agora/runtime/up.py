@@ -97,11 +97,7 @@ class Platform:
             DataDirHeld: another Agora uses the data directory.
             SettingsError: a service does not start, or the platform does not become ready.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        self._start_services()
-        self._fill_environment()
-        self._prepare()
+        self.prepare()
         commands = read_procfile(find_procfile().read_text())
         if self.only:
             commands = {name: commands[name] for name in self.only}
@@ -112,6 +108,19 @@ class Platform:
         if "web" in commands:
             self._wait_until_ready()
         self._write_run_file()
+
+    def prepare(self) -> None:
+        """Start the services and make everything ready for the processes, but start none. ``stop`` ends it.
+
+        Raises:
+            DataDirHeld: another Agora uses the data directory.
+            SettingsError: a service does not start, or a setting is wrong.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self._start_services()
+        self._fill_environment()
+        self._make_ready()
 
     def stop(self) -> None:
         """Stop all of it, processes before services."""
@@ -193,7 +202,7 @@ class Platform:
             write_secret(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
 
-    def _prepare(self) -> None:
+    def _make_ready(self) -> None:
         """Check the settings that the processes will see, migrate, and see to the development key."""
         load_settings(environment() | self.env)
         migrate.upgrade("auth", self.env["AUTH_DATABASE_URL"])

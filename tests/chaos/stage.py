@@ -1,0 +1,195 @@
+"""The stage: a whole platform of processes whose workers reach Postgres and the broker through proxies of ours."""
+
+import threading
+import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+from celery import Celery
+
+from agora.broker import STEP_TASK
+from agora.client import Agora
+from agora.db import engines
+from agora.identity import service as identity
+from agora.runtime.supervisor import Supervisor, read_procfile
+from agora.runtime.up import Platform, find_procfile
+from agora.settings import Settings, environment, override_environment
+from tests.chaos import evidence, ledger, wallclock
+from tests.chaos.proxy import Network, Proxy
+from tests.chaos.receiver import Hooks
+
+WORKERS = {"worker-a": "worker", "worker-b": "worker", "worker-io": "worker-io"}
+"""The workers of a run, and the line of the Procfile that each of them is."""
+CPU_WORKERS = ("worker-a", "worker-b")
+OTHERS = {"web": "web", "webhooks": "webhooks", "dispatcher": "dispatcher"}
+SECOND = "dispatcher-2"
+READY_SECONDS = 60.0
+BUSY_SECONDS = 3.0
+
+
+@dataclass
+class Stage:
+    """A running platform, and everything that faults need to hurt it. A context manager."""
+
+    directory: Path
+    scale: object
+    without: str = ""
+    broker_url: str = ""
+    proxies: dict = field(default_factory=dict)
+    """By worker: ``{"postgres": Proxy, "broker": Proxy}``."""
+    _supervisors: dict = field(default_factory=dict)
+
+    def __enter__(self):
+        self.network, self.hooks = Network(), Hooks()
+        env = self.scale.env | {"AGORA_AGENTS": "tests.chaos.agents", "CHAOS_DIR": str(self.directory)}
+        if self.without:
+            env["CHAOS_WITHOUT"] = self.without
+        if self.broker_url:
+            env["AGORA_BROKER_URL"] = self.broker_url
+        settings = Settings(port=18280, flower_port=15655)
+        self.platform = Platform(data_dir=self.directory / "data", settings=settings, env=env)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _start(self):
+        lines = read_procfile(find_procfile().read_text())
+        if self.without:
+            lines["dispatcher"] = "python -m tests.chaos.dispatcher"
+        self.platform.prepare()
+        evidence.prepare(self.database_url)
+        base = environment() | self.platform.env
+        for name, line in OTHERS.items():
+            self._add(name, lines[line], base)
+        self._add(SECOND, lines["dispatcher"], base)
+        for name, line in WORKERS.items():
+            self._add(name, lines[line], base | self._worker_env(name))
+        for name in (*OTHERS, *WORKERS):
+            self.start(name)
+        self._wait_until_ready()
+        self._open_accounts()
+
+    def _add(self, name, line, env):
+        logs = self.directory / "logs"
+        self._supervisors[name] = Supervisor({name: line}, env=env, logs=logs, say=lambda *_: None)
+
+    def _worker_env(self, name):
+        env, instance = self.platform.env, f"{name}-{self.platform.env['AGORA_INSTANCE']}"
+        wallclock.prepare(self.directory, instance)
+        broker = self.broker_url or env["REDIS_URL"]
+        made = {"postgres": Proxy(self.network, port_of(env["DATABASE_URL"]))}
+        made["broker"] = Proxy(self.network, port_of(broker))
+        self.proxies[name] = made
+        given = {"AGORA_INSTANCE": instance, "DATABASE_URL": through(env["DATABASE_URL"], made["postgres"].port)}
+        variable = "AGORA_BROKER_URL" if self.broker_url else "REDIS_URL"
+        return given | {variable: through(broker, made["broker"].port)}
+
+    def _wait_until_ready(self):
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(f"{self.platform.url}/readyz", timeout=5):
+                if len(self.sql("SELECT 1 FROM workers")) >= len(WORKERS):
+                    return
+            time.sleep(0.2)
+        raise AssertionError(f"the platform did not become ready within {READY_SECONDS} s; logs: {self.directory}/logs")
+
+    def _open_accounts(self):
+        """Two teams: one whose events go to a webhook endpoint, one that nobody listens to, with the shorter way."""
+        self.loud_key = self.platform.api_key
+        with override_environment(self.platform.env):
+            self.quiet_key = identity.create_key(identity.ensure_team("quiet"), "chaos").plain
+            engines.dispose_all()
+        with Agora(self.platform.url, self.loud_key) as api:
+            kinds = ["job.succeeded", "job.failed", "job.cancelled"]
+            self.hooks.secret = api.create_endpoint(self.hooks.url, event_types=kinds)["secret"]
+
+    @property
+    def database_url(self):
+        """The main database, without a proxy."""
+        return self.platform.env["DATABASE_URL"]
+
+    def sql(self, statement, *parameters):
+        """Run one statement on the main database; gives up after 5 s. Raises psycopg.OperationalError."""
+        with psycopg.connect(
+            self.database_url, autocommit=True, connect_timeout=5, options="-c statement_timeout=20000"
+        ) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def start(self, name):
+        """Start a process, and keep it running."""
+        self._supervisors[name].start(name)
+
+    def stop(self, name):
+        """Stop a process, and keep it stopped."""
+        self._supervisors[name].stop(name)
+
+    def process(self, name):
+        """The main process of a service. Raises psutil.NoSuchProcess while it is being started anew."""
+        pid = self._supervisors[name].pid(name)
+        if pid is None:
+            raise psutil.NoSuchProcess(-1, name)
+        return psutil.Process(pid)
+
+    def child(self, name, rng):
+        """A process of a worker's pool: one that is in the middle of a step, if there is one soon."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            children = self.process(name).children()
+            busy = ledger.at_work(self.directory)
+            found = [child for child in children if child.pid in busy]
+            if found or time.monotonic() > deadline:
+                return rng.choice(found or children)
+            time.sleep(0.05)
+
+    def ring(self, steps):
+        """Publish the rings of ``(step id, queue)`` once more, straight to the broker."""
+        with Celery(broker=self.broker_url or self.platform.env["REDIS_URL"]) as app:
+            for step_id, queue in steps:
+                app.send_task(STEP_TASK, (step_id,), task_id=step_id, queue=queue, ignore_result=True, retry=False)
+
+    def clock(self, name, seconds):
+        """Set the wall clock of a worker off by so much."""
+        wallclock.move(self.directory, f"{name}-{self.platform.env['AGORA_INSTANCE']}", seconds)
+
+    def close(self):
+        """Stop everything, processes before services."""
+        stoppers = [threading.Thread(target=one.stop_all) for one in self._supervisors.values()]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()
+        self.platform.stop()
+        self.network.close()
+        self.hooks.close()
+
+
+def family(process):
+    """A process and its descendants, parents first; those that end meanwhile are left out."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def port_of(url):
+    """The port that a URL names."""
+    return urlsplit(url).port
+
+
+def through(url, port):
+    """The same URL, through a proxy's port."""
+    parsed = urlsplit(url)
+    account = parsed.netloc.rpartition("@")[0]
+    return parsed._replace(netloc=f"{account}@127.0.0.1:{port}" if account else f"127.0.0.1:{port}").geturl()
