@@ -33,7 +33,7 @@ def test_every_fault_in_a_mix(tmp_path):
     ("without", "scale", "faults", "kind"),
     [
         ("memo", replace(HASTY, slow=0), (), "paid twice"),
-        ("rering", replace(HASTY, slow=0), ("flushall",), "stuck"),
+        ("rering", replace(HASTY, slow=0.3), ("flushall",), "stuck"),
         ("fence", replace(HASTY, slow=0.7), ("worker-child-frozen",), "illegal move"),
     ],
 )

@@ -9,9 +9,10 @@ import redis
 
 from tests.chaos.faults.processes import frozen, send
 from tests.chaos.faults.registry import fault
-from tests.chaos.stage import WORKERS, family
+from tests.chaos.stage import BUSY_SECONDS, WORKERS, family
 
 DATABASE, BROKER = "postgres", "broker"
+QUEUES = ("cpu", "io")
 
 
 def client(stage):
@@ -21,11 +22,13 @@ def client(stage):
 
 @fault(BROKER)
 def flushall(stage, _target, _rng):
-    """The broker forgets everything."""
+    """The broker forgets everything, at a moment when messages wait in it if there is one soon."""
+    deadline = time.monotonic() + BUSY_SECONDS
     with client(stage) as valkey:
-        held = valkey.dbsize()
+        while not (waiting := sum(valkey.llen(queue) for queue in QUEUES)) and time.monotonic() < deadline:
+            time.sleep(0.005)
         valkey.flushall()
-    yield f"{held} keys forgotten"
+    yield f"{waiting} messages forgotten"
 
 
 @fault(BROKER, lasts="outage")

@@ -8,11 +8,10 @@ import psutil
 
 from tests.chaos.agents import POISON
 from tests.chaos.faults.registry import CannotRun, fault
-from tests.chaos.faults.services import client
+from tests.chaos.faults.services import QUEUES, client
 from tests.chaos.stage import WORKERS, family
 
 HOUR = 3600.0
-QUEUES = ("cpu", "io")
 
 
 def limit_files(processes, most):
