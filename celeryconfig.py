@@ -1,8 +1,9 @@
 """Celery's settings: plain assignments, one comment per reliability choice."""
 
 from agora.settings import get_settings
+from agora.transport import HEARTBEAT_SECONDS, options_for
 
-broker_url = get_settings().redis_url or "redis://127.0.0.1:6379/0"
+broker_url = get_settings().broker_url or get_settings().redis_url or "redis://127.0.0.1:6379/0"
 result_backend = None
 
 # Results live in Postgres; a result backend would be a second truth.
@@ -21,20 +22,8 @@ task_reject_on_worker_lost = False
 task_acks_on_failure = True
 task_acks_on_timeout = True
 
-# The lease decides who runs a step. A message that comes back loses the claim, so a short time-out is harmless.
-broker_transport_options = {
-    "visibility_timeout": 3600,
-    "socket_timeout": 5,
-    "socket_connect_timeout": 2,
-    "socket_keepalive": True,
-    "health_check_interval": 10,
-    "retry_on_timeout": False,
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_max": 0.2,
-    # Redis looks at its queues in turn, each message of ours goes to one queue only.
-    "queue_order_strategy": "round_robin",
-}
+broker_transport_options = options_for(broker_url)
+broker_heartbeat = HEARTBEAT_SECONDS
 broker_connection_timeout = 2
 # Flower's inspecting threads each hold a connection while they wait for another: a small pool locks them up.
 broker_pool_limit = 64

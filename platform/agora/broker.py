@@ -12,13 +12,21 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.utils import uuid
 
 from agora import transport
 from agora.telemetry import RINGS, get_logger
 
+
+class Messaging(AMQP):
+    """Celery's messaging over connections that look for a broker that is away every second."""
+
+    Connection = transport.Connection
+
+
 transport.use()
-app = Celery("agora")
+app = Celery("agora", amqp=Messaging)
 app.config_from_object("celeryconfig")
 
 STEP_TASK = "agora.step"

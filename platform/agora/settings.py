@@ -23,6 +23,8 @@ MIB = 1024 * KIB
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 
+BROKERS = ("redis://", "rediss://", "amqp://", "amqps://")
+
 PLAIN_NAMES = ("database_url", "auth_database_url", "database_direct_url", "redis_url")
 """Settings whose variable has no ``AGORA_`` prefix, as hosting platforms name them."""
 
@@ -36,6 +38,7 @@ class Settings(BaseSettings):
     auth_database_url: str = Field("", description="Auth database. Unset: the embedded Postgres of `agora up`.")
     database_direct_url: str = Field("", description="Main database without a transaction pooler in between.")
     redis_url: str = Field("", description="Broker and live stream. Unset: the embedded Valkey of `agora up`.")
+    broker_url: str = Field("", description="Another broker for the rings, such as amqp://. Unset: REDIS_URL.")
 
     data_dir: Path = Path(".agora")
     host: str = "127.0.0.1"
@@ -96,6 +99,13 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and len(value.get_secret_value()) < 32:  # noqa: PLR2004  # said in the message
             raise ValueError("must have at least 32 characters")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and not value.startswith(BROKERS):
+            raise ValueError(f"must start with one of {', '.join(BROKERS)}")
         return value
 
     @model_validator(mode="after")

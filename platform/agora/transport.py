@@ -1,13 +1,52 @@
-"""Kombu's Redis transport with one client per channel, instead of a new one for every command.
+"""What we do otherwise than kombu: Redis clients are kept, and a broker that is away is looked for every second.
 
 Making a redis-py client costs several times the command that it sends, in the worker's loop as much as in the API. A
 client keeps no state but its connection pool, so one serves all threads.
+
+A worker that finds its broker away would wait 2, 4, 6 … 30 seconds between its tries, and be missing as long after the
+broker is back.
 """
 
 from typing import Any
 
+import kombu
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+
+RETRY_SECONDS = 1.0
+SOCKET_SECONDS = 5
+"""A broker that does not answer in this time is taken to be away."""
+HEARTBEAT_SECONDS = 10.0
+
+
+class Connection(kombu.Connection):
+    """Tries again each second until its broker is there."""
+
+    def _ensure_connection(
+        self, errback: Any = None, max_retries: Any = None, *_intervals: Any, callback: Any = None, **options: Any
+    ) -> Any:
+        every = {"interval_start": RETRY_SECONDS, "interval_step": 0, "interval_max": RETRY_SECONDS}
+        return super()._ensure_connection(errback, max_retries, callback=callback, **options | every)
+
+
+def options_for(url: str) -> dict[str, Any]:
+    """What a broker's transport is told, by the scheme of its URL."""
+    if url.startswith("amqp"):
+        return {"read_timeout": SOCKET_SECONDS, "write_timeout": SOCKET_SECONDS}
+    return {
+        # The lease decides who runs a step. A message that comes back loses the claim, so a short time-out is harmless.
+        "visibility_timeout": 3600,
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": HEARTBEAT_SECONDS,
+        "retry_on_timeout": False,
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_max": 0.2,
+        # Redis looks at its queues in turn, each message of ours goes to one queue only.
+        "queue_order_strategy": "round_robin",
+    }
 
 
 class Channel(kombu_redis.Channel):
