@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests that need more than wheels; installs Debian's chromium when it may, else says what is missing.
+# Runs the tests that need more than wheels; installs Debian's packages for them when it may, else says what is missing.
 set -euo pipefail
 bin=$1
-if ! command -v chromium >/dev/null; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "test-extra: installing chromium"
-    (apt-get update -q && apt-get install -q -y --no-install-recommends chromium) >/dev/null 2>&1 || true
+declare -A package=([chromium]=chromium [rabbitmq-server]=rabbitmq-server)
+declare -A tests=([chromium]=tests/acceptance/test_pages.py [rabbitmq-server]=tests/chaos/test_rabbitmq.py)
+skipped=()
+for program in "${!package[@]}"; do
+  if ! command -v "$program" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "test-extra: installing ${package[$program]}"
+    (apt-get update -q && apt-get install -q -y --no-install-recommends "${package[$program]}") >/dev/null 2>&1 || true
   fi
-fi
-if ! command -v chromium >/dev/null; then
-  echo "test-extra: chromium is missing (Debian: apt-get install chromium); these tests are not run"
-  exit 0
-fi
-exec "$bin/python" -m pytest -q -m extra
+  if ! command -v "$program" >/dev/null; then
+    echo "test-extra: $program is missing (Debian: apt-get install ${package[$program]}); ${tests[$program]} is not run"
+    skipped+=("--ignore=${tests[$program]}")
+  fi
+done
+if [ "${#skipped[@]}" = "${#package[@]}" ]; then exit 0; fi
+exec "$bin/python" -m pytest -q -m extra "${skipped[@]}"

@@ -25,7 +25,7 @@ def main():
     parser.add_argument("--seed", type=int, default=None, help="of the faults and of the stream; printed")
     parser.add_argument("--only", help=f"comma separated, of: {', '.join(FAULTS)}")
     parser.add_argument("--short", action="store_true", help="leases and faults scaled down, as in make test")
-    parser.add_argument("--broker", default="", help="AGORA_BROKER_URL, for a broker that is not Valkey")
+    parser.add_argument("--rabbitmq", action="store_true", help="over RabbitMQ instead of Valkey")
     parser.add_argument("--without", default="", help="a test-only build: fence, rering or memo")
     parser.add_argument("--report", type=Path, help="write the page there")
     parser.add_argument("--directory", type=Path, help="where data and logs are kept; a temporary one without")
@@ -34,7 +34,7 @@ def main():
         seed=secrets.randbelow(1_000_000) if given.seed is None else given.seed, jobs=given.jobs,
         faults=given.faults, scale=SHORT if given.short else LONG,
         only=tuple(given.only.split(",")) if given.only else (), alone=not given.short,
-        broker_url=given.broker, without=given.without,
+        rabbitmq=given.rabbitmq, without=given.without,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="agora-chaos-", ignore_cleanup_errors=True) as temporary:
         result = run(options, given.directory or Path(temporary), say=say)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import redis
+from kombu.exceptions import KombuError
 
 from agora.errors import AgoraError
 from agora.settings import get_settings
@@ -25,7 +26,7 @@ PATIENCE = 30.0
 SAY_SECONDS = 10.0
 HEAD_SECONDS = 2.0
 """The stream runs so long before the first fault."""
-NOT_NOW = (psutil.Error, psycopg.Error, redis.RedisError, OSError, IndexError, AgoraError)
+NOT_NOW = (psutil.Error, psycopg.Error, redis.RedisError, KombuError, OSError, IndexError, AgoraError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Options:
     scale: Scale
     only: tuple[str, ...] = ()
     alone: bool = False
-    broker_url: str = ""
+    rabbitmq: bool = False
     without: str = ""
 
 
@@ -140,6 +141,8 @@ class Tormentor:
     def _hurt(self, entry, rng):
         try:
             self._try(entry, rng)
+        except Exception as error:  # noqa: BLE001  # a fault of the harness itself must not pass for one that was injected
+            entry.not_run = f"the fault failed: {error!r}"
         finally:
             entry.ended = time.time()
             entry.excused_until = entry.ended + self._options.scale.grace
@@ -194,7 +197,7 @@ def run(options, directory, *, say):
     started = time.monotonic()
     say(f"chaos: seed {options.seed}, {options.jobs} jobs, {options.faults} faults")
     with Stage(
-        Path(directory), options.scale, without=options.without, broker_url=options.broker_url
+        Path(directory), options.scale, without=options.without, rabbitmq=options.rabbitmq
     ) as stage:  # fmt: skip
         tormentor = Tormentor(stage, options, say)
         load = Load(stage, seed=options.seed, jobs=options.jobs, span=tormentor.span() + HEAD_SECONDS)

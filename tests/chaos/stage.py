@@ -20,6 +20,7 @@ from agora.runtime.supervisor import Supervisor, read_procfile
 from agora.runtime.up import Platform, find_procfile
 from agora.settings import Settings, environment, override_environment
 from tests.chaos import evidence, ledger, wallclock
+from tests.chaos.brokers import RabbitMQ, Valkey
 from tests.chaos.proxy import Network, Proxy
 from tests.chaos.receiver import Hooks
 
@@ -39,18 +40,16 @@ class Stage:
     directory: Path
     scale: object
     without: str = ""
-    broker_url: str = ""
+    rabbitmq: bool = False
     proxies: dict = field(default_factory=dict)
     """By worker: ``{"postgres": Proxy, "broker": Proxy}``."""
     _supervisors: dict = field(default_factory=dict)
 
     def __enter__(self):
-        self.network, self.hooks = Network(), Hooks()
+        self.network, self.hooks, self.broker = Network(), Hooks(), None
         env = self.scale.env | {"AGORA_AGENTS": "tests.chaos.agents", "CHAOS_DIR": str(self.directory)}
         if self.without:
             env["CHAOS_WITHOUT"] = self.without
-        if self.broker_url:
-            env["AGORA_BROKER_URL"] = self.broker_url
         settings = Settings(port=18280, flower_port=15655)
         self.platform = Platform(data_dir=self.directory / "data", settings=settings, env=env)
         try:
@@ -68,8 +67,11 @@ class Stage:
         if self.without:
             lines["dispatcher"] = "python -m tests.chaos.dispatcher"
         self.platform.prepare()
+        self.broker = RabbitMQ(self.directory / "rabbitmq") if self.rabbitmq else Valkey(self.platform)
         evidence.prepare(self.database_url)
         base = environment() | self.platform.env
+        if self.rabbitmq:
+            base["AGORA_BROKER_URL"] = self.broker.url
         for name, line in OTHERS.items():
             self._add(name, lines[line], base)
         self._add(SECOND, lines["dispatcher"], base)
@@ -87,13 +89,12 @@ class Stage:
     def _worker_env(self, name):
         env, instance = self.platform.env, f"{name}-{self.platform.env['AGORA_INSTANCE']}"
         wallclock.prepare(self.directory, instance)
-        broker = self.broker_url or env["REDIS_URL"]
         made = {"postgres": Proxy(self.network, port_of(env["DATABASE_URL"]))}
-        made["broker"] = Proxy(self.network, port_of(broker))
+        made["broker"] = Proxy(self.network, port_of(self.broker.url))
         self.proxies[name] = made
         given = {"AGORA_INSTANCE": instance, "DATABASE_URL": through(env["DATABASE_URL"], made["postgres"].port)}
-        variable = "AGORA_BROKER_URL" if self.broker_url else "REDIS_URL"
-        return given | {variable: through(broker, made["broker"].port)}
+        variable = "AGORA_BROKER_URL" if self.rabbitmq else "REDIS_URL"
+        return given | {variable: through(self.broker.url, made["broker"].port)}
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + READY_SECONDS
@@ -155,7 +156,7 @@ class Stage:
 
     def ring(self, steps):
         """Publish the rings of ``(step id, queue)`` once more, straight to the broker."""
-        with Celery(broker=self.broker_url or self.platform.env["REDIS_URL"]) as app:
+        with Celery(broker=self.broker.url) as app:
             for step_id, queue in steps:
                 app.send_task(STEP_TASK, (step_id,), task_id=step_id, queue=queue, ignore_result=True, retry=False)
 
@@ -170,6 +171,8 @@ class Stage:
             stopper.start()
         for stopper in stoppers:
             stopper.join()
+        if self.broker is not None:
+            self.broker.close()
         self.platform.stop()
         self.network.close()
         self.hooks.close()

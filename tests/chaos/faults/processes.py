@@ -16,6 +16,11 @@ def send(processes, number):
             process.send_signal(number)
 
 
+def pids_of(processes):
+    """Their process ids, for a note."""
+    return ", ".join(str(process.pid) for process in processes)
+
+
 def kill(stage, name):
     """Kill the main process of a service; returns a note."""
     process = stage.process(name)
@@ -67,7 +72,7 @@ def frozen(processes):
     """Stop processes for the length of the block."""
     send(processes, signal.SIGSTOP)
     try:
-        yield f"pids {', '.join(str(process.pid) for process in processes)}"
+        yield f"pids {pids_of(processes)}"
     finally:
         send(processes, signal.SIGCONT)
 

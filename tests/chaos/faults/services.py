@@ -5,49 +5,39 @@ import time
 
 import psutil
 import psycopg
-import redis
 
-from tests.chaos.faults.processes import frozen, send
+from tests.chaos.faults.processes import frozen, pids_of, send
 from tests.chaos.faults.registry import fault
 from tests.chaos.stage import BUSY_SECONDS, WORKERS, family
 
 DATABASE, BROKER = "postgres", "broker"
-QUEUES = ("cpu", "io")
-
-
-def client(stage):
-    """A client of the broker that waits for nothing long."""
-    return redis.Redis.from_url(stage.platform.valkey.url, socket_timeout=5, socket_connect_timeout=5)
 
 
 @fault(BROKER)
 def flushall(stage, _target, _rng):
     """The broker forgets everything, at a moment when messages wait in it if there is one soon."""
     deadline = time.monotonic() + BUSY_SECONDS
-    with client(stage) as valkey:
-        while not (waiting := sum(valkey.llen(queue) for queue in QUEUES)) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        valkey.flushall()
+    while not (waiting := stage.broker.waiting()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    stage.broker.forget()
     yield f"{waiting} messages forgotten"
 
 
 @fault(BROKER, lasts="outage")
-def valkey_killed(stage, _target, _rng):
-    """kill -9 of Valkey; it comes back empty."""
-    valkey = stage.platform.valkey
-    process = psutil.Process(valkey.pid)
-    process.kill()
+def broker_killed(stage, _target, _rng):
+    """kill -9 of the broker; Valkey comes back empty."""
+    processes = stage.broker.processes
+    send(processes, signal.SIGKILL)
     try:
-        yield f"pid {process.pid}"
+        yield f"pids {pids_of(processes)}"
     finally:
-        valkey.stop()
-        valkey.start()
+        stage.broker.restart()
 
 
 @fault(BROKER, lasts="outage")
-def valkey_frozen(stage, _target, _rng):
-    """Valkey takes connections and answers nothing."""
-    yield from frozen([psutil.Process(stage.platform.valkey.pid)])
+def broker_frozen(stage, _target, _rng):
+    """The broker takes connections and answers nothing."""
+    yield from frozen(stage.broker.processes)
 
 
 def cut(proxy):

@@ -1,14 +1,12 @@
 """Faults of what is around: disk, clock, receivers, the order and number of messages, the code of steps."""
 
 import resource
-import time
 from contextlib import suppress
 
 import psutil
 
 from tests.chaos.agents import POISON
 from tests.chaos.faults.registry import CannotRun, fault
-from tests.chaos.faults.services import QUEUES, client
 from tests.chaos.stage import WORKERS, family
 
 HOUR = 3600.0
@@ -70,14 +68,10 @@ def messages_doubled(stage, _target, rng):
 @fault("messages")
 def messages_reordered(stage, _target, rng):
     """Part of the messages are held back for a while, and come in another order, some of them twice."""
-    held, until = [], time.monotonic() + stage.scale.outage
-    with client(stage) as valkey:
-        while time.monotonic() < until:
-            taken = valkey.brpop(QUEUES, timeout=0.5)
-            held += [taken] if taken else []
-        rng.shuffle(held)
-        for queue, message in held:
-            valkey.lpush(queue, *[message] * rng.randint(1, 2))
+    held = stage.broker.hold_back(stage.scale.outage)
+    again = [message for message in held for _ in range(rng.randint(1, 2))]
+    rng.shuffle(again)
+    stage.broker.give(again)
     yield f"{len(held)} messages"
 
 
