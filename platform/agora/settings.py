@@ -47,7 +47,11 @@ class Settings(BaseSettings):
     flower_password: SecretStr = SecretStr("")
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts secrets at rest. At least 32 characters.")
     files_url: str = Field("", description="Any fsspec URL. Unset: the folder `files` of the data directory.")
-    agents: Annotated[tuple[str, ...], NoDecode] = ("workers.agents",)
+    agents: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("workers.agents", "installed"),
+        description="Modules, `module:attribute`, entry points of the group agora.agents; `installed` is all of these.",
+    )
+    dev: bool = Field(False, description="`agora dev`: a worker may replace an action version that no open job uses.")
 
     lease_seconds: float = Field(10.0, gt=0)
     heartbeat_seconds: float = Field(3.0, gt=0)

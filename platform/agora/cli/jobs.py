@@ -1,4 +1,4 @@
-"""submit, jobs, watch, cancel, answer, agents."""
+"""submit, jobs, watch, cancel, answer."""
 
 import sys
 from collections.abc import Iterator
@@ -186,27 +186,4 @@ def answer_command(ctx: click.Context, job_id: str, value: str, question: str | 
         print_json(job)
     else:
         print(f"{job['id']}  {job['status']}")
-    return 0
-
-
-@click.command("agents")
-@click.argument("name", required=False)
-@json_option
-@click.pass_context
-def agents_command(ctx: click.Context, name: str | None, as_json: bool) -> int:
-    """List agents and their actions."""
-    found = client(ctx).agents(name)
-    if as_json:
-        print_json(found)
-        return 0
-    rows = [
-        (
-            f"{one['agent']}.{one['action']}",
-            str(one["version"]),
-            ", ".join(f"{queue}: {count}" for queue, count in sorted(one["workers"].items())),
-            " > ".join(step["name"] for step in one["steps"]),
-        )
-        for one in found
-    ]
-    print_rows(rows, ("ACTION", "VERSION", "WORKERS", "STEPS"))
     return 0

@@ -4,11 +4,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import get_completion_class
+
+if TYPE_CHECKING:
+    from agora.runtime.up import Platform
+
+Say = Callable[[str, str], None]
 
 COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "red")
 
@@ -19,6 +26,30 @@ COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "red")
 @click.pass_context
 def up_command(ctx: click.Context, only: str | None, quiet: bool) -> int:
     """Start the whole platform on this machine; Ctrl-C stops all of it."""
+    return run_platform(ctx, only=tuple(only.split(",")) if only else (), say=printer(quiet=quiet))
+
+
+def printer(*, quiet: bool = False) -> Say:
+    """Print lines of the processes under their names, each in its colour; quiet: only that one has ended."""
+    colours: dict[str, str] = {}
+
+    def say(name: str, line: str) -> None:
+        colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+        if not quiet or line.startswith("ended with code"):
+            click.echo(f"{click.style(f'{name:<11}|', fg=colour)} {line}")
+
+    return say
+
+
+def run_platform(
+    ctx: click.Context,
+    *,
+    say: Say,
+    only: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    meanwhile: Callable[["Platform", threading.Event], object] = lambda _, stop: stop.wait(),
+) -> int:
+    """Start the platform, tell where it is, and stop it when ``meanwhile`` returns; Ctrl-C sets its event."""
     from agora.runtime.up import Platform, describe, moved_ports  # noqa: PLC0415
 
     stop = threading.Event()
@@ -28,15 +59,8 @@ def up_command(ctx: click.Context, only: str | None, quiet: bool) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    colours: dict[str, str] = {}
-
-    def say(name: str, line: str) -> None:
-        colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
-        if not quiet or line.startswith("ended with code"):
-            click.echo(f"{click.style(f'{name:<11}|', fg=colour)} {line}")
-
     data_dir: Path = ctx.find_root().obj["data_dir"]
-    platform = Platform(data_dir=data_dir, say=say, only=tuple(only.split(",")) if only else ())
+    platform = Platform(data_dir=data_dir, say=say, only=only, env=dict(env or {}))
     click.echo(f"starting on {data_dir} …")
     with platform:
         for name, (wanted, used) in moved_ports(platform).items():
@@ -44,7 +68,7 @@ def up_command(ctx: click.Context, only: str | None, quiet: bool) -> int:
         for label, value in describe(platform):
             click.echo(f"  {click.style(f'{label:<8}', bold=True)} {value}")
         click.echo("ready; Ctrl-C stops it")
-        stop.wait()
+        meanwhile(platform, stop)
         click.echo("stopping …")
     click.echo("stopped")
     return 0

@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "up": ("agora.cli.platform", "start the whole platform on this machine"),
+    "dev": ("agora.cli.dev", "the same, with workers that restart when an agent's files change"),
     "demo": ("agora.cli.demo", "run the main job on a document, with everything embedded"),
     "submit": ("agora.cli.jobs", "submit a job"),
     "jobs": ("agora.cli.jobs", "list jobs, or show one"),
@@ -21,7 +22,7 @@ COMMANDS = {
     "schedules": ("agora.cli.schedules", "jobs by cron, at an interval, or once"),
     "bulk": ("agora.cli.bulk", "cancel, retry or fork every job that a filter finds"),
     "batch": ("agora.cli.batches", "submit, watch and cancel many jobs as one"),
-    "agents": ("agora.cli.jobs", "list agents and their actions"),
+    "agents": ("agora.cli.agents", "list agents and their actions, or make a new one"),
     "queues": ("agora.cli.order", "list, pause and resume queues"),
     "limits": ("agora.cli.order", "list, set and lift limits"),
     "files": ("agora.cli.files", "upload and download files"),

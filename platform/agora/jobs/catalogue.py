@@ -15,6 +15,7 @@ from agora.errors import Conflict, FieldError, Invalid, invalid_field
 from agora.jobs import catalogue_queries as queries
 from agora.jobs import manned
 from agora.jobs.models import AgentVersion
+from agora.settings import get_settings
 
 LATEST_SECONDS = 2.0
 """How long a process remembers which version of an action is the newest."""
@@ -91,10 +92,25 @@ def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
             agent_description=action.agent.description,
         )
         if existing != spec.fingerprint:
-            raise CatalogueConflict(
-                f"{spec.agent}.{spec.action} version {spec.version} is registered with other steps or schemas; "
-                "give the changed action a new version"
-            )
+            _replace(session, action)
+
+
+def _replace(session: Session, action: Action[Any, Any]) -> None:
+    """In development an action's shape may change under its version, as long as no open job was made by the old one."""
+    spec, why = action.spec, ""
+    if get_settings().dev:
+        replaced = queries.replace_version(
+            session, spec=as_json(spec), fingerprint=spec.fingerprint, agent=spec.agent, action=spec.action,
+            version=spec.version, description=spec.description, agent_description=action.agent.description,
+        )  # fmt: skip
+        if replaced:
+            return
+        used = queries.count_open_jobs(session, agent=spec.agent, action=spec.action, version=spec.version)
+        why = f", and {used} open jobs were made by it; end them, or"
+    raise CatalogueConflict(
+        f"{spec.agent}.{spec.action} version {spec.version} is registered with other steps or schemas{why or ';'} "
+        "give the changed action a new version"
+    )
 
 
 def look_up(agent: str, action: str, version: int | None = None) -> Registered:
@@ -125,7 +141,7 @@ def find(session: Session, agent: str, action: str, version: int | None = None) 
         version = _find_latest(session, agent, action)
     key = (agent, action, version)
     with _lock:
-        if key in _by_version:
+        if key in _by_version and not get_settings().dev:
             return _by_version[key]
     row = queries.find_version(session, agent=agent, action=action, version=version)
     if row is None:

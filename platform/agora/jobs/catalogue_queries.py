@@ -24,6 +24,35 @@ def upsert_version(session: Session, *, spec: Mapping[str, Any], **columns: Any)
     return found
 
 
+REPLACE = text("""
+UPDATE agent_versions
+SET spec = CAST(:spec AS jsonb), fingerprint = :fingerprint, description = :description,
+    agent_description = :agent_description, registered_at = now()
+WHERE agent = :agent AND action = :action AND version = :version
+  AND NOT EXISTS (
+      SELECT FROM jobs
+      WHERE agent = :agent AND action = :action AND version = :version AND ended_at IS NULL
+  )
+""")
+
+
+def replace_version(session: Session, *, spec: Mapping[str, Any], **columns: Any) -> bool:
+    """Give a registered version another shape, unless open jobs were made by the one it has. In development only."""
+    replaced = session.execute(REPLACE, {"spec": json.dumps(spec), **columns})
+    return replaced.rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+OPEN = text("""
+SELECT count(*) FROM jobs
+WHERE agent = :agent AND action = :action AND version = :version AND ended_at IS NULL
+""")
+
+
+def count_open_jobs(session: Session, *, agent: str, action: str, version: int) -> int:
+    """How many jobs of a version have not ended."""
+    return int(session.execute(OPEN, {"agent": agent, "action": action, "version": version}).scalar_one())
+
+
 def find_version(session: Session, *, agent: str, action: str, version: int) -> AgentVersion | None:
     """One registered version."""
     return session.get(AgentVersion, (agent, action, version))

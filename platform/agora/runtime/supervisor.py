@@ -71,6 +71,11 @@ class Supervisor:
         self.services = {name: Service(name, command_of(line, self._env)) for name, line in commands.items()}
         logs.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment of the processes."""
+        return self._env
+
     def start_all(self) -> None:
         """Start every process in the Procfile's order."""
         for name in self.services:
