@@ -37,6 +37,7 @@ def metrics() -> Response:
     held = Gauge("agora_queue_held_steps", "Ready steps that are not due.", ["queue", "reason"], registry=registry)
     work = Gauge("agora_queue_work_seconds", "What one slot needs for what is due.", ["queue"], registry=registry)
     paused = Gauge("agora_queue_paused", "1 while the queue is paused.", ["queue"], registry=registry)
+    gone = Gauge("agora_retention_removed", "Removed by retention so far.", ["kind"], registry=registry)
     queues, found = health.queues()
     for one in queues:
         depth.labels(one.name).set(one.due + one.rung)
@@ -48,5 +49,7 @@ def metrics() -> Response:
             work.labels(one.name).set(one.work_seconds)
         for reason, count in one.held.items():
             held.labels(one.name, reason).set(count)
+    for kind, count in health.removed().items():
+        gone.labels(kind).set(count)
     tick.set(float("inf") if found is None else found)
     return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)

@@ -7,6 +7,7 @@ from api.v1 import (
     bulk,
     events,
     files,
+    holds,
     jobs,
     keys,
     limits,
@@ -33,4 +34,5 @@ BLUEPRINTS = (
     keys.blueprint,
     queues.blueprint,
     limits.blueprint,
+    holds.blueprint,
 )

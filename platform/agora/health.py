@@ -12,6 +12,7 @@ from agora.db.session import transaction
 from agora.dispatcher import queries as dispatcher
 from agora.jobs import catalogue_queries
 from agora.jobs.queues import Queue, list_queues
+from agora.retention import removal_queries
 from agora.settings import get_settings
 
 TICK_LATE_SECONDS = 10.0
@@ -68,3 +69,9 @@ def queues() -> tuple[list[Queue], float | None]:
     with transaction() as session:
         age = dispatcher.tick_age(session)
     return list_queues(), age
+
+
+def removed() -> dict[str, int]:
+    """How much retention has removed so far, by kind."""
+    with transaction() as session:
+        return removal_queries.list_removed(session)

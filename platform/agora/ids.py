@@ -31,6 +31,7 @@ PREFIXES: Final = {
     "ses": "a session",
     "spc": "a specification",
     "cfl": "a conflict",
+    "hld": "a legal hold",
     "req": "an HTTP request",
 }
 """Every prefix in use and what it names."""

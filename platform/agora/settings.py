@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     max_streams: int = Field(500, ge=1, description="Live streams and waiting calls that one web process holds.")
     max_streams_per_key: int = Field(100, ge=1)
 
+    retention_succeeded: float = Field(30.0, ge=0, description="Days for which succeeded jobs are kept; 0: for ever.")
+    retention_failed: float = Field(90.0, ge=0, description="Likewise failed jobs.")
+    retention_cancelled: float = Field(30.0, ge=0, description="Likewise cancelled jobs.")
+    retention_events: float = Field(90.0, ge=0, description="Likewise events and tries, by whole months.")
+    retention_deliveries: float = Field(30.0, ge=0, description="Likewise ended webhook deliveries and their tries.")
+
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     egress_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
     egress_allow_http: bool = False

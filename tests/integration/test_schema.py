@@ -14,6 +14,7 @@ import agora.identity.models
 import agora.jobs.limit_models
 import agora.jobs.models
 import agora.projects.models
+import agora.retention.models
 import agora.schedules.models
 import agora.webhooks.models  # noqa: F401  # every table, whoever imported what
 from agora.db.engines import engine

@@ -28,6 +28,7 @@ COMMANDS = {
     "files": ("agora.cli.files", "upload and download files"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
+    "holds": ("agora.cli.holds", "keep jobs from being removed"),
     "db": ("agora.cli.db", "migrate, dump and restore the databases"),
     "dispatcher": ("agora.cli.platform", "run a dispatcher"),
     "flower": ("agora.cli.platform", "run Flower with its password"),

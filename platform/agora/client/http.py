@@ -7,6 +7,7 @@ from urllib.parse import quote
 from agora.client.batches import BatchMethods
 from agora.client.budgets import BudgetMethods
 from agora.client.bulk import BulkMethods
+from agora.client.holds import HoldMethods
 from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
@@ -19,6 +20,7 @@ class Agora(
     BatchMethods,
     BudgetMethods,
     BulkMethods,
+    HoldMethods,
     JobMethods,
     LineageMethods,
     MoveMethods,

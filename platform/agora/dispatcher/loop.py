@@ -16,6 +16,7 @@ from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
 from agora.dispatcher import deliveries, duties, queries
 from agora.errors import AgoraError
+from agora.retention import duties as retention
 from agora.schedules import duties as schedule_duties
 from agora.schedules import firing
 from agora.settings import get_settings
@@ -67,6 +68,12 @@ def all_duties() -> list[Duty]:
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
+        Duty(retention.remove_old_jobs, every=1.0),
+        Duty(retention.remove_old_deliveries, every=1.0),
+        Duty(retention.remove_old_batches, every=MINUTE),
+        Duty(retention.drop_old_partitions, every=MINUTE),
+        Duty(retention.remove_moved_rows, every=1.0),
+        Duty(retention.remove_leftovers, every=MINUTE),
     ]
 
 

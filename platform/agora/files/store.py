@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any, BinaryIO
@@ -13,6 +14,8 @@ from agora.errors import NotFound, TooLarge
 from agora.settings import get_settings
 
 CHUNK = 256 * 1024
+ASIDE = "aside"
+"""Where content waits that is about to be deleted; it is still read from there."""
 
 
 @lru_cache(maxsize=4)
@@ -64,12 +67,61 @@ def write(location: str, chunks: Iterator[bytes], *, limit: int) -> Written:
 
 def open_stream(location: str) -> BinaryIO:
     """A stream of what was written. Raises NotFound when the store has lost it."""
-    filesystem, path = _at(location)
-    try:
-        stream: BinaryIO = filesystem.open(path, "rb")
-    except FileNotFoundError:
-        raise NotFound("the content is no longer in the file store") from None
-    return stream
+    for place in (location, f"{ASIDE}/{location}"):
+        filesystem, path = _at(place)
+        try:
+            stream: BinaryIO = filesystem.open(path, "rb")
+        except FileNotFoundError:
+            continue
+        return stream
+    raise NotFound("the content is no longer in the file store")
+
+
+def put_aside(location: str) -> None:
+    """Move content that nobody seems to need to where it is still found; without content nothing happens."""
+    _move(location, f"{ASIDE}/{location}")
+
+
+def take_back(location: str) -> None:
+    """Undo :func:`put_aside`."""
+    _move(f"{ASIDE}/{location}", location)
+
+
+def remove_aside(location: str) -> None:
+    """Delete what was put aside."""
+    filesystem, path = _at(f"{ASIDE}/{location}")
+    with suppress(FileNotFoundError):
+        filesystem.rm_file(path)
+
+
+def remove_all(folder: str) -> bool:
+    """Delete everything below a folder, also what was put aside of it; False when there was nothing."""
+    found = False
+    for place in (folder, f"{ASIDE}/{folder}"):
+        filesystem, path = _at(place)
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+            found = True
+    return found
+
+
+def list_all(folder: str) -> list[str]:
+    """The locations of everything below a folder, also of what was put aside of it."""
+    found: set[str] = set()
+    for place in (folder, f"{ASIDE}/{folder}"):
+        filesystem, path = _at(place)
+        _, root = _at("")
+        names = filesystem.find(path) if filesystem.exists(path) else []
+        found |= {name.removeprefix(root).removeprefix(f"{ASIDE}/") for name in names if not name.endswith(".partial")}
+    return sorted(found)
+
+
+def _move(source: str, target: str) -> None:
+    filesystem, path = _at(source)
+    _, to = _at(target)
+    filesystem.makedirs(to.rsplit("/", 1)[0], exist_ok=True)
+    with suppress(FileNotFoundError):
+        filesystem.mv(path, to)
 
 
 def exists(location: str) -> bool:

@@ -26,6 +26,7 @@ SCOPES = (
     "keys:manage",
     "limits:write",
     "queues:write",
+    "holds:manage",
 )
 OPERATOR_SCOPES = frozenset({"queues:write"})
 """What concerns all teams: not part of ``*``. A key has it only if it was named when the key was made."""

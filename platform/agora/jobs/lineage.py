@@ -81,7 +81,7 @@ def go_on_in(
     session: Session, job_id: str, wish: Wish, *, team_id: str, key_id: str | None, new_job_id: str
 ) -> Announcement:
     """As :func:`go_on`, in the caller's transaction; what to tell after the commit."""
-    row = queries.find_job(session, team_id=team_id, job_id=job_id) if is_id(job_id, "job") else None
+    row = queries.find_job(session, team_id=team_id, job_id=job_id, keep=True) if is_id(job_id, "job") else None
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     if not wish.fork and row.status not in RETRIED:

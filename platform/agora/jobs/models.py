@@ -31,6 +31,11 @@ def _one_of(column: str, values: type[JobState] | type[StepState]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
+def referring(table: str, column: str) -> Index:
+    """Finds the rows whose stored value is a reference to this location: those of large values only."""
+    return Index(f"{table}_{column}_ref_idx", text(f"({column} ->> 'ref')"), postgresql_where=text(f"{column} ? 'ref'"))
+
+
 class AgentVersion(Base):
     """One version of one action, as workers registered it. ``spec`` holds steps and schemas."""
 
@@ -106,6 +111,9 @@ class JobRow(Base):
             "start_by",
             postgresql_where=text("start_by IS NOT NULL AND started_at IS NULL AND ended_at IS NULL"),
         ),
+        referring("jobs", "input"),
+        referring("jobs", "output"),
+        referring("jobs", "partial_output"),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
@@ -206,6 +214,9 @@ class StepRow(Base):
             ),
         ),
         Index("steps_wake_idx", "wake_at", postgresql_where=text("status = 'suspended'")),
+        referring("steps", "carry"),
+        referring("steps", "result"),
+        referring("steps", "value"),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
@@ -255,6 +266,7 @@ class StepNote(Base):
     """A value that a step computed once, over all its tries (``ctx.once``)."""
 
     __tablename__ = "step_notes"
+    __table_args__ = (referring("step_notes", "value"),)
 
     step_id: Mapped[Id] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)

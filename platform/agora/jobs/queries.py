@@ -112,9 +112,10 @@ def forget_keys(session: Session, *, limit: int) -> int:
     return session.execute(statement).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
-def find_job(session: Session, *, team_id: str, job_id: str) -> JobRow | None:
-    """One job of the team."""
-    return session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.team_id == team_id))
+def find_job(session: Session, *, team_id: str, job_id: str, keep: bool = False) -> JobRow | None:
+    """One job of the team; with ``keep`` retention cannot remove it while the transaction lasts."""
+    statement = select(JobRow).where(JobRow.id == job_id, JobRow.team_id == team_id)
+    return session.scalar(statement.with_for_update(key_share=True, read=True) if keep else statement)
 
 
 def get_parent(session: Session, *, team_id: str, job_id: str) -> RowMapping:

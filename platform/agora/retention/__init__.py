@@ -1,0 +1,1 @@
+"""Retention: what has ended goes after its time, unless a legal hold keeps it."""

@@ -1,0 +1,96 @@
+"""Legal holds: while one is in force, no job is removed whose metadata contains its metadata, whenever it was made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agora.db.session import transaction
+from agora.errors import NotFound, invalid_field
+from agora.ids import is_id, new_id
+from agora.jobs.idempotency import earlier
+from agora.jobs.types import IdempotencyKey
+from agora.paging import Page
+from agora.retention import queries
+from agora.retention.models import HoldRow
+
+MAX_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """A hold with who made and released it (ids of API keys), and when. In force while ``released_at`` is None."""
+
+    id: str
+    name: str
+    metadata: Mapping[str, Any]
+    created_by: str | None
+    created_at: datetime
+    released_by: str | None
+    released_at: datetime | None
+
+
+def _view(row: HoldRow) -> Hold:
+    return Hold(
+        id=row.id, name=row.name, metadata=row.labels, created_by=row.created_by, created_at=row.created_at,
+        released_by=row.released_by, released_at=row.released_at,
+    )  # fmt: skip
+
+
+def create_hold(
+    name: str,
+    metadata: Mapping[str, Any],
+    *,
+    team_id: str,
+    key_id: str | None = None,
+    idempotency: IdempotencyKey | None = None,
+) -> tuple[Hold, bool]:
+    """Put jobs on hold; returns the hold and whether this was a repeat. Once it returns, no matching job is removed.
+
+    Raises:
+        Invalid: the metadata is empty (it would hold every job) or too long.
+    """
+    if not metadata:
+        raise invalid_field("/metadata", "min-properties", "metadata must name what is to be held; {} would be all", {})
+    if len(json.dumps(dict(metadata))) > MAX_BYTES:
+        raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_BYTES} bytes of JSON")
+    hold_id = new_id("hld")
+    with transaction() as session:
+        known = earlier(session, idempotency, team_id=team_id, resource_id=hold_id)
+        if known is None:
+            queries.wait_for_removals(session)
+            row = queries.insert_hold(
+                session, team_id=team_id, hold_id=hold_id, name=name, metadata=metadata, key_id=key_id
+            )
+            return _view(row), False
+    return get_hold(known, team_id=team_id), True
+
+
+def get_hold(hold_id: str, *, team_id: str) -> Hold:
+    """A hold. Raises NotFound."""
+    with transaction() as session:
+        row = queries.find_hold(session, team_id=team_id, hold_id=hold_id) if is_id(hold_id, "hld") else None
+        if row is None:
+            raise NotFound(f"there is no hold {hold_id}")
+        return _view(row)
+
+
+def list_holds(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, released: bool = False
+) -> Page[Hold]:  # fmt: skip
+    """Holds, newest first; with ``released`` also those that have ended. Raises Invalid for a cursor that is none."""
+    if cursor is not None and not is_id(cursor, "hld"):
+        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of holds", cursor)
+    with transaction() as session:
+        rows = queries.list_holds(session, team_id=team_id, before=cursor, limit=limit + 1, released=released)
+    items = [_view(row) for row in rows[:limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def release_hold(hold_id: str, *, team_id: str, key_id: str | None = None) -> Hold:
+    """End a hold; what it kept goes when its time has come. A repeat changes nothing. Raises NotFound."""
+    get_hold(hold_id, team_id=team_id)
+    with transaction() as session:
+        queries.release_hold(session, team_id=team_id, hold_id=hold_id, key_id=key_id)
+    return get_hold(hold_id, team_id=team_id)
