@@ -23,6 +23,7 @@ from agora.outcomes import Permanent
 from agora.projects import models as _projects  # noqa: F401
 from agora.retention import duties, holds, removal_queries, stored
 from agora.settings import get_settings
+from agora.teams import models as _teams  # noqa: F401
 from agora.webhooks.types import InlineWebhook
 from tests.support.aging import aged, begin_anew, sweep
 from tests.support.probes import Number, agent_with

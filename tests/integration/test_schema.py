@@ -16,6 +16,7 @@ import agora.jobs.models
 import agora.projects.models
 import agora.retention.models
 import agora.schedules.models
+import agora.teams.models
 import agora.webhooks.models  # noqa: F401  # every table, whoever imported what
 from agora.db.engines import engine
 from agora.db.types import AuthBase, Base

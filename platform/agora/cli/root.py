@@ -29,6 +29,7 @@ COMMANDS = {
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
+    "team": ("agora.cli.team", "export or erase all of one team"),
     "db": ("agora.cli.db", "migrate, dump and restore the databases"),
     "dispatcher": ("agora.cli.platform", "run a dispatcher"),
     "flower": ("agora.cli.platform", "run Flower with its password"),

@@ -28,6 +28,7 @@ PLAIN: Final[frozenset[str]] = frozenset(
         "batches.metadata",
         "conflicts.left_statement",
         "conflicts.right_statement",
+        "erasures.removed",
         "events.data",
         "holds.metadata",
         "jobs.error",

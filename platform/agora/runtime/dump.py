@@ -1,6 +1,8 @@
 """Dump and restore both databases in one file: a newer Postgres cannot open an older one's data directory.
 
-The file is a tar of two pg_dump custom-format dumps and a manifest with versions, migrations and row counts.
+The file is a tar of two pg_dump custom-format dumps and a manifest with versions, migrations and row counts. Each
+database is dumped as of one moment, while everything goes on; the counts are those of that moment. Main comes before
+auth, so that the team and the key of every job are there.
 """
 
 import io
@@ -22,10 +24,11 @@ from agora import __version__
 from agora.db import migrate
 from agora.db.engines import Database
 from agora.errors import AgoraError, Conflict
+from agora.runtime import restore_queries
 from agora.runtime.postgres import binaries
 from agora.settings import environment
 
-DATABASES: tuple[Database, ...] = ("auth", "main")
+DATABASES: tuple[Database, ...] = ("main", "auth")
 MANIFEST = "manifest.json"
 FORMAT = 1
 
@@ -48,8 +51,8 @@ def dump(urls: Mapping[Database, str], target: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(partial, "w") as archive:
             for name in DATABASES:
                 path = Path(folder) / f"{name}.dump"
-                _run("pg_dump", urls[name], "--format=custom", "--no-owner", f"--file={path}")
-                manifest[name] = {"migration": migrate.current(name, urls[name]), "rows": count_rows(urls[name])}
+                rows = _dump_one(urls[name], path)
+                manifest[name] = {"migration": migrate.current(name, urls[name]), "rows": rows}
                 archive.add(path, f"{name}.dump")
             text = json.dumps(manifest, indent=2).encode()
             entry = tarfile.TarInfo(MANIFEST)
@@ -61,8 +64,20 @@ def dump(urls: Mapping[Database, str], target: Path) -> dict[str, Any]:
     return manifest
 
 
+def _dump_one(url: str, path: Path) -> dict[str, int]:
+    """Dump one database as of one moment; returns its row counts at that moment."""
+    with psycopg.connect(url) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        (snapshot,) = connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+        _run("pg_dump", url, "--format=custom", "--no-owner", f"--snapshot={snapshot}", f"--file={path}")
+        return _count(connection)
+
+
 def restore(urls: Mapping[Database, str], source: Path, *, force: bool = False) -> dict[str, Any]:
     """Restore both databases from ``source``, then migrate them to this version; returns the manifest.
+
+    Nothing of the dumped platform goes on: what its workers had under way is due again, no try of it burnt, and its
+    rings and workers are forgotten.
 
     Raises:
         Conflict: a database holds tables already, and ``force`` is not given.
@@ -71,13 +86,15 @@ def restore(urls: Mapping[Database, str], source: Path, *, force: bool = False) 
     with tempfile.TemporaryDirectory() as folder:
         manifest = _unpack(source, Path(folder))
         for name in DATABASES:
-            if _tables(urls[name]) and not force:
+            if _holds_tables(urls[name]) and not force:
                 raise Conflict(f"the {name} database is not empty; --force replaces what it holds")
         for name in DATABASES:
             _empty(urls[name])
             path = str(Path(folder) / f"{name}.dump")
             _run("pg_restore", urls[name], "--no-owner", "--exit-on-error", "--single-transaction", path)
             migrate.upgrade(name, urls[name])
+        with psycopg.connect(urls["main"]) as connection:
+            restore_queries.let_go(connection)
     return manifest
 
 
@@ -114,13 +131,17 @@ def _run(program: str, url: str, *arguments: str) -> None:
 OPTIONS = {"host": "host", "port": "port", "user": "username", "dbname": "dbname"}
 
 
-def _tables(url: str) -> list[str]:
+def _tables(connection: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+        " AND NOT relispartition ORDER BY relname"
+    )
+    return [name for (name,) in rows]
+
+
+def _holds_tables(url: str) -> bool:
     with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-            " AND NOT relispartition ORDER BY relname"
-        )
-        return [name for (name,) in rows]
+        return bool(_tables(connection))
 
 
 def _empty(url: str) -> None:
@@ -132,8 +153,12 @@ def _empty(url: str) -> None:
 def count_rows(url: str) -> dict[str, int]:
     """The number of rows of each table."""
     with psycopg.connect(url) as connection:
-        counts = {}
-        for name in _tables(url):
-            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchone()
-            counts[name] = found[0] if found else 0
-        return counts
+        return _count(connection)
+
+
+def _count(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[str, int]:
+    counts = {}
+    for name in _tables(connection):
+        found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchone()
+        counts[name] = found[0] if found else 0
+    return counts

@@ -1,0 +1,115 @@
+"""Erase all of one team, in slices: every table of both databases that has rows of teams, and its files.
+
+Nothing but the rows themselves says how far it got. So it may be killed at any point and is simply begun again, and a
+table that nobody thought of here is erased like every other.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+
+from psycopg.errors import DeadlockDetected
+from sqlalchemy.exc import OperationalError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+
+from agora.db.engines import Database
+from agora.db.session import transaction
+from agora.errors import Conflict, NotFound
+from agora.files import store
+from agora.teams import queries
+from agora.teams.queries import Table
+from agora.teams.service import find_team
+
+SLICE = 1_000
+MOST_PASSES = 10
+FOLDERS = ("files", "values")
+
+Say = Callable[[str, int], None]
+"""Told of every slice: the table, and how many rows went."""
+
+
+class StillWritten(Conflict):
+    """Something still writes for the team."""
+
+
+def erase_team(name: str, *, despite_holds: bool = False, say: Say = lambda *_: None) -> dict[str, int]:
+    """Erase the team of this name or id; returns how many rows of each table went, over all tries.
+
+    Its keys are revoked first. What its workers are running comes to nothing, as their steps are gone. Broker messages
+    that name them are ignored. What remains is a row that an erasure took place, with a digest of the team's id.
+
+    Raises:
+        NotFound: there is no such team, and none that is half erased.
+        Conflict: a legal hold is in force, unless ``despite_holds``.
+        StillWritten: new rows keep coming; try again when whoever writes them has stopped.
+    """
+    team_id, team_name = _find(name)
+    with transaction() as session:
+        held = queries.count_holds(session, team_id=team_id)
+        if held and not despite_holds:
+            raise Conflict(f"{held} legal holds of team {team_name} are in force; release them first")
+        queries.begin_erasure(session, team_id=team_id, name=team_name)
+    with transaction("auth") as session:
+        queries.revoke_keys(session, team_id=team_id)
+    for _ in range(MOST_PASSES):
+        gone = _erase_tables("main", team_id, say)
+        gone += sum(store.remove_all(f"{folder}/{team_id}") for folder in FOLDERS)
+        if not gone:
+            break
+    else:
+        raise StillWritten(f"team {team_name} still gets new rows after {MOST_PASSES} passes")
+    _erase_tables("auth", team_id, say)
+    with transaction() as session:
+        return queries.finish_erasure(session, team_id=team_id, digest=hashlib.sha256(team_id.encode()).hexdigest())
+
+
+def _find(name: str) -> tuple[str, str]:
+    try:
+        return find_team(name)
+    except NotFound:
+        with transaction() as session:
+            begun = queries.find_erasure(session, team_id=name)
+        if begun is None:
+            raise
+        return begun, name
+
+
+def _erase_tables(database: Database, team_id: str, say: Say) -> int:
+    """One pass over every table; how many rows went."""
+    with transaction(database) as session:
+        tables = queries.list_tables(session, team_id=team_id)
+    return sum(_erase_table(database, table, team_id, say) for table in tables)
+
+
+def _erase_table(database: Database, table: Table, team_id: str, say: Say) -> int:
+    total, after = 0, ""
+    while True:
+        gone, following = _surely(partial(_erase_slice, database, table, team_id, after))
+        total += gone
+        if gone:
+            say(table.name, gone)
+        if following is None:
+            return total
+        after = following
+
+
+def _erase_slice(database: Database, table: Table, team_id: str, after: str) -> tuple[int, str | None]:
+    with transaction(database) as session:
+        gone, following = queries.delete_slice(session, table, team_id=team_id, after=after, slice_=SLICE)
+        if gone and database == "main":
+            queries.count_erased(session, team_id=team_id, name=table.name, count=gone)
+    if gone and database == "auth":
+        with transaction() as session:
+            queries.count_erased(session, team_id=team_id, name=table.name, count=gone)
+    return gone, following
+
+
+def _surely(slice_: Callable[[], tuple[int, str | None]]) -> tuple[int, str | None]:
+    """Workers lock the same rows in an order of their own: whoever loses goes again."""
+
+    def lost(error: BaseException) -> bool:
+        return isinstance(error, OperationalError) and isinstance(error.orig, DeadlockDetected)
+
+    return Retrying(retry=retry_if_exception(lost), stop=stop_after_attempt(10), wait=wait_fixed(0.1), reraise=True)(
+        slice_
+    )
