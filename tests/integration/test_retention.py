@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from agora.agents import Retry, StepContext, WaitFor
 from agora.batches import models as _batches  # noqa: F401  # every table, whoever imported what
+from agora.bulk import models as _bulk  # noqa: F401
 from agora.clock import now
 from agora.db.session import transaction
 from agora.db.types import Base
@@ -22,6 +23,7 @@ from agora.jobs.states import JOB_ENDED, JobState
 from agora.outcomes import Permanent
 from agora.projects import models as _projects  # noqa: F401
 from agora.retention import duties, holds, removal_queries, stored
+from agora.schedules import models as _schedules  # noqa: F401
 from agora.settings import get_settings
 from agora.teams import models as _teams  # noqa: F401
 from agora.webhooks.types import InlineWebhook

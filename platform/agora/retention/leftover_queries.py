@@ -12,7 +12,7 @@ _PARTS = [(table, column) for table, columns in STORED.items() for column in col
 NOTE = text(f"""
 INSERT INTO leftovers (location, team_id)
 SELECT DISTINCT value ->> 'ref', split_part(value ->> 'ref', '/', 2) FROM (
-    {" UNION ALL ".join(f"SELECT t.{column} AS value FROM {OF_JOB[table]}" for table, column in _PARTS)}
+    {" UNION ALL ".join(f"SELECT t.{column} AS value FROM {OF_JOB[table]}" for table, column in _PARTS if table in OF_JOB)}
 ) found
 WHERE value ? 'ref'
 ON CONFLICT (location) DO UPDATE SET noted_at = now()

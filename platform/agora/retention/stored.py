@@ -8,6 +8,7 @@ from typing import Final
 
 STORED: Final[dict[str, tuple[str, ...]]] = {
     "jobs": ("input", "output", "partial_output"),
+    "schedules": ("input",),
     "steps": ("carry", "result", "value"),
     "step_notes": ("value",),
 }
@@ -18,7 +19,7 @@ OF_JOB: Final[dict[str, str]] = {
     "steps": "steps t WHERE t.job_id = ANY(:ids)",
     "step_notes": "steps s JOIN step_notes t ON t.step_id = s.id WHERE s.job_id = ANY(:ids)",
 }
-"""How the rows of jobs are found in those tables, the row under the name ``t``."""
+"""How the rows of jobs are found in those of the tables that have such, the row under the name ``t``."""
 
 PLAIN: Final[frozenset[str]] = frozenset(
     {
@@ -26,14 +27,21 @@ PLAIN: Final[frozenset[str]] = frozenset(
         "attempts.error",
         "batches.counts",
         "batches.metadata",
+        "bulk_actions.filter",
+        "bulk_actions.options",
+        "bulk_items.error",
         "conflicts.left_statement",
         "conflicts.right_statement",
         "erasures.removed",
         "events.data",
         "holds.metadata",
+        "jobs.budget",
         "jobs.error",
         "jobs.metadata",
         "jobs.usage",
+        "schedule_runs.error",
+        "schedules.last_error",
+        "schedules.metadata",
         "specifications.source",
         "steps.error",
         "steps.suspension",

@@ -43,7 +43,7 @@ THROUGH: Mapping[str, tuple[str, str]] = {"step_notes": ("step_id", "steps")}
 """Tables of teams that have no ``team_id``: the column, and the table that it leads to."""
 OWN: Mapping[str, str] = {"teams": "id"}
 """Tables whose own id is the team's."""
-NOBODYS = frozenset({"agent_versions", "alembic_version", "erasures", "removals", "workers"})
+NOBODYS = frozenset({"agent_versions", "alembic_version", "erasures", "queues", "removals", "workers"})
 """Tables without rows of teams."""
 
 TABLES = text("""
