@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 from agora.retention.stored import OF_JOB, STORED
 
 _PARTS = [(table, column) for table, columns in STORED.items() for column in columns]
+_OF_JOBS = [f"SELECT t.{column} AS value FROM {OF_JOB[table]}" for table, column in _PARTS if table in OF_JOB]
 
 NOTE = text(f"""
 INSERT INTO leftovers (location, team_id)
 SELECT DISTINCT value ->> 'ref', split_part(value ->> 'ref', '/', 2) FROM (
-    {" UNION ALL ".join(f"SELECT t.{column} AS value FROM {OF_JOB[table]}" for table, column in _PARTS if table in OF_JOB)}
+    {" UNION ALL ".join(_OF_JOBS)}
 ) found
 WHERE value ? 'ref'
 ON CONFLICT (location) DO UPDATE SET noted_at = now()
