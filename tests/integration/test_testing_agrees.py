@@ -1,5 +1,6 @@
 """`agora.testing` and the real engine come to the same: the same scripted agents go through both."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -7,10 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from agora.agents import Repeat, Retry, Snooze, WaitFor
+from agora.agents import Child, Failures, Repeat, Retry, Snooze, Spawn, WaitFor
 from agora.db.session import transaction
 from agora.dispatcher import duties
 from agora.jobs import service
+from agora.jobs.leases import heartbeat
 from agora.outcomes import Cancel, Done, Draining, Permanent, Transient
 from agora.testing import FailOnce, FailStep, LoseWorker, RequestCancel, run_action
 from tests.support.probes import Number, agent_with
@@ -136,6 +138,57 @@ def break_constraint(ctx) -> Number:
     return Number()
 
 
+def kid(ctx) -> Number:
+    if ctx.input.n == 13:
+        raise Permanent("unlucky", code="unlucky")
+    return Number(n=ctx.input.n * 10)
+
+
+def kid_job(child):
+    """What stands for the action ``kid`` in memory."""
+    return run_action(agent_with(kid=[kid]).actions[("kid", 1)], child.input).output or fail_unlucky()
+
+
+def fail_unlucky():
+    raise Permanent("unlucky", code="unlucky")
+
+
+def spawn(ctx) -> Spawn:
+    numbers = range(ctx.input.n, ctx.input.n + 3)
+    return Spawn([Child(agent="probe", action="kid", input={"n": n}) for n in numbers])
+
+
+def spawn_tolerantly(ctx) -> Spawn:
+    return Spawn(spawn(ctx).children, Failures(count=1))
+
+
+def spawn_nothing(ctx) -> Spawn:
+    return Spawn([])
+
+
+def count(ctx) -> list[int]:
+    return list(range(ctx.input.n))
+
+
+def no_list(ctx) -> int:
+    return 7
+
+
+def square(ctx) -> int:
+    ctx.once("squared", lambda: ctx.value)
+    return ctx.value**2
+
+
+def odd_fails(ctx) -> int:
+    if ctx.value == 2:
+        raise Permanent("even the last", code="two")
+    return ctx.value
+
+
+def item_asks(ctx) -> WaitFor:
+    return WaitFor({}, "May it?")
+
+
 @dataclass
 class Case:
     """Steps of an action, and what happens to a job of it."""
@@ -145,9 +198,46 @@ class Case:
     answers: list = field(default_factory=list)
     faults: list = field(default_factory=list)
     status: str = "succeeded"
+    map_over: tuple = ()
+    """The function and the options of a map step over the first of the steps; it comes second."""
 
+    def agent(self):
+        """An agent with this action, and one whose jobs it may spawn."""
+        if not self.map_over:
+            return agent_with(case=self.steps, kid=[kid])
+        agent = agent_with(kid=[kid])
+        action = agent.action("case", input=Number, output=Number, max_iterations=4)
+        first = action.step(self.steps[0])
+        function, options = self.map_over
+        action.map(over=first, **options)(function)
+        for step in self.steps[1:]:
+            action.step(step)
+        return agent
+
+
+MAP = {"retry": Retry(attempts=2, first=timedelta(0))}
+TOLERANT = MAP | {"failures": Failures.collect()}
 
 CASES = {
+    "children": Case([spawn, double], {"n": 1}),
+    "a child fails": Case([spawn, double], {"n": 11}, status="failed"),
+    "a child that may fail": Case([spawn_tolerantly, double], {"n": 11}),
+    "no children": Case([spawn_nothing, double]),
+    "a map": Case([count, double], {"n": 3}, map_over=(square, MAP)),
+    "a map of nothing": Case([count, double], {"n": 0}, map_over=(square, MAP)),
+    "a map of no list": Case([no_list, double], map_over=(square, MAP), status="failed"),
+    "an item is tried again": Case(
+        [count, double], {"n": 2}, map_over=(square, MAP), faults=[FailStep(step="square", item=1)]
+    ),
+    "an item loses its worker": Case(
+        [count, double], {"n": 2}, map_over=(square, MAP), faults=[LoseWorker(step="square", item=0)]
+    ),
+    "an item fails": Case([count, double], {"n": 3}, map_over=(odd_fails, MAP), status="failed"),
+    "an item that may fail": Case([count, double], {"n": 3}, map_over=(odd_fails, TOLERANT)),
+    "an item must not wait": Case([count, double], {"n": 1}, map_over=(item_asks, MAP), status="failed"),
+    "a map is cancelled": Case(
+        [count, double], {"n": 1}, map_over=(square, MAP), faults=[RequestCancel(step="square")], status="cancelled"
+    ),
     "a chain": Case([add, double], {"n": 4}),
     "progress and own events": Case([progress]),
     "a paid call": Case([(pay, QUICKLY)]),
@@ -219,7 +309,7 @@ def faulty(function, faults, rig):
     left = list(faults)
 
     def wrapped(ctx):
-        here = [one for one in left if (one.step_name, one.attempt) == (ctx.step_name, ctx.attempt)]
+        here = [one for one in left if (one.step_name, one.attempt, one.item) == (ctx.step_name, ctx.attempt, ctx.item)]
         for one in here:
             left.remove(one)
         for one in here:
@@ -258,7 +348,7 @@ def break_once(ctx, fault):
 
 def really(case, monkeypatch):
     """The case on Postgres, with a worker in this process."""
-    agent = agent_with(case=case.steps)
+    agent = case.agent()
     calls = Calls(agent)
     rig = Rig(monkeypatch, agent)
     for step in agent.actions[("case", 1)].steps:
@@ -269,12 +359,14 @@ def really(case, monkeypatch):
         try:
             rig.run()
         except WorkerGone:
+            heartbeat()._held.clear()  # its process is gone, and renews nothing
             rig.sql("UPDATE steps SET lease_expires_at = now() - interval '1 s' WHERE status = 'running'")
             assert duties.return_lost_leases() == 1
             continue
         if answers and rig.job(job).status == "waiting":
             service.give_input(job.id, team_id=rig.team_id, value=answers.pop(0))
         duties.wake_suspended()
+        duties.finish_cancels()
         if rig.job(job).ended:
             break
     ended = rig.job(job)
@@ -285,6 +377,7 @@ def really(case, monkeypatch):
             (one.error or {}).get("code"), one.result,
         )
         for one in ended.steps
+        if not one.item
     ]  # fmt: skip
     error = (ended.error or {}).get("code"), (ended.error or {}).get("message")
     usage = {name: ended.usage.get(name, 0) for name in ("tokens_in", "tokens_out", "tokens", "cost_usd")}
@@ -294,11 +387,13 @@ def really(case, monkeypatch):
 
 def in_memory(case):
     """The case in agora.testing."""
-    agent = agent_with(case=case.steps)
+    agent = case.agent()
     calls = Calls(agent)
     action = agent.actions[("case", 1)]
     with transaction() as session:
-        result = run_action(action, case.input, answers=case.answers, faults=case.faults, session=session)
+        result = run_action(
+            action, case.input, answers=case.answers, faults=case.faults, session=session, children=kid_job
+        )
     steps = [
         (
             one.name, one.iteration, one.status, one.attempt, one.lost_leases,
@@ -306,6 +401,7 @@ def in_memory(case):
             one.error.code if one.error else None, one.result,
         )
         for one in result.steps
+        if not one.item
     ]  # fmt: skip
     output = result.output.model_dump() if result.output else None
     error = (result.error.code, result.error.message) if result.error else (None, None)
@@ -336,6 +432,9 @@ def test_the_same_agent_comes_to_the_same_in_both(name, monkeypatch, ledger):
     real, real_effects = really(case, monkeypatch), ledger()
     fake, fake_effects = in_memory(case), ledger()
     assert real[0] == case.status
+    if case.map_over:  # whose items run in any order
+        real[5].sort(key=str)
+        fake[5].sort(key=str)
     parts = ("status", "output", "error", "steps", "events", "calls", "usage and partial output")
     for told, one, other in zip(parts, real, fake, strict=True):
         assert without_times(one) == without_times(other), told
@@ -343,9 +442,11 @@ def test_the_same_agent_comes_to_the_same_in_both(name, monkeypatch, ledger):
 
 
 def without_times(value):
-    """Answers and time-outs carry the moment at which they came."""
+    """Without moments and the ids of child jobs."""
     if isinstance(value, dict):
-        return {key: without_times(one) for key, one in value.items() if key not in {"answered_at", "at"}}
+        return {key: without_times(one) for key, one in value.items() if key not in {"answered_at", "at", "job_id"}}
+    if isinstance(value, str):
+        return re.sub(r"job_[0-9a-z]{26}", "JOB", value)
     if isinstance(value, list | tuple):
         return [without_times(one) for one in value]
     return value

@@ -5,9 +5,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel
 
-from agora.agents import Agent, Answer, Repeat, Retry, Snooze, StepContext, TimedOut, WaitFor
+from agora.agents import (
+    Agent,
+    Answer,
+    Child,
+    Failures,
+    ItemContext,
+    Repeat,
+    Retry,
+    Snooze,
+    Spawn,
+    StepContext,
+    TimedOut,
+    WaitFor,
+)
 from agora.errors import Conflict, Invalid, NotFound
-from agora.outcomes import Cancelled, Transient
+from agora.outcomes import Cancelled, Permanent, Transient
 from agora.testing import (
     UNANSWERED,
     ActionRun,
@@ -233,3 +246,66 @@ def test_files_keep_what_steps_make():
         files.read("fil_nothing")
     with pytest.raises(ValueError, match="time does not go back"):
         FakeClock().skip(-HOUR)
+
+
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
+class Sum(BaseModel):
+    total: int
+
+
+crunch = Agent("crunch").action("crunch", input=Numbers, output=Sum)
+
+
+@crunch.step
+def listed(ctx: StepContext[Numbers]) -> list[int]:
+    return ctx.input.numbers
+
+
+@crunch.map(over=listed, failures=Failures(count=1), retry=Retry(attempts=2))
+def square(ctx: ItemContext[Numbers, int]) -> int:
+    if ctx.value < 0:
+        raise Permanent("negative", code="negative")
+    return ctx.value**2
+
+
+@crunch.step
+def spawned(ctx: StepContext[Numbers]) -> Spawn:
+    return Spawn([Child(agent="other", action="halve", input={"n": sum(ctx.result(square))})])
+
+
+@crunch.step
+def joined(ctx: StepContext[Numbers]) -> Sum:
+    return Sum(total=sum(one.output["n"] for one in ctx.result(spawned)))
+
+
+def halve(child):
+    assert (child.agent, child.action) == ("other", "halve")
+    return {"n": child.input["n"] // 2}
+
+
+def test_a_fan_out_and_child_jobs_run_in_memory():
+    result = run_action(crunch, {"numbers": [1, 2, 3]}, children=halve, faults=[LoseWorker(step=square, item=1)])
+    assert result.output == Sum(total=7)
+    assert [one.outcome for one in result.step(square, item=2).tries] == ["lost", "succeeded"]
+    assert result.step(square, item=2).idempotency_key == f"{result.job_id}:square:0:1"
+    assert run_action(crunch, {"numbers": [1, -2, 3]}, children=halve).output == Sum(total=5)
+    failed = run_action(crunch, {"numbers": [-1, -2]}, children=halve)
+    assert (failed.status, failed.error.code) == ("failed", "items-failed")
+    with pytest.raises(LookupError, match="spawns child jobs: give `children`"):
+        run_action(crunch, {"numbers": [1]})
+
+    def refuses(_child):
+        raise Permanent("no", code="no")
+
+    assert run_action(crunch, {"numbers": [1]}, children=refuses).error.code == "children-failed"
+
+
+def test_one_step_reads_the_given_items():
+    context = step_context(Numbers(numbers=[]), results={square: [4, Permanent("x", code="y"), 9]})
+    gathered = context.result(square)
+    assert (list(gathered), gathered.failed) == ([4, 9], 1)
+    assert [(one.index, one.code) for one in gathered.failures()] == [(1, "y")]
+    assert spawned.run(context).children[0].input == {"n": 13}

@@ -135,7 +135,7 @@ def settle_step(waiting: Row) -> bool:
         )
     missed = [child for child in children if child["status"] in {"failed", "cancelled"}]
     if len(missed) > step["suspension"]["tolerated"]:
-        return fail_job(row, step, _too_many(step, children, missed))
+        return fail_job(row, step, too_many(step, children, missed))
     try:
         value = RESULTS.dump_python([_result(child) for child in children], mode="json")
         with transaction() as session:
@@ -154,7 +154,8 @@ def _result(child: Row) -> ChildResult:
     )
 
 
-def _too_many(step: Row, children: Sequence[Any], missed: Sequence[Row]) -> Failure:
+def too_many(step: Row, children: Sequence[Any], missed: Sequence[Row]) -> Failure:
+    """More children of a step did not succeed than it tolerates."""
     first = missed[0]
     cause = (first["error"] or {}).get("message", first["status"])
     message = (

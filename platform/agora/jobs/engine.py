@@ -117,7 +117,14 @@ class Engine:
     def _spread(self, claim: Claim, step: MapStep[Any, Any], lease: Lease) -> tuple[Decision | None, str | None]:
         """A map step does not call its function: it becomes its items, which do."""
         try:
-            return _pack(claim, fan_out.spread_out(claim, step, Runtime(claim, lease)))
+            team_id, what = claim.job.team_id, f"an item of step {step.name}"
+            return _pack(
+                claim,
+                fan_out.spread_out(
+                    claim.position, step, Runtime(claim, lease),
+                    pack=lambda one: values.pack(one, team_id=team_id, what=what),
+                ),
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001  # the database, the file store: it is tried again
             return decide_failure(failure_of(error), claim.position), None
 

@@ -6,7 +6,7 @@ those whose worker died in between.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from agora.db.session import Row, statement, transaction
 from agora.errors import Conflict
 from agora.events.types import job_event
-from agora.jobs import item_queries, queries, values
+from agora.jobs import item_queries, queries
 from agora.jobs.announce import Announcement
 from agora.jobs.budgets import find_excess
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.claim import Claim
-from agora.jobs.decide import Decision, Failure, advance, failed, spread
+from agora.jobs.decide import Decision, Failure, Position, advance, failed, spread
 from agora.jobs.resume import fail_job, resume_with
 from agora.jobs.states import JobState
 from agora.steps import MapStep, Results
@@ -33,8 +33,13 @@ MOST_REPORTED = 1_000
 log = get_logger(__name__)
 
 
-def spread_out(claim: Claim, step: MapStep[Any, Any], results: Results) -> Decision:
-    """Decide what a map step that was claimed becomes: its items, or its result when there are none."""
+def spread_out(
+    at: Position, step: MapStep[Any, Any], results: Results, *, pack: Callable[[Any], str]
+) -> Decision:  # fmt: skip
+    """Decide what a map step that was claimed becomes: its items, or its result when there are none.
+
+    ``pack`` makes an item's value storable and may raise.
+    """
     try:
         found = step.over.values(results)
     except (TypeError, LookupError) as error:
@@ -43,12 +48,11 @@ def spread_out(claim: Claim, step: MapStep[Any, Any], results: Results) -> Decis
         message = f"step {step.name} would have {len(found)} items; the limit is {MOST_ITEMS}"
         return failed(Failure(code="too-many-items", type="TooManyItems", message=message, retryable=False))
     if not found:
-        return advance(_summary(0, 0, claim.position.iteration), claim.position)
-    what = f"an item of step {step.name}"
-    return spread([values.pack(one, team_id=claim.job.team_id, what=what) for one in found], step.failures)
+        return advance(summary(0, 0, at.iteration), at)
+    return spread([pack(one) for one in found], step.failures)
 
 
-def _summary(count: int, failures: int, iteration: int) -> dict[str, int]:
+def summary(count: int, failures: int, iteration: int) -> dict[str, int]:
     """The result of a map step: the items' own results stay with them."""
     return {"count": count, "failed": failures, "iteration": iteration}
 
@@ -110,7 +114,7 @@ def settle_head(head: Row) -> bool:
         identity = {"job_id": row.id, "name": step["name"], "iteration": step["iteration"]}
         tally = item_queries.tally(session, **identity)
         if tally["failed"] <= step["suspension"]["tolerated"]:
-            value = _summary(tally["total"], tally["failed"], step["iteration"])
+            value = summary(tally["total"], tally["failed"], step["iteration"])
             announcement = Announcement()
             with suppress(Conflict):  # the job ends just now
                 announcement = resume_with(session, row, step, value, state=JobState.RUNNING)
@@ -119,12 +123,13 @@ def settle_head(head: Row) -> bool:
             over = find_excess(session, team_id=row.team_id, job_id=row.id) if row.budget else None
             announcement = None
     if announcement is None:
-        return fail_job(row, step, over.failure() if over else _too_many(step, tally, first))
+        return fail_job(row, step, over.failure() if over else too_many(step, tally, first))
     announcement.make()
     return True
 
 
-def _too_many(step: Row, tally: Row, first: Row | None) -> Failure:
+def too_many(step: Row, tally: Row, first: Row | None) -> Failure:
+    """More items of a map step failed than it tolerates."""
     cause = f"; the first, item {first['item'] - 1}: {first['error']['message']}" if first else ""
     message = (
         f"{tally['failed']} of {tally['total']} items of step {step['name']} failed,"

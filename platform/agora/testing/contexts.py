@@ -1,16 +1,18 @@
 """Contexts for plain unit tests of one step."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from agora.agents import Files, Step, StepContext, TransactionContext
+from agora.agents import Files, MapStep, Step, StepContext, TransactionContext
+from agora.gathered import Item
 from agora.ids import new_id
 from agora.jobs.conclude import encode
+from agora.jobs.decide import failure_of
 from agora.outcomes import Interrupted
 from agora.telemetry import get_logger
 from agora.testing.clock import FakeClock
@@ -20,7 +22,8 @@ from agora.usage import Spent
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  # the input model
 
 Results = Mapping[Step[Any, Any] | str, Any]
-"""What earlier steps returned: values by step, JSON values by a step's name."""
+"""What earlier steps returned: values by step, JSON values by a step's name. A map step's is a list of its items'
+results, an exception for an item that failed."""
 
 log = get_logger(__name__)
 
@@ -29,7 +32,15 @@ class MemoryRuntime:
     """What the engine does for a step, in memory. Set ``interrupt`` to what ``ctx.check()`` shall raise."""
 
     def __init__(self, results: Results | None = None) -> None:
-        self.results = {_name(step): _stored(step, value) for step, value in (results or {}).items()}
+        self.results: dict[str, Any] = {}
+        self.gathered: dict[str, list[Item]] = {}
+        for step, value in (results or {}).items():
+            if isinstance(step, MapStep):
+                self.gathered[step.name] = found = [_item(step, index, one) for index, one in enumerate(value)]
+                failures = sum(one.error is not None for one in found)
+                self.results[step.name] = {"count": len(found), "failed": failures, "iteration": 0}
+            else:
+                self.results[_name(step)] = _stored(step, value)
         self.reported: list[tuple[float, str]] = []
         self.emitted: list[tuple[str, Mapping[str, Any]]] = []
         self.notes: dict[str, Any] = {}
@@ -42,6 +53,11 @@ class MemoryRuntime:
         if step.name not in self.results:
             raise LookupError(f"step {step.name} has no result yet")
         return self.results[step.name]
+
+    def items(self, name: str, *, iteration: int, start: int) -> Sequence[Item]:
+        """The given items of a map step from index ``start`` on."""
+        del iteration
+        return self.gathered[name][start:]
 
     def progress(self, fraction: float, message: str) -> None:
         """Keep what was reported."""
@@ -79,6 +95,13 @@ def _name(step: Step[Any, Any] | str) -> str:
 def _stored(step: Step[Any, Any] | str, value: Any) -> Any:
     """A result as it comes back from the database: through JSON. Raises when the step may not return it."""
     return json.loads(encode(value if isinstance(step, str) else step.dump(value), f"the result of {_name(step)}"))
+
+
+def _item(step: MapStep[Any, Any], index: int, value: Any) -> Item:
+    """An item's result, or for an exception its failure."""
+    if isinstance(value, Exception):
+        return Item(index=index, error=failure_of(value).as_json())
+    return Item(index=index, value=_stored(step, value))
 
 
 def step_context(

@@ -9,7 +9,10 @@ from agora.outcomes import Transient
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong, and when: in this try (1 is the first) of this step (itself or its name), iteration and item."""
+    """What goes wrong, and when: in this try (1 is the first) of this step (itself or its name), iteration and item.
+
+    ``item`` is the index of a map step's item, from 0, as in ``ctx.item``.
+    """
 
     step: Step[Any, Any] | str
     attempt: int = 1

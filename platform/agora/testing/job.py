@@ -1,22 +1,20 @@
 """A job in memory, moved by the engine's own decisions. ActionRun is its public side."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-import jsonschema_rs
-from sqlalchemy.orm import Session
+from pydantic import BaseModel
 
-from agora.agents import Action, StepContext, TransactionContext
-from agora.events.types import JobRef, NewEvent, job_event
+from agora.agents import MapStep
+from agora.events.types import job_event
 from agora.ids import new_id
-from agora.jobs.catalogue import raise_faults
+from agora.jobs import children as child_rules
+from agora.jobs import fan_out
 from agora.jobs.conclude import conclude, encode
 from agora.jobs.decide import (
     Decision,
-    Failure,
     NextStep,
     advance,
     cancelled,
@@ -28,136 +26,70 @@ from agora.jobs.decide import (
 from agora.jobs.leases import TIMEOUT_GRACE
 from agora.jobs.record import events_of
 from agora.jobs.resume import RESULTS
-from agora.jobs.states import JOB_ENDED, STEP_OPEN, JobState, StepState
-from agora.outcomes import Answer, TimedOut
+from agora.jobs.states import STEP_OPEN, JobState, StepState
+from agora.outcomes import Answer, Child, ChildResult, TimedOut
 from agora.settings import Settings
-from agora.telemetry import get_logger
-from agora.testing.clock import FakeClock
-from agora.testing.faults import FailStep, Fault, LoseWorker, RequestCancel
-from agora.testing.files import MemoryFiles
-from agora.testing.result import RecordedEvent
-from agora.testing.runtime import TryRuntime, WorkerDied
-from agora.testing.state import StepRecord, without_jitter
-from agora.usage import Spent, Usage
+from agora.testing.faults import FailStep, LoseWorker, RequestCancel
+from agora.testing.rows import JobRows
+from agora.testing.runtime import TryRuntime, WorkerDied, context_of
+from agora.testing.state import StepRecord
 
 MOST_TRIES = 1_000
 LOST_LEASE_LIMIT: Final[int] = Settings.model_fields["lost_lease_limit"].default
 
-log = get_logger(__name__)
+Outcome = tuple[Decision | None, str | None]
+"""A decision with its packed result; None when the worker died."""
 
 
-class MemoryJob:
-    """What the job's rows would hold, and the moves that change them."""
+class MemoryJob(JobRows):
+    """A job and its moves."""
 
-    def __init__(
-        self,
-        action: Action[Any, Any],
-        given: Mapping[str, Any],
-        *,
-        clock: FakeClock,
-        files: MemoryFiles,
-        ports: Mapping[type, Any],
-        session: Session | None,
-        faults: Sequence[Fault],
-        deadline: datetime | None,
-        metadata: Mapping[str, Any],
-    ) -> None:
-        self.action, self.spec = action, without_jitter(action.spec)
-        self.clock, self.files, self.ports, self.session = clock, files, ports, session
-        self.faults, self.deadline, self.cancel_requested = list(faults), deadline, False
-        self.ref = JobRef(
-            id=new_id("job"), team_id=new_id("team"), agent=action.agent.name, action=action.name,
-            version=action.version, metadata=metadata,
-        )  # fmt: skip
-        self.input = encode(given, "the input")
-        raise_faults(jsonschema_rs.validator_for(dict(self.spec.input_schema)), json.loads(self.input), "/input")
-        self.status = JobState.QUEUED
-        self.output: str | None = None
-        self.error: Failure | None = None
-        self.reason = ""
-        self.usage = Usage()
-        self.partial: str | None = None
-        self.steps = [StepRecord(spec=self.spec.steps[0], run_at=self.clock())]
-        self.events: list[RecordedEvent] = []
-        self.progress: list[tuple[str, float, str]] = []
-        self._tried = 0
-        self.record([job_event("job.created", self.ref, status=self.status)])
-
-    @property
-    def ended(self) -> bool:
-        """Whether the job's state is final."""
-        return self.status in JOB_ENDED
-
-    def due(self, status: StepState, now: datetime) -> StepRecord | None:
-        """The step in this state whose moment came first; None while none has come."""
-        due = [
-            (moment, number, step)
-            for number, step in enumerate(self.steps)
-            if step.status is status
-            and (moment := step.run_at if status is StepState.READY else step.wake_at) is not None
-            and moment <= now
-        ]
-        return min(due)[2] if due else None
-
-    def record(self, events: Sequence[NewEvent]) -> None:
-        """Append events, numbered from 1."""
-        for event in events:
-            self.events.append(
-                RecordedEvent(
-                    seq=len(self.events) + 1, type=event.type, data=dict(event.data), occurred_at=self.clock()
-                )
-            )
-
-    def end(self, target: JobState, *, error: Failure | None = None, reason: str = "") -> None:
-        """End the job from outside its steps."""
-        for step in self.steps:
-            if step.status in STEP_OPEN:
-                step.status, step.wake_at = StepState.CANCELLED, None
-        self.status, self.error, self.reason = target, error, reason
-        told = error.as_json() if error else None
-        self.record([job_event(f"job.{target}", self.ref, status=target, error=told, reason=reason or None)])
+    _tried = 0
 
     def resume(self, step: StepRecord, result: Answer | TimedOut | None) -> None:
-        """A suspended step gets its result."""
-        value = None if result is None else RESULTS.dump_python(result, mode="json")
+        """A suspended step gets its answer, or its time has come."""
+        self._resume_with(step, None if result is None else RESULTS.dump_python(result, mode="json"))
+
+    def _resume_with(self, step: StepRecord, value: Any, *, state: JobState = JobState.WAITING) -> None:
         stored = encode(value, "the answer")
-        self._apply(
-            step,
-            advance(value, replace(step.position(self.spec), attempt=1), resumed=JobState.WAITING),
-            stored,
-            attempt=1,
-        )
+        decision = advance(value, replace(step.position(self.spec), attempt=1), resumed=state)
+        self._apply(step, decision, stored, attempt=1)
 
     def run_step(self, step: StepRecord) -> None:
         """One try of a ready step: claim, call, decide, record."""
-        self._tried += 1
+        self._tried += not step.item
         if self._tried > MOST_TRIES:
             raise AssertionError(f"the action did not end within {MOST_TRIES:,} tries")
         step.status, step.attempt, step.started_at = StepState.RUNNING, step.attempt + 1, self.clock()
         if self.status is JobState.QUEUED:
             self.status = JobState.RUNNING
             self.record([job_event("job.started", self.ref, status=self.status)])
-        faults = [fault for fault in self.faults if _hits(fault, step)]
-        for fault in faults:
+        at = step.position(self.spec)
+        runtime = TryRuntime(
+            job=self, step=step, at=at, faults=[fault for fault in self.faults if step.is_hit_by(fault)]
+        )
+        for fault in list(runtime.faults):
             if isinstance(fault, RequestCancel):
-                self.faults.remove(fault)
+                runtime.happens(fault)
                 self.cancel_requested, self.reason = True, fault.reason
-        decision, stored = self._outcome(step, faults)
+        decision, stored = self._outcome(runtime)
         if self.cancel_requested and decision.job_status is not JobState.CANCELLED:
             if step.spec.transactional:  # its writes are undone, so it has not succeeded
                 decision = Decision(step_status=StepState.CANCELLED, attempt_outcome="cancelled")
-            decision = cancelled(decision)
+            decision = cancelled(decision, at=at)
         self._apply(step, decision, stored if decision.has_result else None, attempt=step.attempt)
+        if step.item:
+            self._settle_items(step)
 
-    def _outcome(self, step: StepRecord, faults: Sequence[Fault]) -> tuple[Decision, str | None]:
-        at, runtime = step.position(self.spec), self._runtime(step, faults)
-        dies = next((fault for fault in faults if isinstance(fault, LoseWorker) and fault.in_once is None), None)
+    def _outcome(self, runtime: TryRuntime) -> tuple[Decision, str | None]:
+        at = runtime.at
+        dies = next((one for one in runtime.faults if isinstance(one, LoseWorker) and one.in_once is None), None)
         try:
-            decision, stored = self._call(step, runtime, faults, kept=dies is None)
+            decision, stored = self._call(runtime, kept=dies is None)
         except WorkerDied:
             decision, stored = None, None
         if dies is not None:
-            self.faults.remove(dies)
+            runtime.happens(dies)
             decision = None
         if decision is None:
             return decide_lost(at, limit=LOST_LEASE_LIMIT), None
@@ -165,29 +97,17 @@ class MemoryJob:
             return decide_failure(timeout_failure(at.step), at), None
         return decision, stored
 
-    def _call(
-        self, step: StepRecord, runtime: TryRuntime, faults: Sequence[Fault], *, kept: bool
-    ) -> tuple[Decision | None, str | None]:
+    def _call(self, runtime: TryRuntime, *, kept: bool) -> Outcome:
         """Call the step; the writes of a transactional one are undone unless it succeeds and is recorded."""
-
-        def function() -> Any:
-            for fault in faults:
-                if isinstance(fault, FailStep) and not fault.after:
-                    self.faults.remove(fault)
-                    raise fault.error
-            returned = self.action.named(step.spec.name).run(self._context(step, runtime))
-            for fault in faults:
-                if isinstance(fault, FailStep):
-                    self.faults.remove(fault)
-                    raise fault.error
-            return returned
-
-        if not step.spec.transactional or self.session is None:
-            return conclude(function, self.action, runtime.at, pack=lambda made: _pack(step, made))
+        step = self.action.named(runtime.at.step.name)
+        if isinstance(step, MapStep) and not runtime.at.item:
+            return self._spread(runtime, step)
+        if not step.transactional or self.session is None:
+            return self._concluded(runtime)
         savepoint = self.session.begin_nested()
         succeeded = False
         try:
-            decision, stored = conclude(function, self.action, runtime.at, pack=lambda made: _pack(step, made))
+            decision, stored = self._concluded(runtime)
             self.session.flush()
             succeeded = decision is not None and decision.step_status is StepState.SUCCEEDED
         except Exception as error:  # noqa: BLE001  # the writes themselves can fail
@@ -197,85 +117,95 @@ class MemoryJob:
             savepoint.commit() if keeps else savepoint.rollback()
         return decision, stored
 
-    def _runtime(self, step: StepRecord, faults: Sequence[Fault]) -> TryRuntime:
-        def report(fraction: float, message: str) -> None:
-            self.progress.append((step.spec.name, fraction, message))
-            overall = (self.spec.steps.index(step.spec) + fraction) / len(self.spec.steps)
-            event = job_event(
-                "job.progressed", self.ref, status=JobState.RUNNING, step=step.spec.name, progress=round(overall, 4),
-                message=message[:500],
-            )  # fmt: skip
-            self.record([event])
+    def _concluded(self, runtime: TryRuntime) -> Outcome:
+        def function() -> Any:
+            _fail(runtime, after=False)
+            returned = self.action.named(runtime.at.step.name).run(context_of(runtime))
+            _fail(runtime, after=True)
+            return returned
 
-        def emit(kind: str, data: Mapping[str, Any]) -> None:
-            own = {"job_id": self.ref.id, "step": step.spec.name, **data}
-            self.record([NewEvent(type=kind, data=json.loads(encode(own, "the event")))])
+        return conclude(function, self.action, runtime.at, pack=lambda made: _pack(runtime.at.step.name, made))
 
-        def spend(spent: Spent) -> None:
-            if spent.key in step.paid:
-                return
-            if spent.key is not None:
-                step.paid.add(spent.key)
-            self.usage = self.usage.plus(spent)
-
-        def show(value: Any) -> None:
-            self.partial = encode(value, "the partial output")
-            size = len(json.dumps({"v": json.loads(self.partial)}, separators=(",", ":"), ensure_ascii=False))
-            name = step.spec.name
-            self.record([job_event("job.partial", self.ref, status=JobState.RUNNING, step=name, size=size)])
-
-        return TryRuntime(
-            at=step.position(self.spec), clock=self.clock, deadline=self.deadline, notes=step.notes,
-            faults=list(faults), hit=self.faults.remove, report=report, record=emit,
-            find_result=lambda name: self._find_result(name, step.iteration), cancelled=lambda: self.cancel_requested,
-            spend=spend, show=show,
-        )  # fmt: skip
-
-    def _find_result(self, name: str, iteration: int) -> Any:
-        found = [
-            step
-            for step in self.steps
-            if step.spec.name == name and step.iteration <= iteration and step.status is StepState.SUCCEEDED
-        ]
-        if not found:
-            raise LookupError(f"step {name} has no result yet")
-        newest = max(found, key=lambda step: step.iteration)
-        return json.loads(newest.result or "null")
-
-    def _context(self, step: StepRecord, runtime: TryRuntime) -> StepContext[Any] | TransactionContext[Any]:
-        common: dict[str, Any] = {
-            "input": self.action.input.model_validate(json.loads(self.input)),
-            "team_id": self.ref.team_id, "job_id": self.ref.id, "root_job_id": self.ref.id,
-            "step_name": step.spec.name, "attempt": step.attempt, "iteration": step.iteration, "item": step.item,
-            "carry": json.loads(step.carry or "null"), "log": log, "runtime": runtime,
-        }  # fmt: skip
-        self.files.scope = f"{self.ref.id}:{step.spec.name}:{step.iteration}"
-        context: StepContext[Any] | TransactionContext[Any]
-        if step.spec.transactional and self.session is not None:
-            context = TransactionContext(**common, session=self.session)
-        else:
-            context = StepContext(**common, files=self.files, clock=self.clock, ports=self.ports)
-        step.idempotency_key = context.idempotency_key
-        return context
+    def _spread(self, runtime: TryRuntime, step: MapStep[Any, Any]) -> Outcome:
+        what = f"an item of step {step.name}"
+        try:
+            decision = fan_out.spread_out(runtime.at, step, runtime, pack=lambda one: encode(one, what))
+            return _pack(step.name, decision)
+        except Exception as error:  # noqa: BLE001  # a value that cannot be stored
+            return decide_failure(failure_of(error), runtime.at), None
 
     def _apply(self, step: StepRecord, decision: Decision, stored: str | None, *, attempt: int) -> None:
-        at = replace(step.position(self.spec), attempt=attempt)
-        step.apply(decision, stored, self.clock())
+        at, now = replace(step.position(self.spec), attempt=attempt), self.clock()
+        step.apply(decision, stored, now)
         if decision.step_status is StepState.READY:
             step.run_at = self.clock.after(decision.retry_in)
+        if step.item:
+            return  # what becomes of its job is decided with all items
         if decision.next_step is not None:
-            self.steps.append(_following(decision.next_step, step, self.clock()))
+            self.steps.append(_following(decision.next_step, step, now))
+        self.steps.extend(_items(step, decision.items or (), now))
         if decision.job_status is not None:
             self.status = decision.job_status
             self.error = decision.error if decision.job_status is JobState.FAILED else None
             self.output = stored if decision.job_status is JobState.SUCCEEDED else None
             self.reason = decision.reason or self.reason
         self.record(events_of(decision, self.ref, at))
+        if decision.children:
+            self._run_children(step, decision.children)
+
+    def _settle_items(self, ended: StepRecord) -> None:
+        """After an item's try: the map step gets its result, or fails its job, when its items are over."""
+        name, iteration = ended.spec.name, ended.iteration
+        head = next(
+            one for one in self.steps if (one.spec.name, one.iteration, one.item) == (name, iteration, 0)
+        )  # fmt: skip
+        if self.cancel_requested:
+            self.end(JobState.CANCELLED, reason=self.reason)
+            return
+        items = self.items_of(name, iteration)
+        missed = [one for one in items if one.status is StepState.FAILED]
+        tally = {"total": len(items), "failed": len(missed)}
+        if len(missed) > (head.suspension or {})["tolerated"]:
+            first = {"item": missed[0].item, "error": missed[0].error.as_json() if missed[0].error else {}}
+            self.fail(head, fan_out.too_many(_row(head), tally, first))
+        elif not any(one.status in STEP_OPEN for one in items):
+            self._resume_with(head, fan_out.summary(len(items), len(missed), iteration), state=JobState.RUNNING)
+
+    def _run_children(self, step: StepRecord, children: Sequence[Child]) -> None:
+        """Run what stands for the children, and give the step their results."""
+        if self.children is None:
+            raise LookupError(f"step {step.spec.name} spawns child jobs: give `children`, which stands for them")
+        results = [_child_result(self.children, child) for child in children]
+        missed = [
+            {"id": one.job_id, "status": one.status, "error": one.error} for one in results if one.status != "succeeded"
+        ]
+        if len(missed) > (step.suspension or {})["tolerated"]:
+            self.fail(step, child_rules.too_many(_row(step), results, missed))
+        else:
+            self._resume_with(step, child_rules.RESULTS.dump_python(results, mode="json"))
 
 
-def _hits(fault: Fault, step: StepRecord) -> bool:
-    there = (fault.step_name, fault.attempt, fault.iteration, fault.item)
-    return there == (step.spec.name, step.attempt, step.iteration, step.item)
+def _fail(runtime: TryRuntime, *, after: bool) -> None:
+    for fault in list(runtime.faults):
+        if isinstance(fault, FailStep) and fault.after is after:
+            runtime.happens(fault)
+            raise fault.error
+
+
+def _row(step: StepRecord) -> dict[str, Any]:
+    return {"name": step.spec.name, "iteration": step.iteration, "suspension": step.suspension}
+
+
+def _child_result(children: Any, child: Child) -> ChildResult:
+    job_id = new_id("job")
+    try:
+        output = children(child)
+    except Exception as error:  # noqa: BLE001  # it is how a child fails
+        told = failure_of(error).as_json()
+        told.pop("traceback", None)
+        return ChildResult(job_id=job_id, status="failed", error=told)
+    given = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
+    return ChildResult(job_id=job_id, status="succeeded", output=given)
 
 
 def _following(following: NextStep, step: StepRecord, now: datetime) -> StepRecord:
@@ -283,11 +213,18 @@ def _following(following: NextStep, step: StepRecord, now: datetime) -> StepReco
     return StepRecord(spec=following.spec, run_at=now, iteration=following.iteration, carry=carry)
 
 
-def _pack(step: StepRecord, decision: Decision) -> tuple[Decision, str | None]:
+def _items(head: StepRecord, values: Sequence[str], now: datetime) -> list[StepRecord]:
+    return [
+        StepRecord(spec=head.spec, run_at=now, iteration=head.iteration, item=number, carry=head.carry, value=value)
+        for number, value in enumerate(values, 1)
+    ]
+
+
+def _pack(name: str, decision: Decision) -> tuple[Decision, str | None]:
     following = decision.next_step
     if following is not None and following.new_carry:
         carry = encode(following.carry, "the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
     if not decision.has_result:
         return decision, None
-    return decision, encode(decision.result, f"the result of step {step.spec.name}")
+    return decision, encode(decision.result, f"the result of step {name}")

@@ -9,7 +9,7 @@ import jsonschema_rs
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from agora.agents import Action, MapStep
+from agora.agents import Action
 from agora.errors import Conflict
 from agora.jobs.catalogue import raise_faults
 from agora.jobs.decide import Failure
@@ -20,6 +20,7 @@ from agora.testing.faults import Fault
 from agora.testing.files import MemoryFiles
 from agora.testing.job import MemoryJob
 from agora.testing.result import Question, RunResult
+from agora.testing.rows import Children
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  # the input model
 O = TypeVar("O", bound=BaseModel)  # noqa: E741  # the output model
@@ -36,12 +37,12 @@ class ActionRun(Generic[I, O]):
     Time stands still while steps run, unless a step or the test moves ``clock``; nothing is skipped by itself: call
     ``advance`` to run what is due now. ``ports`` and ``files`` are what the worker would inject. A transactional step
     needs ``session``: its writes stay in it when the step succeeds and are undone when it does not; nothing is
-    committed here. Back-off has no jitter.
+    committed here. Back-off has no jitter. The items of a map step run one after the other. ``children`` stands for
+    spawned jobs: it is called with each Child, and returns its output or raises, and then the child has failed.
 
     Raises:
         Invalid: the API would refuse this input.
         ValueError: a transactional step has no session.
-        NotImplementedError: a step is a map.
         LookupError: a fault names a step that the action does not have.
     """
 
@@ -57,10 +58,9 @@ class ActionRun(Generic[I, O]):
         faults: Sequence[Fault] = (),
         deadline: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
+        children: Children | None = None,
     ) -> None:
         for step in action.steps:
-            if isinstance(step, MapStep):
-                raise NotImplementedError(f"step {step.name} is a map: it needs the real engine, not a run in memory")
             if step.transactional and session is None:
                 raise ValueError(f"step {step.name} is transactional: give the session that it writes to")
         for fault in faults:
@@ -69,7 +69,7 @@ class ActionRun(Generic[I, O]):
         given = input.model_dump(mode="json", by_alias=True) if isinstance(input, BaseModel) else dict(input)
         self._job = MemoryJob(
             action, given, clock=self.clock, files=self.files, ports=ports or {}, session=session, faults=faults,
-            deadline=deadline, metadata=metadata or {},
+            deadline=deadline, metadata=metadata or {}, children=children,
         )  # fmt: skip
 
     @property
@@ -157,7 +157,7 @@ def run_action(
 
     ``answers`` are given to its questions in order, or made by a function of the Question; UNANSWERED lets one time
     out. A question that has neither an answer nor a time-out leaves the job waiting. ``options`` are those of
-    ActionRun: clock, ports, files, session, faults, deadline, metadata.
+    ActionRun: clock, ports, files, session, faults, deadline, metadata, children.
 
     Raises:
         AssertionError: an answer was not asked for, a fault did not happen, or the job does not come to an end.

@@ -8,6 +8,7 @@ from typing import Any
 from agora.agents import ActionSpec, StepSpec
 from agora.jobs.decide import Decision, Failure, Position
 from agora.jobs.states import StepState
+from agora.testing.faults import Fault
 from agora.testing.result import Question, StepResult, Try
 
 
@@ -26,6 +27,7 @@ class StepRecord:
     wake_at: datetime | None = None
     suspension: dict[str, Any] | None = None
     carry: str | None = None
+    value: str | None = None
     result: str | None = None
     error: Failure | None = None
     idempotency_key: str = ""
@@ -36,8 +38,9 @@ class StepRecord:
     def position(self, action: ActionSpec) -> Position:
         """Where it stands, as the engine sees it when the step is claimed."""
         return Position(
-            action=action, step=self.spec, iteration=self.iteration, attempt=self.attempt, lost_leases=self.lost_leases
-        )
+            action=action, step=self.spec, iteration=self.iteration, item=self.item, attempt=self.attempt,
+            lost_leases=self.lost_leases,
+        )  # fmt: skip
 
     def apply(self, decision: Decision, stored: str | None, now: datetime) -> None:
         """Write a decision, as the engine's record statement does."""
@@ -51,6 +54,18 @@ class StepRecord:
         self.result, self.error = stored, decision.error
         self.suspension = dict(decision.suspension) if decision.suspension else None
         self.wake_at = decision.wake_at
+
+    @property
+    def index(self) -> int:
+        """The index of an item from 0, as ``ctx.item`` has it."""
+        return max(0, self.item - 1)
+
+    def is_hit_by(self, fault: Fault) -> bool:
+        """Whether a fault names the present try. The row that stands for a whole map calls no function."""
+        if self.spec.over is not None and not self.item:
+            return False
+        there = (fault.step_name, fault.attempt, fault.iteration, fault.item)
+        return there == (self.spec.name, self.attempt, self.iteration, self.index)
 
     def question(self) -> Question | None:
         """What it asks, if it waits for an answer."""
