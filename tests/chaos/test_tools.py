@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.acceptance.conftest import until
 from tests.chaos import wallclock
 from tests.chaos.faults.processes import frozen
 from tests.chaos.faults.world import HOUR, limit_files
@@ -157,6 +159,7 @@ def writer(tmp_path):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.stdin.close()
+        process.send_signal(signal.SIGCONT)  # one that a failed test left frozen would never end
 
 
 def asked(writer):
@@ -178,6 +181,6 @@ def test_a_frozen_process_does_nothing_and_goes_on_afterwards(writer):
     process = psutil.Process(writer.pid)
     freezing = frozen([process])
     next(freezing)
-    assert process.status() == psutil.STATUS_STOPPED
+    until(lambda: process.status() == psutil.STATUS_STOPPED, timeout=10, what="the process is stopped")
     next(freezing, None)
     assert asked(writer) == "written"
