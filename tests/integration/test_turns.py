@@ -17,7 +17,7 @@ from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 from tests.support.webhooks import eventually
 
-pytestmark = pytest.mark.usefixtures("db", "unhurried")
+pytestmark = pytest.mark.usefixtures("db")
 
 
 def first(ctx: StepContext[Number]) -> int:
