@@ -15,7 +15,17 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from agora.agents import Agent, Retry, StepContext, TransactionContext, Transient
+from agora.agents import (
+    Agent,
+    Child,
+    ChildResult,
+    ItemContext,
+    Retry,
+    Spawn,
+    StepContext,
+    TransactionContext,
+    Transient,
+)
 from agora.clock import now
 from agora.outcomes import Snooze
 from tests.chaos import ledger, sabotage, wallclock
@@ -41,6 +51,8 @@ class Work(BaseModel):
     naps: bool = False
     trips: int = 0
     """How often ``pay`` fails after its paid call."""
+    wide: int = 0
+    """How many items a fan-out has, or children a family."""
     bulk: int = 0
     """Bytes of a result that goes to the file store."""
 
@@ -111,6 +123,50 @@ def effect(ctx: TransactionContext[Work]) -> Sum:
     """Its effect and its checkpoint commit together: the table must hold each job once. It has no unique index."""
     ctx.session.execute(text("INSERT INTO chaos_effects (key) VALUES (:key)"), {"key": ctx.idempotency_key})
     return Sum(total=ctx.result(pay) + ctx.result(work) + 2)
+
+
+fan = agent.action("fan", input=Work, output=Sum)
+
+
+@fan.step(retry=AGAIN)
+def deal(ctx: StepContext[Work]) -> list[int]:
+    ledger.note(ctx, ledger.BEGINS)
+    return list(range(ctx.input.wide))
+
+
+@fan.map(over=deal, retry=AGAIN)
+def take(ctx: ItemContext[Work, int]) -> int:
+    """An item of a fan-out, each with its own tries."""
+    ledger.note(ctx, ledger.BEGINS)
+    time.sleep(0.05 * (ctx.value % 4))
+    return 1
+
+
+@fan.step(retry=AGAIN)
+def count(ctx: StepContext[Work]) -> Sum:
+    return Sum(total=sum(ctx.result(take)))
+
+
+family = agent.action("family", input=Work, output=Sum)
+
+
+@family.step(retry=AGAIN)
+def send(ctx: StepContext[Work]) -> Spawn:
+    """Child jobs, which are jobs of the stream themselves."""
+    ledger.note(ctx, ledger.BEGINS)
+    names = child_names(ctx.input.name, ctx.input.wide)
+    return Spawn([Child(agent="chaos", action="chain", input={"name": name}) for name in names])
+
+
+@family.step(retry=AGAIN)
+def meet(ctx: StepContext[Work]) -> Sum:
+    children: list[ChildResult] = ctx.result(send)
+    return Sum(total=sum(child.output["total"] for child in children))
+
+
+def child_names(name, count):
+    """What the children of a job are called."""
+    return [f"{name}-child-{number}" for number in range(count)]
 
 
 ONCE = Retry(attempts=1)

@@ -55,11 +55,12 @@ class JobSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSeen:
-    """A step's row."""
+    """A step's row. ``item`` is 0 but for the items of a map step, which count from 1."""
 
     id: str
     job_id: str
     name: str
+    item: int
     status: str
     attempt: int
 
@@ -122,7 +123,7 @@ SELECT id, input -> 'v' ->> 'name' AS name, agent, action, status, error ->> 'co
        (output -> 'v' ->> 'total')::int AS total, event_seq
 FROM jobs
 """
-STEPS = "SELECT id, job_id, name, status, attempt FROM steps"
+STEPS = "SELECT id, job_id, name, item, status, attempt FROM steps"
 MOVES = """
 SELECT kind, id, was, became, worker_id, attempt, extract(epoch FROM at)::float8 AS at FROM chaos_moves ORDER BY n
 """

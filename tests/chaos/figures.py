@@ -28,8 +28,8 @@ def spread(seconds):
     return Spread(count=len(ordered), p50=at(0.5), p99=at(0.99), longest=ordered[-1])
 
 
-def resumptions(seen):
-    """Seconds from each kill of a worker to the next try of each step that it held."""
+def resumptions(seen, *, alone=False):
+    """Seconds from each kill of a worker, or of those that came alone, to the next try of each step that it held."""
     steps = defaultdict(list)
     for move in seen.moves:
         if move.kind == "step":
@@ -41,7 +41,7 @@ def resumptions(seen):
                 taken[held.worker_id].append((held.at, left.at, rest[0].at))
     found = []
     for entry in seen.log:
-        if entry.fault.kills and not entry.not_run:
+        if entry.fault.kills and not entry.not_run and (entry.alone or not alone):
             worker = seen.workers.get(int(entry.note.split()[1]))
             found += [again - entry.began for held, left, again in taken[worker] if held <= entry.began <= left]
     return found

@@ -86,7 +86,7 @@ def events(seen):
     by_job = defaultdict(list)
     for event in seen.events:
         by_job[event.job_id].append(event)
-    recorded = {(step.job_id, step.name) for step in seen.steps if step.status == "succeeded"}
+    recorded = {(step.job_id, step.name) for step in seen.steps if step.status == "succeeded" and not step.item}
     for job in seen.jobs:
         told = by_job[job.id]
         if [event.seq for event in told] != list(range(1, job.event_seq + 1)):
@@ -101,7 +101,12 @@ def events(seen):
 
 def ran_after_record(seen):
     """A step that was claimed anew after it was recorded."""
-    recorded = {f"{step.job_id}:{step.name}:0:0": step.attempt for step in seen.steps if step.status == "succeeded"}
+    spread = {(step.job_id, step.name) for step in seen.steps if step.item}
+    recorded = {
+        f"{step.job_id}:{step.name}:0:{max(0, step.item - 1)}": step.attempt
+        for step in seen.steps
+        if step.status == "succeeded" and (step.item or (step.job_id, step.name) not in spread)
+    }
     for line in seen.ledger:
         if line.what == ledger.BEGINS and line.attempt > recorded.get(line.key, line.attempt):
             yield f"{line.key} was recorded by try {recorded[line.key]}, and try {line.attempt} ran"
@@ -119,20 +124,20 @@ def paid_twice(seen):
 
 def hooks(seen):
     """Each end of a job of the team that listens arrives, signed, under one id however often; and nobody else's."""
-    ids, jobs = defaultdict(set), {job.id: job for job in seen.jobs}
+    ids = defaultdict(set)
     for hook in seen.hooks:
         if hook.forged:
             yield f"{hook.id}: {hook.forged}"
         ids[hook.job_id].add((hook.id, hook.type))
-    for name, job_id in seen.accepted.items():
-        job, came = jobs.get(job_id), ids[job_id]
-        if job is None or job.status not in JOB_ENDED:
+    for job in seen.jobs:
+        came = ids[job.id]
+        if job.status not in JOB_ENDED or job.name not in seen.plans:
             continue
-        if not seen.plans[name].loud:
+        if not seen.plans[job.name].loud:
             if came:
-                yield f"{job_id} of the team without endpoints: {sorted(came)}"
+                yield f"{job.id} of the team without endpoints: {sorted(came)}"
         elif [kind for _, kind in came] != [f"job.{job.status}"]:
-            yield f"{name} {job_id} is {job.status}, and the receiver got {sorted(came)}"
+            yield f"{job.name} {job.id} is {job.status}, and the receiver got {sorted(came)}"
 
 
 def availability(seen):

@@ -3,17 +3,19 @@
 import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agora.client import Agora, ApiError, Unreachable
 from agora.client.errors import Busy
-from tests.chaos.agents import POISON, TOTAL
+from tests.chaos.agents import POISON, TOTAL, child_names
 
 SUBMITTERS = 4
 READ_SECONDS = 0.1
 ANSWER_SECONDS = 10.0
 """An answer that takes longer is none."""
 PAUSE = 0.2
+FANS, FAMILIES = 0.05, 0.03
+"""The shares of the jobs that spread over items, or over child jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +48,19 @@ def plan_of(seed, number, scale):
     work = {
         "name": name,
         "seconds": round(rng.uniform(0.3, 2.0), 2) if slow else 0.0,
-        "tail": round(rng.uniform(0.0, scale.zombie), 2) if slow and rng.random() < 0.3 else 0.0,
+        "tail": round(rng.uniform(0.0, scale.zombie), 2) if slow and rng.random() < scale.tails else 0.0,
         "deaf": rng.random() < 0.5,
         "naps": rng.random() < 0.05,
         "trips": int(rng.random() < 0.1),
         "bulk": 100_000 if rng.random() < 0.02 else 0,
     }
-    return Plan(name=name, agent="chaos", action="chain", input=work, loud=rng.random() < 0.5, total=TOTAL)
+    loud, kind, wide = rng.random() < 0.5, rng.random(), rng.randint(2, 6)
+    if kind < FANS:
+        return Plan(name=name, agent="chaos", action="fan", input={"name": name, "wide": wide}, loud=loud, total=wide)
+    if kind < FANS + FAMILIES:
+        given = {"name": name, "wide": wide}
+        return Plan(name=name, agent="chaos", action="family", input=given, loud=loud, total=wide * TOTAL)
+    return Plan(name=name, agent="chaos", action="chain", input=work, loud=loud, total=TOTAL)
 
 
 class OneTry(Agora):
@@ -128,6 +136,9 @@ class Load:
 
     def _submit(self, plan):
         self.plans[plan.name] = plan
+        if plan.action == "family":
+            for name in child_names(plan.name, plan.input["wide"]):
+                self.plans[name] = replace(plan, name=name, action="chain", total=TOTAL)
         client, key = self._clients[plan.loud], f"{self._seed}-{plan.name}"
         while not self._given_up.is_set():
             job = self._sample(

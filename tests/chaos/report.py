@@ -57,13 +57,17 @@ def verdict(result):
 
 
 def resumption(result):
-    found = spread(resumptions(result.seen))
-    if found:
-        yield (
-            f"From the kill of a worker to the next try of a step that it held ({found.count} steps): median "
-            f"{found.p50:.1f} s, p99 {found.p99:.1f} s, longest {found.longest:.1f} s, other faults included."
-        )
-        yield ""
+    for alone, which in (
+        (True, "of kills that came alone"),
+        (False, "of all kills, whatever else was broken meanwhile"),
+    ):
+        found = spread(resumptions(result.seen, alone=alone))
+        if found:
+            yield (
+                f"From the kill of a worker to the next try of each step that it held, {which} ({found.count} steps): "
+                f"median {found.p50:.1f} s, p99 {found.p99:.1f} s, longest {found.longest:.1f} s."
+            )
+            yield ""
 
 
 def table(result):

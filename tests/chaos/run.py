@@ -88,25 +88,34 @@ class Tormentor:
     def plan(self):
         """The names of the faults: those that come alone, and those that are mixed."""
         names = list(self._options.only or FAULTS)
-        alone = names[: self._options.faults] if self._options.alone else []
+        alone = self._alone(names)[: self._options.faults] if self._options.alone else []
         mixed = []
         while len(alone) + len(mixed) < self._options.faults:
             self._rng.shuffle(names)
             mixed += names[: self._options.faults - len(alone) - len(mixed)]
         return alone, mixed
 
+    def _alone(self, names):
+        """Every fault once; those that kill a worker as often as the scale says."""
+        return [name for name in names for _ in range(self._options.scale.repeats if FAULTS[name].kills else 1)]
+
+    def _pause(self, name):
+        """Seconds after a fault that came alone."""
+        scale = self._options.scale
+        return scale.quiet if FAULTS[name].kills else scale.gap
+
     def span(self):
         """About how many seconds it takes."""
         scale, (alone, mixed) = self._options.scale, self.plan()
         self._rng.seed(self._options.seed)
-        return sum(FAULTS[name].seconds(scale) + scale.gap + 1 for name in alone) + len(mixed) * scale.spacing
+        return sum(FAULTS[name].seconds(scale) + self._pause(name) + 1 for name in alone) + len(mixed) * scale.spacing
 
     def run(self):
         """Inject them all; returns when the last one is undone."""
         scale, (alone, mixed) = self._options.scale, self.plan()
         for name in alone:
             self._begin(name, alone=True).join()
-            time.sleep(scale.gap)
+            time.sleep(self._pause(name))
         started, waiting = time.monotonic(), list(mixed)
         for number in range(len(mixed)):
             time.sleep(max(0.0, started + number * scale.spacing - time.monotonic()))

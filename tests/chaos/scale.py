@@ -17,6 +17,10 @@ class Scale:
     """Between faults that are tried alone."""
     spacing: float
     """From one mixed fault to the next."""
+    quiet: float
+    """After the kill of a worker that is tried alone: until what it held is taken over, undisturbed."""
+    repeats: int
+    """How often such a kill is tried alone, for the figures."""
     receiver_delay: float
     grace: float
     """How soon after an excuse the API must answer again."""
@@ -24,6 +28,8 @@ class Scale:
     """How long the platform has, after the last fault, to end every job and deliver every webhook."""
     slow: float = 0.2
     """The share of the jobs with a step that takes a while."""
+    tails: float = 0.3
+    """Of those, the share whose step after that takes long too. The threads of `io` must have room for all of them."""
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -31,10 +37,11 @@ SCHEDULE = {"AGORA_WEBHOOK_SCHEDULE": "0,1,1,2,5,5,10,10,20,20,20,20", "AGORA_LO
 """The default pauses before a third try are minutes: the run would wait for them, and learn nothing."""
 
 LONG = Scale(
-    outage=15, freeze=20, zombie=60, gap=2, spacing=5, receiver_delay=5, grace=15, settle=240, env=SCHEDULE,
+    outage=15, freeze=20, zombie=60, gap=2, quiet=15, repeats=6, tails=0.1, spacing=5, receiver_delay=5, grace=15,
+    settle=600, env=SCHEDULE,
 )  # fmt: skip
 SHORT = Scale(
-    outage=3, freeze=3, zombie=5, gap=0.5, spacing=2.2, receiver_delay=1, grace=15, settle=75,
+    outage=3, freeze=3, zombie=5, gap=0.5, quiet=4, repeats=1, spacing=2.2, receiver_delay=1, grace=15, settle=75,
     env=SCHEDULE | {
         "AGORA_LEASE_SECONDS": "2",
         "AGORA_HEARTBEAT_SECONDS": "0.5",

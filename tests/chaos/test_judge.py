@@ -25,7 +25,9 @@ def job(**changes):
 
 
 def step(**changes):
-    return replace(StepSeen(id="stp_1", job_id="job_1", name="effect", status="succeeded", attempt=1), **changes)
+    return replace(
+        StepSeen(id="stp_1", job_id="job_1", name="effect", item=0, status="succeeded", attempt=1), **changes
+    )
 
 
 def move(was, became, **changes):
@@ -43,7 +45,7 @@ def line(what, attempt, key=KEY):
 
 def entry(**changes):
     fault = SimpleNamespace(name="worker-killed", kills=True)
-    made = {"fault": fault, "excuses": False, "began": 101.0, "ended": 101.0, "excused_until": 111.0}
+    made = {"fault": fault, "alone": True, "excuses": False, "began": 101.0, "ended": 101.0, "excused_until": 111.0}
     return SimpleNamespace(**(made | {"note": "pid 7", "not_run": ""} | changes))
 
 
@@ -135,6 +137,6 @@ def test_the_figures_of_a_kill():
     ]  # fmt: skip
     answers = [sample(101.0, failed="Unreachable"), sample(104.0)]
     seen = replace(GOOD, moves=moves, samples=answers, log=[entry(excuses=True)])
-    assert resumptions(seen) == [9.5]
+    assert resumptions(seen) == resumptions(seen, alone=True) == [9.5]
     assert recoveries(seen) == {"worker-killed": [10.0]}
     assert absences(seen) == {"worker-killed": [3.0]}

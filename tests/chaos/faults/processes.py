@@ -29,8 +29,10 @@ def kill(stage, name):
 
 
 @fault(*WORKERS, kills=True)
-def worker_killed(stage, target, _rng):
-    """kill -9 of a worker's parent; its watchdog ends the children, as a service manager does."""
+def worker_killed(stage, target, rng):
+    """kill -9 of a worker's parent, with steps in hand; its watchdog ends the children, as a service manager does."""
+    if target in CPU_WORKERS:
+        stage.child(target, rng)  # waits for one that is in the middle of a step
     yield kill(stage, target)
 
 
