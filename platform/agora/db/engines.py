@@ -2,7 +2,10 @@
 
 import os
 import time
+import weakref
+from collections.abc import Callable
 from typing import Literal
+from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event
@@ -27,6 +30,8 @@ too when they are full, and Postgres prefers scans and hashes for empty tables (
 long enough to be worth compiling."""
 
 _engines: dict[tuple[int, str], Engine] = {}
+_disposed: WeakSet[Engine] = WeakSet()
+"""Engines whose pools were closed while a thread may still have held a connection."""
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -74,8 +79,20 @@ def _make(database: Database) -> Engine:
         },
     )
     event.listen(made, "checkin", _note_use)
+    event.listen(made, "checkin", _closer(made))
     event.listen(made, "checkout", _ping_if_idle)
     return made
+
+
+def _closer(made: Engine) -> Callable[[DBAPIConnection | None, ConnectionPoolEntry], None]:
+    """Closes what comes back to a pool that was disposed of meanwhile: nobody would take it from there any more."""
+    engine_of = weakref.ref(made)
+
+    def close_if_disposed(connection: DBAPIConnection | None, _record: ConnectionPoolEntry) -> None:
+        if connection is not None and engine_of() in _disposed:
+            connection.close()
+
+    return close_if_disposed
 
 
 def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
@@ -97,5 +114,6 @@ def _ping_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _pro
 def dispose_all() -> None:
     """Close this process's pools, and forget those inherited over a fork without touching their sockets."""
     for (pid, _), made in list(_engines.items()):
+        _disposed.add(made)
         made.dispose(close=pid == os.getpid())
     _engines.clear()
