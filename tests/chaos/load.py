@@ -49,7 +49,7 @@ def plan_of(seed, number, scale):
         "name": name,
         "seconds": round(rng.uniform(0.3, 2.0), 2) if slow else 0.0,
         "tail": round(rng.uniform(0.0, scale.zombie), 2) if slow and rng.random() < scale.tails else 0.0,
-        "deaf": rng.random() < 0.5,
+        "deaf": rng.random() < scale.deaf,
         "naps": rng.random() < 0.05,
         "trips": int(rng.random() < 0.1),
         "bulk": 100_000 if rng.random() < 0.02 else 0,

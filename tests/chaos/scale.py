@@ -30,6 +30,8 @@ class Scale:
     """The share of the jobs with a step that takes a while."""
     tails: float = 0.3
     """Of those, the share whose step after that takes long too. The threads of `io` must have room for all of them."""
+    deaf: float = 0.5
+    """The share of the jobs whose slow step never looks whether it still holds its lease."""
     env: dict[str, str] = field(default_factory=dict)
 
 
