@@ -118,7 +118,7 @@ def rest(ctx: StepContext[Work]) -> Snooze | None:
     return Snooze(now() + NAP) if ctx.input.naps else None
 
 
-@chain.step(transactional=True, retry=AGAIN)
+@chain.step(transactional=True, retry=AGAIN, timeout=timedelta(seconds=5))
 def effect(ctx: TransactionContext[Work]) -> Sum:
     """Its effect and its checkpoint commit together: the table must hold each job once. It has no unique index."""
     ctx.session.execute(text("INSERT INTO chaos_effects (key) VALUES (:key)"), {"key": ctx.idempotency_key})

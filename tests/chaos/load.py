@@ -121,7 +121,7 @@ class Load:
             self._poisons += 1
             name = f"poison-{self._poisons}"
         code = next(code for function, code in POISON.items() if function.__name__ == action)
-        self._submit(Plan(name=name, agent="poison", action=action, input={"name": name}, loud=True, error=code))
+        self.submit(Plan(name=name, agent="poison", action=action, input={"name": name}, loud=True, error=code))
 
     def _submit_all(self):
         while not self._given_up.is_set():
@@ -132,9 +132,10 @@ class Load:
                 return
             due = self._started + number * self._span / self._jobs
             self._given_up.wait(max(0.0, due - time.monotonic()))
-            self._submit(plan_of(self._seed, number, self._scale))
+            self.submit(plan_of(self._seed, number, self._scale))
 
-    def _submit(self, plan):
+    def submit(self, plan):
+        """Submit a job until it is accepted."""
         self.plans[plan.name] = plan
         if plan.action == "family":
             for name in child_names(plan.name, plan.input["wide"]):

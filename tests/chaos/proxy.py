@@ -16,9 +16,9 @@ class Network:
         self._thread.start()
         self._servers = []
 
-    async def listen(self, serve):
-        """Start a server on a free port; returns the port."""
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async def listen(self, serve, address):
+        """Start a server on a free port of an address of this machine; returns the port."""
+        server = await asyncio.start_server(serve, address, 0)
         self._servers.append(server)
         return server.sockets[0].getsockname()[1]
 
@@ -44,10 +44,10 @@ class Network:
 
 
 class Proxy:
-    """Listens on a port of its own and leads to ``target`` on loopback."""
+    """Listens on a port of its own at ``address`` and leads to the port ``target`` on loopback."""
 
-    def __init__(self, network, target):
-        self._network, self._target = network, target
+    def __init__(self, network, target, address="127.0.0.1"):
+        self._network, self._target, self.address = network, target, address
         self._open = set()
         self._flowing = None
         self._refusing = False
@@ -56,7 +56,7 @@ class Proxy:
     async def _start(self):
         self._flowing = asyncio.Event()
         self._flowing.set()
-        return await self._network.listen(self._serve)
+        return await self._network.listen(self._serve, self.address)
 
     def cut(self):
         """Reset every connection and every new one."""

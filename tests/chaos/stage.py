@@ -21,6 +21,7 @@ from agora.runtime.up import Platform, find_procfile
 from agora.settings import Settings, environment, override_environment
 from tests.chaos import evidence, ledger, wallclock
 from tests.chaos.brokers import RabbitMQ, Valkey
+from tests.chaos.hosts import HERE
 from tests.chaos.proxy import Network, Proxy
 from tests.chaos.receiver import Hooks
 
@@ -41,6 +42,10 @@ class Stage:
     scale: object
     without: str = ""
     rabbitmq: bool = False
+    workers: dict = field(default_factory=lambda: dict(WORKERS))
+    """The line of the Procfile that each worker is, by its name."""
+    hosts: dict = field(default_factory=dict)
+    """The host of each worker that is not to be a process beside the others, by its name: see ``hosts``."""
     proxies: dict = field(default_factory=dict)
     """By worker: ``{"postgres": Proxy, "broker": Proxy}``."""
     _supervisors: dict = field(default_factory=dict)
@@ -75,9 +80,10 @@ class Stage:
         for name, line in OTHERS.items():
             self._add(name, lines[line], base)
         self._add(SECOND, lines["dispatcher"], base)
-        for name, line in WORKERS.items():
-            self._add(name, lines[line], base | self._worker_env(name))
-        for name in (*OTHERS, *WORKERS):
+        for name, line in self.workers.items():
+            host = self.hosts.get(name, HERE)
+            self._add(name, host.prefix + lines[line], base | self._worker_env(name, host.address))
+        for name in (*OTHERS, *self.workers):
             self.start(name)
         self._wait_until_ready()
         self._open_accounts()
@@ -86,21 +92,21 @@ class Stage:
         logs = self.directory / "logs"
         self._supervisors[name] = Supervisor({name: line}, env=env, logs=logs, say=lambda *_: None)
 
-    def _worker_env(self, name):
+    def _worker_env(self, name, address):
         env, instance = self.platform.env, f"{name}-{self.platform.env['AGORA_INSTANCE']}"
         wallclock.prepare(self.directory, instance)
-        made = {"postgres": Proxy(self.network, port_of(env["DATABASE_URL"]))}
-        made["broker"] = Proxy(self.network, port_of(self.broker.url))
+        made = {"postgres": Proxy(self.network, port_of(env["DATABASE_URL"]), address)}
+        made["broker"] = Proxy(self.network, port_of(self.broker.url), address)
         self.proxies[name] = made
-        given = {"AGORA_INSTANCE": instance, "DATABASE_URL": through(env["DATABASE_URL"], made["postgres"].port)}
+        given = {"AGORA_INSTANCE": instance, "DATABASE_URL": through(env["DATABASE_URL"], made["postgres"])}
         variable = "AGORA_BROKER_URL" if self.rabbitmq else "REDIS_URL"
-        return given | {variable: through(self.broker.url, made["broker"].port)}
+        return given | {variable: through(self.broker.url, made["broker"])}
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             with suppress(OSError), urllib.request.urlopen(f"{self.platform.url}/readyz", timeout=5):
-                if len(self.sql("SELECT 1 FROM workers")) >= len(WORKERS):
+                if len(self.sql("SELECT 1 FROM workers")) >= len(self.workers):
                     return
             time.sleep(0.2)
         raise AssertionError(f"the platform did not become ready within {READY_SECONDS} s; logs: {self.directory}/logs")
@@ -191,8 +197,8 @@ def port_of(url):
     return urlsplit(url).port
 
 
-def through(url, port):
-    """The same URL, through a proxy's port."""
+def through(url, proxy):
+    """The same URL, through a proxy."""
     parsed = urlsplit(url)
-    account = parsed.netloc.rpartition("@")[0]
-    return parsed._replace(netloc=f"{account}@127.0.0.1:{port}" if account else f"127.0.0.1:{port}").geturl()
+    account, place = parsed.netloc.rpartition("@")[0], f"{proxy.address}:{proxy.port}"
+    return parsed._replace(netloc=f"{account}@{place}" if account else place).geturl()

@@ -24,10 +24,22 @@ AUTH_CONNECTIONS = 4
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
 
-OPTIONS = "-c timezone=UTC -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-"""Every statement of ours touches few rows by an index. A plan that was cached while the tables were empty must do so
-too when they are full, and Postgres prefers scans and hashes for empty tables (docs/decisions/0006). No statement runs
-long enough to be worth compiling."""
+SESSION = {
+    "timezone": "UTC",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""What every session is told. Every statement of ours touches few rows by an index. A plan that was cached while the
+tables were empty must do so too when they are full, and Postgres prefers scans and hashes for empty tables
+(docs/decisions/0006). No statement runs long enough to be worth compiling. Keep-alives let Postgres see within half a
+minute that a host is gone; by itself it would look after two hours."""
+LEAST_SILENCE = 5.0
+"""However short the leases are, a transaction may be silent for so many seconds."""
 
 _engines: dict[tuple[int, str], Engine] = {}
 _disposed: WeakSet[Engine] = WeakSet()
@@ -50,6 +62,16 @@ def database_url(database: Database, settings: Settings | None = None) -> str:
         variable = "DATABASE_URL" if database == "main" else "AUTH_DATABASE_URL"
         raise SettingsError(f"{variable}: must be set (`agora up` starts an embedded database and sets it)")
     return sqlalchemy_url(url)
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """What Postgres is told of every session.
+
+    A process that is cut off or frozen in the middle of a transaction keeps its locks, and whoever holds the lock on a
+    step is taken to be alive: its transaction ends when it has been silent for a lease.
+    """
+    silence = max(LEAST_SILENCE, settings.lease_seconds)
+    return SESSION | {"idle_in_transaction_session_timeout": str(round(silence * 1000))}
 
 
 def engine(database: Database = "main") -> Engine:
@@ -75,7 +97,7 @@ def _make(database: Database) -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            "options": OPTIONS,
+            "options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items()),
         },
     )
     event.listen(made, "checkin", _note_use)

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from agora.agents import Action, ItemContext, MapStep, StepContext, TransactionContext
+from agora.agents import Action, ItemContext, MapStep, Step, StepContext, TransactionContext
 from agora.clock import now
 from agora.db.session import transaction
 from agora.files.service import TeamFiles
@@ -28,7 +28,7 @@ from agora.jobs.claim import Claim, Claimer
 from agora.jobs.conclude import conclude
 from agora.jobs.context import Runtime
 from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of, timeout_failure
-from agora.jobs.leases import Lease
+from agora.jobs.leases import TIMEOUT_GRACE, Lease
 from agora.jobs.pace import Pace
 from agora.jobs.record import CancelSeen, FenceLost, record
 from agora.jobs.settle import Ended, Finished, recorded, report, settle
@@ -36,6 +36,10 @@ from agora.jobs.states import StepState
 from agora.jobs.turn import Onward, Turn
 from agora.settings import get_settings
 from agora.telemetry import get_logger
+
+SILENT_SECONDS = 60.0
+"""How long a transactional step without a time-out may say nothing to the database. It holds its row meanwhile, and
+nobody can tell whether it thinks or its host is gone."""
 
 log = get_logger(__name__)
 
@@ -132,7 +136,9 @@ class Engine:
         """Call and record in one transaction: the step's writes commit with its checkpoint, or not at all."""
         try:
             with transaction() as session:
-                if not step_queries.hold_step(session, step_id=claim.step_id, fence=claim.fence):
+                if not step_queries.hold_step(
+                    session, step_id=claim.step_id, fence=claim.fence, silence=_silence(claim.step)
+                ):
                     return Finished(claim=claim, decision=None)
                 decision, stored = self._call(
                     claim, lambda: claim.step.run(self._transaction_context(claim, Runtime(claim, lease), session))
@@ -182,6 +188,11 @@ class Engine:
             "log": log.bind(job_id=claim.job.id, step=claim.step.name, attempt=claim.position.attempt),
             "runtime": runtime,
         }
+
+
+def _silence(step: Step[Any, Any]) -> float:
+    """How many seconds a transactional step may think between two statements."""
+    return step.timeout.total_seconds() + TIMEOUT_GRACE if step.timeout else SILENT_SECONDS
 
 
 class _Undo(Exception):

@@ -149,12 +149,20 @@ def _claim(session: Session | Direct, statement: TextClause, claimant: Claimant,
     return rows(session, statement, parameters | more)
 
 
-HOLD = text("SELECT 1 FROM steps WHERE id = :step_id AND fence = :fence AND status = 'running' FOR UPDATE")
+HOLD = text("""
+SELECT set_config('idle_in_transaction_session_timeout', CAST(:silence AS text), true) FROM steps
+WHERE id = :step_id AND fence = :fence AND status = 'running'
+FOR UPDATE
+""")
 
 
-def hold_step(session: Session, *, step_id: str, fence: str) -> bool:
-    """Lock a step that this fence still owns, for the length of the transaction."""
-    return session.execute(HOLD, {"step_id": step_id, "fence": fence}).first() is not None
+def hold_step(session: Session, *, step_id: str, fence: str, silence: float) -> bool:
+    """Lock a step that this fence still owns, for the length of the transaction.
+
+    ``silence`` is after how many seconds without a statement Postgres ends the transaction.
+    """
+    parameters = {"step_id": step_id, "fence": fence, "silence": round(silence * 1000)}
+    return session.execute(HOLD, parameters).first() is not None
 
 
 RENEW = text("""
