@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from agora.broker import app
 from agora.db import engines, migrate
 from agora.events import stream
 from agora.identity import service as identity
@@ -90,6 +91,7 @@ def environment(postgres, valkey, templates, tmp_path_factory):
     for name, value in values.items():
         patch.setenv(name, value)
     get_settings.cache_clear()
+    app.conf.broker_url = valkey.url  # Celery reads its settings once, and a unit test may have made it do so before
     yield values
     stream.close()
     engines.dispose_all()
