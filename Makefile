@@ -57,7 +57,7 @@ test: lint ## lint, then every test that needs nothing but wheels
 	@$(BIN)/python -m pytest -q -m "not extra" --cov --cov-report=term:skip-covered --cov-fail-under=75 $(ARGS)
 
 .PHONY: test-extra
-test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ
+test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer
 	@tests/extra.sh $(BIN)
 
 JOBS ?= 1000

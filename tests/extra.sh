@@ -2,8 +2,11 @@
 # Runs the tests that need more than wheels; installs Debian's packages for them when it may, else says what is missing.
 set -euo pipefail
 bin=$1
-declare -A package=([chromium]=chromium [rabbitmq-server]=rabbitmq-server)
-declare -A tests=([chromium]=tests/acceptance/test_pages.py [rabbitmq-server]=tests/chaos/test_rabbitmq.py)
+declare -A package=([chromium]=chromium [rabbitmq-server]=rabbitmq-server [pgbouncer]=pgbouncer)
+declare -A tests=(
+  [chromium]=tests/acceptance/test_pages.py [rabbitmq-server]=tests/chaos/test_rabbitmq.py
+  [pgbouncer]=tests/acceptance/test_pgbouncer.py
+)
 skipped=()
 for program in "${!package[@]}"; do
   if ! command -v "$program" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

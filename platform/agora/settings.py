@@ -1,7 +1,8 @@
 """One frozen settings object, read from the environment once.
 
 This is the only module of the repository that reads ``os.environ``. Twelve-factor names: ``DATABASE_URL``,
-``AUTH_DATABASE_URL``, ``REDIS_URL``, ``DATABASE_DIRECT_URL``, and ``AGORA_*`` for the rest.
+``AUTH_DATABASE_URL``, ``REDIS_URL``, ``DATABASE_DIRECT_URL``, ``AUTH_DATABASE_DIRECT_URL``, and ``AGORA_*`` for
+the rest.
 """
 
 import difflib
@@ -25,7 +26,7 @@ HOUR = 60 * MINUTE
 
 BROKERS = ("redis://", "rediss://", "amqp://", "amqps://")
 
-PLAIN_NAMES = ("database_url", "auth_database_url", "database_direct_url", "redis_url")
+PLAIN_NAMES = ("database_url", "auth_database_url", "database_direct_url", "auth_database_direct_url", "redis_url")
 """Settings whose variable has no ``AGORA_`` prefix, as hosting platforms name them."""
 
 
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="Main database. Unset: the embedded Postgres of `agora up`.")
     auth_database_url: str = Field("", description="Auth database. Unset: the embedded Postgres of `agora up`.")
     database_direct_url: str = Field("", description="Main database without a transaction pooler in between.")
+    auth_database_direct_url: str = Field("", description="Likewise the auth database.")
     redis_url: str = Field("", description="Broker and live stream. Unset: the embedded Valkey of `agora up`.")
     broker_url: str = Field("", description="Another broker for the rings, such as amqp://. Unset: REDIS_URL.")
 
@@ -67,6 +69,9 @@ class Settings(BaseSettings):
 
     db_pool_size: int = Field(5, ge=1, description="Connections to the main database that a process keeps.")
     db_pool_overflow: int = Field(5, ge=0, description="Further ones that it opens for a burst.")
+    db_pooler: Literal["none", "transaction"] = Field(
+        "none", description="`transaction`: the database URLs lead to a pooler in transaction mode, such as PgBouncer."
+    )
     db_connect_seconds: int = Field(5, ge=1)
 
     max_body_bytes: int = Field(MIB, ge=KIB)

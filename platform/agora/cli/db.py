@@ -12,7 +12,10 @@ def _urls() -> dict[str, str]:
     from agora.settings import get_settings  # noqa: PLC0415
 
     settings = get_settings()
-    urls = {"auth": settings.auth_database_url, "main": settings.database_direct_url or settings.database_url}
+    urls = {
+        "auth": settings.auth_database_direct_url or settings.auth_database_url,
+        "main": settings.database_direct_url or settings.database_url,
+    }
     for name, variable in (("auth", "AUTH_DATABASE_URL"), ("main", "DATABASE_URL")):
         if not urls[name]:
             raise SettingsError(f"{variable}: must be set")
@@ -27,11 +30,13 @@ def db_command() -> None:
 @db_command.command("upgrade")
 def upgrade() -> None:
     """Bring both databases to this version's migrations."""
-    from agora.db import migrate  # noqa: PLC0415
+    from agora.db import engines, migrate  # noqa: PLC0415
+    from agora.settings import get_settings  # noqa: PLC0415
 
     for name, url in _urls().items():
         migrate.upgrade(name, url)  # type: ignore[arg-type]
         click.echo(f"{name}: at migration {migrate.current(name, url)}")  # type: ignore[arg-type]
+    engines.set_defaults(get_settings())
 
 
 @db_command.command("dump")

@@ -4,7 +4,8 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 from weakref import WeakSet
 
 import psycopg
@@ -14,6 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from agora.db import pooled
 from agora.errors import SettingsError
 from agora.settings import Settings, get_settings
 
@@ -97,13 +99,35 @@ def _make(database: Database) -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            "options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items()),
+            **_told(settings),
         },
     )
     event.listen(made, "checkin", _note_use)
     event.listen(made, "checkin", _closer(made))
-    event.listen(made, "checkout", _ping_if_idle)
+    look = _ping
+    if settings.db_pooler != "none":
+        look = partial(pooled.check_session, wanted=session_settings(settings))
+        event.listen(made, "connect", lambda connection, _record: look(connection))
+    event.listen(made, "checkout", _looker(look))
     return made
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """How a session is set up: when it is opened, or behind a pooler by what the database tells each of them."""
+    if settings.db_pooler != "none":
+        return {"prepare_threshold": None}
+    return {"options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items())}
+
+
+def set_defaults(settings: Settings) -> None:
+    """Behind a pooler, make what Agora tells its sessions the defaults of its roles; otherwise do nothing."""
+    if settings.db_pooler == "none":
+        return
+    for url in (
+        settings.auth_database_direct_url or settings.auth_database_url,
+        settings.database_direct_url or settings.database_url,
+    ):
+        pooled.set_defaults(url, session_settings(settings))
 
 
 def _closer(made: Engine) -> Callable[[DBAPIConnection | None, ConnectionPoolEntry], None]:
@@ -121,16 +145,26 @@ def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) 
     record.info["used"] = time.monotonic()
 
 
-def _ping_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+def _ping(connection: DBAPIConnection) -> None:
+    connection.cursor().execute("SELECT 1").close()
+    connection.rollback()
+
+
+def _looker(
+    look: Callable[[DBAPIConnection], None],
+) -> Callable[[DBAPIConnection, ConnectionPoolEntry, PoolProxiedConnection], None]:
     """The pool's pre-ping, for connections that were idle: at each use it would cost a round trip per transaction."""
-    used = record.info.get("used")
-    if used is None or time.monotonic() - used < FRESH_SECONDS:
-        return
-    try:
-        connection.cursor().execute("SELECT 1").close()
-        connection.rollback()
-    except psycopg.Error as error:
-        raise DisconnectionError from error
+
+    def look_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        used = record.info.get("used")
+        if used is None or time.monotonic() - used < FRESH_SECONDS:
+            return
+        try:
+            look(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError from error
+
+    return look_if_idle
 
 
 def dispose_all() -> None:

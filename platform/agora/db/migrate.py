@@ -37,7 +37,7 @@ def head(database: Database) -> str:
 
 def current(database: Database, url: str) -> str | None:  # noqa: ARG001  # symmetrical with upgrade
     """The revision that a database is at; None when it was never migrated."""
-    probe = create_engine(sqlalchemy_url(url))
+    probe = create_engine(sqlalchemy_url(url), connect_args={"prepare_threshold": None})
     try:
         with probe.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()

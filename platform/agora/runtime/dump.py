@@ -68,6 +68,8 @@ def _dump_one(url: str, path: Path) -> dict[str, int]:
     """Dump one database as of one moment; returns its row counts at that moment."""
     with psycopg.connect(url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        # It says nothing while pg_dump works, and the role may be told that its transactions must not be silent.
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         (snapshot,) = connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
         _run("pg_dump", url, "--format=custom", "--no-owner", f"--snapshot={snapshot}", f"--file={path}")
         return _count(connection)

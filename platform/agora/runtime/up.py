@@ -205,9 +205,11 @@ class Platform:
     def _make_ready(self) -> None:
         """Check the settings that the processes will see, migrate, and see to the development key."""
         load_settings(environment() | self.env)
-        migrate.upgrade("auth", self.env["AUTH_DATABASE_URL"])
-        migrate.upgrade("main", self.env["DATABASE_URL"])
         with override_environment(self.env):
+            found = get_settings()
+            migrate.upgrade("auth", found.auth_database_direct_url or found.auth_database_url)
+            migrate.upgrade("main", found.database_direct_url or found.database_url)
+            engines.set_defaults(found)
             self.api_key = self._development_key()
             engines.dispose_all()
 

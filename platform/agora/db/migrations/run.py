@@ -6,7 +6,7 @@ ADVISORY_LOCK = 0x0A60_7A00
 
 def run_migrations(metadata: MetaData) -> None:
     url = context.config.get_main_option("sqlalchemy.url")
-    engine = create_engine(url or "", poolclass=pool.NullPool)
+    engine = create_engine(url or "", poolclass=pool.NullPool, connect_args={"prepare_threshold": None})
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
         with context.begin_transaction():
