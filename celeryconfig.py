@@ -39,6 +39,9 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 # Each step names its queue.
 task_default_queue = "cpu"
 task_create_missing_queues = True
+# RabbitMQ keeps quorum queues on several nodes; other brokers know no kinds of queues.
+task_default_queue_type = get_settings().broker_queues
+task_create_missing_queue_type = get_settings().broker_queues
 
 # SIGTERM: steps get this long to end, then the pool is ended and leases are given back.
 worker_soft_shutdown_timeout = get_settings().drain_seconds

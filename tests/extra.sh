@@ -18,5 +18,4 @@ for program in "${!package[@]}"; do
     skipped+=("--ignore=${tests[$program]}")
   fi
 done
-if [ "${#skipped[@]}" = "${#package[@]}" ]; then exit 0; fi
 exec "$bin/python" -m pytest -q -m extra "${skipped[@]}"

@@ -6,6 +6,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from agora import valkey
 from agora.db import migrate
 from agora.db.engines import Database
 from agora.db.session import transaction
@@ -59,7 +60,7 @@ def _dispatcher() -> str:
 
 
 def _redis() -> str:
-    with redis.Redis.from_url(get_settings().redis_url, socket_timeout=1, socket_connect_timeout=1) as client:
+    with valkey.client(get_settings().redis_url, socket_timeout=1, socket_connect_timeout=1) as client:
         client.ping()
     return "answers"
 

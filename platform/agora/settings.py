@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agora.errors import SettingsError
@@ -24,7 +24,9 @@ MIB = 1024 * KIB
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 
-BROKERS = ("redis://", "rediss://", "amqp://", "amqps://")
+SENTINEL = "sentinel://"
+REDIS = ("redis://", "rediss://", SENTINEL)
+BROKERS = (*REDIS, "amqp://", "amqps://")
 
 PLAIN_NAMES = ("database_url", "auth_database_url", "database_direct_url", "auth_database_direct_url", "redis_url")
 """Settings whose variable has no ``AGORA_`` prefix, as hosting platforms name them."""
@@ -40,7 +42,10 @@ class Settings(BaseSettings):
     database_direct_url: str = Field("", description="Main database without a transaction pooler in between.")
     auth_database_direct_url: str = Field("", description="Likewise the auth database.")
     redis_url: str = Field("", description="Broker and live stream. Unset: the embedded Valkey of `agora up`.")
+    sentinel_master: str = Field("mymaster", min_length=1, description="What the Sentinels call the master.")
+    sentinel_password: SecretStr = Field(SecretStr(""), description="Of the Sentinels themselves, if they ask for one.")
     broker_url: str = Field("", description="Another broker for the rings, such as amqp://. Unset: REDIS_URL.")
+    broker_queues: Literal["classic", "quorum"] = Field("classic", description="RabbitMQ's kind of queue for rings.")
 
     data_dir: Path = Path(".agora")
     host: str = "127.0.0.1"
@@ -116,11 +121,14 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 32 characters")
         return value
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "redis_url")
     @classmethod
-    def _known_broker(cls, value: str) -> str:
-        if value and not value.startswith(BROKERS):
-            raise ValueError(f"must start with one of {', '.join(BROKERS)}")
+    def _known_broker(cls, value: str, info: ValidationInfo) -> str:
+        known = BROKERS if info.field_name == "broker_url" else REDIS
+        if value and "cluster" in value.partition("://")[0]:
+            raise ValueError("must not be a Redis Cluster: Celery has no such broker; use Sentinel, or amqp://")
+        if value and not value.startswith(known):
+            raise ValueError(f"must start with one of {', '.join(known)}")
         return value
 
     @model_validator(mode="after")

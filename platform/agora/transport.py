@@ -13,6 +13,9 @@ import kombu
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
+from agora import valkey
+from agora.settings import get_settings
+
 RETRY_SECONDS = 1.0
 SOCKET_SECONDS = 5
 """A broker that does not answer in this time is taken to be away."""
@@ -46,7 +49,14 @@ def options_for(url: str) -> dict[str, Any]:
         "interval_max": 0.2,
         # Redis looks at its queues in turn, each message of ours goes to one queue only.
         "queue_order_strategy": "round_robin",
+        **_sentinel_options(url),
     }
+
+
+def _sentinel_options(url: str) -> dict[str, Any]:
+    if not valkey.is_sentinel(url):
+        return {}
+    return {"master_name": get_settings().sentinel_master, "sentinel_kwargs": valkey.sentinel_options()}
 
 
 class Channel(kombu_redis.Channel):
@@ -68,7 +78,18 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):
+    """The same, to the master that the Sentinels name."""
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    """The transport of ``sentinel://`` addresses."""
+
+    Channel = SentinelChannel
+
+
 def use() -> None:
-    """Let kombu take this transport for Redis addresses; others, RabbitMQ's for one, are untouched."""
+    """Let kombu take these transports for Redis addresses; others, RabbitMQ's for one, are untouched."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import redis
 
+from agora import valkey
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 
@@ -134,10 +135,9 @@ class _Stream:
 
 
 def _connect(socket_timeout: float | None) -> redis.Redis:
-    client: redis.Redis = redis.Redis.from_url(
+    return valkey.client(
         get_settings().redis_url, socket_timeout=socket_timeout, socket_connect_timeout=1.0, health_check_interval=10
     )
-    return client
 
 
 _streams: dict[int, _Stream] = {}
