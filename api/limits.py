@@ -46,7 +46,7 @@ def refuse_nul() -> None:
     """Refuse text with a NUL character, which Postgres cannot hold. Raises Invalid that names the place, NotFound."""
     if "\x00" in request.path:
         raise NotFound("nothing has a NUL character in its name")
-    for name, value in request.args.items(multi=True):
+    for name, value in request.args.items(multi=True) if request.query_string else ():
         if "\x00" in name or "\x00" in value:
             _raise_nul(f"/{name}")
     if request.is_json and request.endpoint not in STREAMED and b"\\u0000" in request.get_data(cache=True):

@@ -20,6 +20,7 @@ from api.blueprint import Blueprint
 from api.capacity import held_open
 from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
+from api.schemas.accepted import show_accepted
 from api.schemas.common import Problem
 from api.schemas.jobs import CancelIn, InputIn, ItemPage, ItemQuery, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
 from api.schemas.webhooks import given as given_fields
@@ -93,7 +94,8 @@ def _wait_for(job: Job, seconds: int) -> Job:
 
 
 def _answer(submitted: Submitted, *, waited: bool) -> Response:
-    body = _shown.dump(submitted.job)
+    fresh = not (submitted.replayed or submitted.deduplicated or waited or submitted.job.budget)
+    body = show_accepted(submitted.job) if fresh else _shown.dump(submitted.job)
     if submitted.webhook_secret is not None:
         body["webhook_secret"] = submitted.webhook_secret
     if submitted.deduplicated:

@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(8.0, ge=0, description="How long a stopping worker lets its steps finish.")
 
-    db_pool_size: int = Field(5, ge=1, description="Connections to the main database that a process keeps.")
-    db_pool_overflow: int = Field(5, ge=0, description="Further ones that it opens for a burst.")
+    db_pool_size: int = Field(10, ge=1, description="Connections to the main database that a process keeps.")
+    db_pool_overflow: int = Field(0, ge=0, description="Further ones that it opens for a burst, and closes after it.")
     db_pooler: Literal["none", "transaction"] = Field(
         "none", description="`transaction`: the database URLs lead to a pooler in transaction mode, such as PgBouncer."
     )

@@ -16,8 +16,12 @@ from agora.agents import Agent, StepContext, WaitFor
 from agora.clock import now
 from agora.errors import AgoraError
 from agora.identity import service as identity
+from agora.jobs import service
+from agora.jobs.types import Submission
 from api import auth, problems
 from api.app import create_app
+from api.schemas.accepted import show_accepted
+from api.schemas.jobs import SubmittedOut
 from tests.support.rig import Rig
 
 
@@ -94,6 +98,16 @@ def test_a_job_is_accepted_run_and_read(caller, rig):
     listed = caller.get("/api/v1/jobs?status=succeeded").json
     assert [one["id"] for one in listed["items"]] == [job["id"]]
     assert caller.get("/api/v1/jobs?status=failed").json["items"] == []
+
+
+def test_an_accepted_job_is_shown_as_its_schema_shows_it(caller, rig):
+    later = now() + timedelta(hours=1)
+    for more in ({}, {"deadline": later, "metadata": {"a": 1}, "priority": 9}, {"run_at": later}):
+        submission = Submission(agent="probe", action="double", input={"n": 3}, **more)
+        job = service.submit(submission, team_id=caller.team_id).job
+        shown, schema = show_accepted(job), SubmittedOut()
+        assert shown == schema.dump(job)
+        assert list(shown) == [name for name in schema.fields if name in shown]
 
 
 def test_a_nul_character_is_refused_wherever_it_stands(caller, rig):

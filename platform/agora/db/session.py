@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import tuple_row
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +17,9 @@ from agora.db.engines import Database, engine
 
 Rows = Sequence[Mapping[str, Any]]
 Row = RowMapping | Mapping[str, Any]
+
+_names: dict[str, tuple[str, ...]] = {}
+"""The columns of each statement's rows: psycopg would describe them anew at each execution."""
 
 _DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
 
@@ -39,9 +42,13 @@ class Direct:
 
     def rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> Rows:
         """Execute one statement and return its rows."""
-        cursor = self._connection.cursor(row_factory=dict_row)
-        cursor.execute(_plain(statement.text), parameters)
-        return cursor.fetchall() if cursor.description else ()
+        written = statement.text
+        cursor = self._connection.cursor(row_factory=tuple_row)
+        cursor.execute(_plain(written), parameters)
+        names = _names.get(written)
+        if names is None:
+            names = _names[written] = tuple(column.name for column in cursor.description or ())
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else ()
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class _Accepted:
     def __init__(
         self, submission: Submission, registered: Registered, *, team_id: str, key_id: str | None, job_id: str
     ) -> None:
-        self.announcement = Announcement(jobs={job_id})
+        self.announcement = Announcement()  # of readers there are none: nobody knows of a new job yet
         self._replaced: Sequence[str] = ()
         self._submission, self._spec, self._key_id = submission, registered.spec, key_id
         self._job = JobRef(
