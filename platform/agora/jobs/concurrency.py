@@ -58,13 +58,7 @@ def take(session: Session, concurrency: Concurrency, *, team_id: str, job_id: st
         ConcurrencyLimit: the policy is to reject, and there is no room.
     """
     scope = scope_of_key(team_id, concurrency.key)
-    for _ in range(TRIES):
-        key_queries.insert_key(session, team_id=team_id, scope=scope, key=concurrency.key, limit=concurrency.limit)
-        # Between the two statements its last job may end, and the key with it.
-        if key_queries.lock_key(session, team_id=team_id, scope=scope, limit=concurrency.limit):
-            break
-    else:
-        raise Conflict(f"concurrency key {concurrency.key!r} is too busy just now; send the request again")
+    _lock(session, concurrency.key, team_id=team_id, limit=concurrency.limit, first=concurrency.limit)
     if concurrency.policy == "queue":
         return Taken(scope=scope)
     older = key_queries.list_open(session, team_id=team_id, scope=scope)
@@ -78,3 +72,22 @@ def take(session: Session, concurrency: Concurrency, *, team_id: str, job_id: st
         reason = f"replaced by {job_id} (concurrency key {concurrency.key})"
         key_queries.request_cancels(session, team_id=team_id, job_ids=surplus, reason=reason)
     return Taken(scope=scope, older=surplus)
+
+
+def take_over(session: Session, key: str, *, team_id: str) -> None:
+    """Lock the key of an ended job for another that goes on from it, and stands in line like any other.
+
+    The key's limit stays as it is. Where no job has the key any more nobody knows its limit: it is 1 until a submit
+    names another.
+    """
+    _lock(session, key, team_id=team_id, limit=None, first=1)
+
+
+def _lock(session: Session, key: str, *, team_id: str, limit: int | None, first: int) -> None:
+    scope = scope_of_key(team_id, key)
+    for _ in range(TRIES):
+        key_queries.insert_key(session, team_id=team_id, scope=scope, key=key, limit=first)
+        # Between the two statements its last job may end, and the key with it.
+        if key_queries.lock_key(session, team_id=team_id, scope=scope, limit=limit):
+            return
+    raise Conflict(f"concurrency key {key!r} is too busy just now; send the request again")

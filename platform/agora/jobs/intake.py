@@ -101,8 +101,13 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
 
 
-def insert_all(session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id: str | None) -> Announcement:
-    """Insert jobs of one team with their events and deliveries; what to tell after the commit."""
+def insert_all(
+    session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id: str | None, concurrency_key: str | None = None
+) -> Announcement:
+    """Insert jobs of one team with their events and deliveries; what to tell after the commit.
+
+    The caller has locked the ``concurrency_key``, in whose line they stand.
+    """
     manned.labels(jobs[0].step.queue, session)  # looked up here, not on a connection of its own
     text = json.dumps([_record(n, one) for n, one in enumerate(jobs)], separators=(",", ":"))
     row = insert_jobs(
@@ -113,7 +118,7 @@ def insert_all(session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id
     for one in jobs if rung else ():
         if one.step_id in rung:
             announcement.ring_step(one.step_id, job_id=one.job.id, spec=one.step, label=one.label)
-    announcement.hold(gate.enter(session, [one.job for one in jobs], team_id=team_id))
+    announcement.hold(gate.enter(session, [one.job for one in jobs], team_id=team_id, key=concurrency_key))
     if row["subscribed"]:
         happened = [(one.job, one.created) for one in jobs]
         announcement.deliveries = fan_out_each(

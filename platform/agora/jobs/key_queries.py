@@ -17,12 +17,13 @@ def insert_key(session: Session, *, team_id: str, scope: str, key: str, limit: i
 
 
 LOCK = text("""
-UPDATE limits SET max_running = :limit, updated_at = now() WHERE scope = :scope AND team_id = :team_id
+UPDATE limits SET max_running = COALESCE(:limit, max_running), updated_at = now()
+WHERE scope = :scope AND team_id = :team_id
 """)
 
 
-def lock_key(session: Session, *, team_id: str, scope: str, limit: int) -> bool:
-    """Lock a key's row and set its limit; False when it is gone."""
+def lock_key(session: Session, *, team_id: str, scope: str, limit: int | None) -> bool:
+    """Lock a key's row and set its limit, None leaves it; False when it is gone."""
     parameters = {"scope": scope, "team_id": team_id, "limit": limit}
     return session.execute(LOCK, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
 

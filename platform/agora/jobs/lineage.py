@@ -17,7 +17,7 @@ from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
 from agora.ids import is_id, new_id
-from agora.jobs import budgets, catalogue, lineage_queries, queries, values
+from agora.jobs import budgets, catalogue, concurrency, lineage_queries, queries, values
 from agora.jobs.announce import Announcement
 from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check_metadata, insert_all
@@ -97,7 +97,11 @@ def go_on_in(
     if wish.metadata is not None:
         check_metadata(wish.metadata)
     new = _new_job(row, wish, spec, begin, given, new_job_id=new_job_id)
-    announcement = insert_all(session, [new], team_id=team_id, key_id=key_id)
+    if row.concurrency_key is not None:
+        concurrency.take_over(session, row.concurrency_key, team_id=team_id)
+    announcement = insert_all(
+        session, [new], team_id=team_id, key_id=key_id, concurrency_key=row.concurrency_key
+    )  # fmt: skip
     lineage_queries.copy_steps(
         session, team_id=team_id, source=job_id, job_id=new_job_id, iteration=begin.iteration, position=begin.position
     )
