@@ -133,8 +133,9 @@ def test_what_a_host_held_is_done_by_the_other_and_it_works_again_when_it_is_bac
 
 
 def is_work(move, since, until):
-    """Whether a worker began or ended a step between two times."""
-    return move.became in {"running", "succeeded"} and since < move.at < until
+    """Whether a worker began or ended a step between two times; the dispatcher takes steps back, and wakes them."""
+    ended = move.was == "running" and move.became in {"succeeded", "suspended"}
+    return (move.became == "running" or ended) and since < move.at < until
 
 
 def is_in_the_middle(cluster, load, number):
