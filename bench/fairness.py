@@ -7,6 +7,7 @@ that was begun. ``--write`` puts the result into bench/RESULTS.md, between marke
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -46,10 +47,12 @@ DONE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Waits of the small teams' jobs in seconds, and jobs ended a second, all teams'."""
+    """Waits of the small teams' jobs in seconds, and jobs ended a second, all teams' together."""
 
     waits: list[float]
     rate: float
+    load: float
+    """Of the machine, over the last minute, when the run ended."""
 
     def at(self, percent: int) -> float:
         """A percentile of the waits."""
@@ -112,7 +115,9 @@ def drain(platform: Platform, connection: psycopg.Connection) -> Run:
         for one in started:
             one.stop_all()
     ended, seconds = connection.execute(DONE).fetchone()
-    return Run(waits=[wait for (wait,) in connection.execute(WAITS, [BIG])], rate=ended / seconds)
+    return Run(
+        waits=[wait for (wait,) in connection.execute(WAITS, [BIG])], rate=ended / seconds, load=os.getloadavg()[0]
+    )
 
 
 def report(jobs: int, alone: Run, beside: Run) -> str:
@@ -128,7 +133,9 @@ def report(jobs: int, alone: Run, beside: Run) -> str:
         f"of the {len(alone.waits):,} jobs of the small teams.\n\n"
         "| | p50 | p99 | longest | jobs/s, all teams |\n|---|---|---|---|---|\n"
         f"{rows}\n"
-        f"The ratio of the two 99th percentiles is **{beside.at(99) / alone.at(99):.2f}**; the target is ≤ 2.\n"
+        f"The ratio of the two 99th percentiles is **{beside.at(99) / alone.at(99):.2f}**; the target is ≤ 2. The load "
+        f"of the machine ({os.cpu_count()} cores,\nshared with other work) was {alone.load:.1f} after the first run "
+        f"and {beside.load:.1f} after the second.\n"
     )
 
 
