@@ -3,7 +3,7 @@
 Source: the TypeID specification, version 0.3.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from typeid import TypeID
@@ -36,6 +36,9 @@ PREFIXES: Final = {
 }
 """Every prefix in use and what it names."""
 
+CLOCKS: Final = timedelta(minutes=5)
+"""How far the clocks of hosts, which make ids, and that of the database, which notes times, may be apart."""
+
 _VERSION_7: Final = 0x7 << 76
 _VARIANT: Final = 0x2 << 62
 
@@ -58,6 +61,17 @@ def floor_id(prefix: str, moment: datetime) -> str:
     """The smallest id of this kind made at ``moment`` (to the millisecond): a bound for partitions and scans."""
     milliseconds = int(moment.timestamp() * 1000)
     return str(TypeID.from_uuid(UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT), prefix))
+
+
+def made_at(text: str) -> datetime:
+    """When an id was made that sorts by time. Raises TypeIDException for what is no id."""
+    return datetime.fromtimestamp((TypeID.from_string(text).uuid.int >> 80) / 1000, UTC)
+
+
+def month_id(prefix: str, moment: datetime) -> str:
+    """An id below all that belongs to what was made at ``moment``, and in its month: it keeps old partitions out."""
+    first = moment.astimezone(UTC) - CLOCKS
+    return floor_id(prefix, first.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def id_from_bytes(prefix: str, identity: bytes) -> str:

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from agora.bulk.models import BulkRow, ItemRow
+from agora.jobs.list_queries import filtered
 from agora.jobs.models import JobRow
-from agora.jobs.queries import filtered
 from agora.jobs.types import JobFilter
 
 COUNTED = 1_000_000

@@ -24,8 +24,7 @@ from agora.bulk.types import (
 from agora.db.session import transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.ids import is_id, new_id
-from agora.jobs import queries as job_queries
-from agora.jobs import views
+from agora.jobs import list_queries, views
 from agora.jobs.idempotency import earlier
 from agora.jobs.intake import check_metadata
 from agora.jobs.lineage import RETRIED
@@ -53,7 +52,7 @@ def preview(new: NewBulk, *, team_id: str) -> Preview:
     filters = _checked(new)
     with transaction() as session:
         matched = queries.count_matches(session, team_id=team_id, filters=filters)
-        rows = job_queries.list_jobs(session, team_id=team_id, filters=filters, before=None, limit=SAMPLE)
+        rows = list_queries.list_jobs(session, team_id=team_id, filters=filters, before=None, limit=SAMPLE)
         return Preview(matched=matched, sample=[views.job(row) for row in rows])
 
 

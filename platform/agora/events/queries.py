@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from agora.events.models import EventRow
 from agora.events.types import NewEvent
-from agora.ids import floor_id
+from agora.ids import month_id
 
 APPEND = text("""
 WITH job AS (
@@ -63,6 +63,6 @@ def list_events(
         EventRow.team_id == team_id,
         EventRow.job_id == job_id,
         EventRow.seq > after,
-        EventRow.id >= floor_id("evt", created_at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)),
+        EventRow.id >= month_id("evt", created_at),
     )
     return session.scalars(statement.order_by(EventRow.seq).limit(limit)).all()

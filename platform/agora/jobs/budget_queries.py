@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
-from agora.jobs.usage_queries import RUN_SECONDS
+from agora.jobs.usage_queries import RUN_SECONDS, tries_since
 
 FIND = text(
     """
@@ -20,7 +20,8 @@ WHERE j.id = :job_id AND j.team_id = :team_id
 
 def find_budget(session: Session, *, team_id: str, job_id: str) -> RowMapping | None:
     """The budget of a job, its sums of usage, and how long its steps ran, the running ones up to now (``at``)."""
-    return session.execute(FIND, {"team_id": team_id, "job_id": job_id}).mappings().one_or_none()
+    parameters = {"team_id": team_id, "job_id": job_id, "since": tries_since(job_id)}
+    return session.execute(FIND, parameters).mappings().one_or_none()
 
 
 SET = text("UPDATE jobs SET budget = CAST(:budget AS jsonb) WHERE id = :job_id AND team_id = :team_id")

@@ -24,15 +24,26 @@ def upsert_version(session: Session, *, spec: Mapping[str, Any], **columns: Any)
     return found
 
 
-REPLACE = text("""
+OPEN_JOBS = """
+    SELECT DISTINCT j.id
+    FROM (
+        SELECT job_id, label FROM steps WHERE status = 'running'
+        UNION ALL SELECT job_id, label FROM steps WHERE status = 'suspended'
+        UNION ALL SELECT job_id, label FROM steps WHERE status = 'ready' AND rung_at IS NOT NULL
+        UNION ALL SELECT job_id, label FROM steps WHERE status = 'ready' AND rung_at IS NULL AND held IS NULL
+        UNION ALL SELECT job_id, label FROM steps WHERE status = 'ready' AND held IS NOT NULL
+    ) s
+    JOIN jobs j ON j.id = s.job_id
+    WHERE starts_with(s.label, :agent || '.' || :action || '.')
+      AND j.agent = :agent AND j.action = :action AND j.version = :version AND j.ended_at IS NULL
+"""
+"""Open jobs of a version, by their open steps: these have indexes in which nothing that has ended lies."""
+
+REPLACE = text(f"""
 UPDATE agent_versions
 SET spec = CAST(:spec AS jsonb), fingerprint = :fingerprint, description = :description,
     agent_description = :agent_description, registered_at = now()
-WHERE agent = :agent AND action = :action AND version = :version
-  AND NOT EXISTS (
-      SELECT FROM jobs
-      WHERE agent = :agent AND action = :action AND version = :version AND ended_at IS NULL
-  )
+WHERE agent = :agent AND action = :action AND version = :version AND NOT EXISTS ({OPEN_JOBS})
 """)
 
 
@@ -42,10 +53,7 @@ def replace_version(session: Session, *, spec: Mapping[str, Any], **columns: Any
     return replaced.rowcount == 1  # type: ignore[attr-defined,no-any-return]
 
 
-OPEN = text("""
-SELECT count(*) FROM jobs
-WHERE agent = :agent AND action = :action AND version = :version AND ended_at IS NULL
-""")
+OPEN = text(f"SELECT count(*) FROM ({OPEN_JOBS}) open")
 
 
 def count_open_jobs(session: Session, *, agent: str, action: str, version: int) -> int:

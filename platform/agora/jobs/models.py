@@ -79,6 +79,21 @@ class JobRow(Base):
         ),
         Index("jobs_team_id_idx", "team_id", text("id DESC")),
         Index("jobs_team_status_idx", "team_id", "status", text("id DESC")),
+        Index(
+            "jobs_team_agent_idx",
+            "team_id",
+            "agent",
+            "status",
+            text("id DESC"),
+            postgresql_where=text("ended_at IS NOT NULL"),
+        ),
+        Index(
+            "jobs_team_error_idx",
+            "team_id",
+            text("(error ->> 'code')"),
+            text("id DESC"),
+            postgresql_where=text("error IS NOT NULL"),
+        ),
         Index("jobs_schedule_id_idx", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
         Index(
             "jobs_metadata_idx",
@@ -217,7 +232,6 @@ class StepRow(Base):
         referring("steps", "carry"),
         referring("steps", "result"),
         referring("steps", "value"),
-        {"postgresql_with": {"fillfactor": 70}},
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)

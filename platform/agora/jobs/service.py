@@ -21,6 +21,7 @@ from agora.jobs import (
     catalogue_queries,
     concurrency,
     gate,
+    list_queries,
     manned,
     queries,
     unique,
@@ -205,7 +206,9 @@ def _view(session: Session, job_id: str, *, team_id: str) -> Job:
     steps = queries.find_steps(session, team_id=team_id, job_id=job_id)
     parts = views.Parts(
         steps=steps,
-        attempts=queries.find_attempts(session, team_id=team_id, job_id=job_id, limit=MAX_ATTEMPTS_SHOWN),
+        attempts=queries.find_attempts(
+            session, team_id=team_id, job_id=job_id, created_at=row.created_at, limit=MAX_ATTEMPTS_SHOWN
+        ),
         items=queries.count_items(session, team_id=team_id, job_id=job_id),
         usage=usage_queries.list_usage(session, team_id=team_id, job_id=job_id, limit=MAX_USAGE_SHOWN),
         run_seconds=usage_queries.find_run_seconds(session, team_id=team_id, job_id=job_id),
@@ -228,7 +231,7 @@ def list_jobs(filters: JobFilter, *, team_id: str, limit: int = 50, cursor: str 
     if cursor is not None and not is_id(cursor, "job"):
         raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of jobs", cursor)
     with transaction() as session:
-        rows = queries.list_jobs(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
+        rows = list_queries.list_jobs(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
         items = [views.job(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 

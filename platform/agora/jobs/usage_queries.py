@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
+from agora.ids import made_at, month_id
 from agora.usage import Spent
 
 ADD = text("""
@@ -70,21 +71,27 @@ RUN_SECONDS = text("""
 SELECT COALESCE(sum(extract(epoch FROM t.ended_at - t.started_at)), 0) AS seconds
 FROM (
     SELECT a.started_at, a.ended_at FROM attempts a
-    WHERE a.job_id = :job_id AND a.team_id = :team_id AND a.started_at IS NOT NULL
+    WHERE a.job_id = :job_id AND a.team_id = :team_id AND a.id >= :since AND a.started_at IS NOT NULL
     UNION ALL
     -- The try that runs, or that succeeded, is on the step's row; those before have rows of their own.
     SELECT s.started_at, COALESCE(s.ended_at, now()) FROM steps s
     WHERE s.job_id = :job_id AND s.team_id = :team_id AND s.status IN ('running', 'succeeded', 'failed', 'cancelled')
       AND NOT EXISTS (
           SELECT FROM attempts a
-          WHERE a.job_id = s.job_id AND a.step_id = s.id AND a.started_at = s.started_at)
+          WHERE a.job_id = :job_id AND a.id >= :since AND a.step_id = s.id AND a.started_at = s.started_at)
 ) t
 """)
 
 
 def find_run_seconds(session: Session, *, team_id: str, job_id: str) -> float:
     """How long the steps of a job ran, all tries together, the running ones up to now."""
-    return float(session.execute(RUN_SECONDS, {"job_id": job_id, "team_id": team_id}).scalar_one())
+    parameters = {"job_id": job_id, "team_id": team_id, "since": tries_since(job_id)}
+    return float(session.execute(RUN_SECONDS, parameters).scalar_one())
+
+
+def tries_since(job_id: str) -> str:
+    """An id below those of all tries of a job: it keeps old partitions out."""
+    return month_id("att", made_at(job_id))
 
 
 CHILDREN = text("""
