@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--only", help=f"comma separated, of: {', '.join(FAULTS)}")
     parser.add_argument("--short", action="store_true", help="leases and faults scaled down, as in make test")
     parser.add_argument("--rabbitmq", action="store_true", help="over RabbitMQ instead of Valkey")
-    parser.add_argument("--without", default="", help="a test-only build: fence, rering or memo")
+    parser.add_argument("--without", default="", help="a test-only build: fence, rering, memo, with commas")
     parser.add_argument("--report", type=Path, help="write the page there")
     parser.add_argument("--directory", type=Path, help="where data and logs are kept; a temporary one without")
     given = parser.parse_args()

@@ -43,7 +43,7 @@ LONG = Scale(
     settle=600, env=SCHEDULE,
 )  # fmt: skip
 SHORT = Scale(
-    outage=3, freeze=3, zombie=5, gap=0.5, quiet=4, repeats=1, spacing=2.2, receiver_delay=1, grace=15, settle=75,
+    outage=3, freeze=3, zombie=5, gap=0.5, quiet=4, repeats=1, spacing=2.0, receiver_delay=1, grace=15, settle=75,
     env=SCHEDULE | {
         "AGORA_LEASE_SECONDS": "2",
         "AGORA_HEARTBEAT_SECONDS": "0.5",

@@ -32,14 +32,13 @@ def test_every_fault_in_a_mix(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("without", "scale", "faults", "kind"),
+    ("without", "scale", "faults", "kinds"),
     [
-        ("memo", replace(HASTY, slow=0), (), "paid twice"),
-        ("rering", replace(HASTY, slow=0.3), ("flushall",), "stuck"),
-        ("fence", ZOMBIES, ("worker-child-frozen",), "illegal move"),
+        ("memo,rering", replace(HASTY, slow=0.3), ("flushall",), {"paid twice", "stuck"}),
+        ("fence", ZOMBIES, ("worker-child-frozen",), {"illegal move"}),
     ],
 )
-def test_the_judge_finds_what_an_engine_without_its_guard_does(tmp_path, without, scale, faults, kind):
+def test_the_judge_finds_what_an_engine_without_its_guards_does(tmp_path, without, scale, faults, kinds):
     options = Options(seed=SEED, jobs=60, faults=4 * len(faults), scale=scale, only=faults, without=without)
     result = run(options, tmp_path, say=print)
-    assert kind in {finding.kind for finding in result.findings}
+    assert kinds <= {finding.kind for finding in result.findings}

@@ -250,7 +250,7 @@ def test_a_random_walk_keeps_to_the_tables(db, monkeypatch):
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, derandomize=True, database=None,
+            max_examples=15, stateful_step_count=20, deadline=None, derandomize=True, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
