@@ -158,3 +158,39 @@ def test_a_job_is_moved_to_a_version_that_there_is(agora):
     assert "version 1 is where they are" in agora("move", "probe.chain", "--from", "1", "--version", "1", code=1)
     agora("move", "probe.chain", "--version", "1", code=2)
     agora("cancel", job_id)
+
+
+def test_a_paused_queue_holds_its_jobs_and_lets_them_go(agora):
+    plain = agora("keys", "create", "plain").split()[-1]
+    # "*" is for what is the team's own
+    assert "queues:write" in agora("--key", plain, "queues", "pause", "cpu", code=1)
+    assert agora("queues", "pause", "cpu", "--reason", "repairs") == "cpu: paused\n"
+    try:
+        job_id = agora("submit", "probe.chain", "-i", '{"name": "held up"}').strip()
+        assert re.search(r"^cpu +paused ", agora("queues"), re.MULTILINE)
+        assert json.loads(agora("jobs", job_id, "--json"))["waits"]["reason"] == "paused"
+    finally:
+        agora("queues", "resume", "cpu")
+    assert "job.succeeded" in agora("watch", job_id)
+    assert {one["name"]: one["paused_at"] for one in json.loads(agora("queues", "--json"))}["cpu"] is None
+
+
+def test_limits_are_set_listed_and_lifted(agora):
+    assert agora("limits", "set", "probe.chain", "--max-running", "0") == "probe.chain: set\n"
+    job_id = agora("submit", "probe.chain", "-i", '{"name": "in line"}').strip()
+    assert json.loads(agora("jobs", job_id, "--json"))["waits"]["reason"] == "concurrency"
+    assert re.search(r"^probe.chain +team +0 +- +0 +1$", agora("limits", "list"), re.MULTILINE)
+    agora("limits", "lift", "probe.chain")
+    assert "job.succeeded" in agora("watch", job_id)
+    assert json.loads(agora("limits", "list", "--json")) == []
+    assert "max_running, rate, or both" in agora("limits", "set", "probe.chain", code=1)
+
+
+def test_keys_of_concurrency_and_uniqueness_are_options_of_submit(agora):
+    slow = ("submit", "probe.chain", "-i", '{"name": "slow", "seconds": 20}')
+    first = agora(*slow, "--concurrency-key", "one", "--unique", "twin").strip()
+    assert agora(*slow, "--unique", "twin").strip() == first
+    assert "concurrency key 'one'" in agora(
+        *slow, "--concurrency-key", "one", "--concurrency-policy", "reject", code=1
+    )  # fmt: skip
+    agora("cancel", first)
