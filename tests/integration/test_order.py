@@ -4,13 +4,16 @@ from datetime import timedelta
 from statistics import quantiles
 
 import pytest
+from sqlalchemy import text
 
 from agora.agents import Retry, StepContext, Transient
+from agora.batches import service as batches
 from agora.clock import now
+from agora.db.session import transaction
 from agora.dispatcher import duties
 from agora.dispatcher.loop import Dispatcher
 from agora.ids import new_id
-from agora.jobs import rings, service
+from agora.jobs import rings, service, step_queries
 from agora.jobs.order import TEAMS, rounds
 from agora.jobs.types import Submission
 from agora.settings import get_settings
@@ -167,3 +170,35 @@ def test_ids_of_teams_are_those_that_the_round_compares(rig):
         put(rig, team)
     rounds._after["cpu"] = teams[2]
     assert len(rung_in_order(rig)) == 5
+
+
+LONG, LONGER = 500, 3_000
+
+
+def pages_of_a_claim(rig):
+    """How many pages of 8 KiB a claim from the backlog looks at, by the plan that workers come to have."""
+    parameters = {
+        "known": ["probe.plain@1"], "worker_id": "w", "fence": "f", "lease": 60, "may_fan_out": True,
+        "event_ids": [new_id("evt") for _ in range(25)], "count": 25, "queue": "cpu", "quick": ["probe.plain.plain"],
+        "after": "", "most": step_queries.FRONT + 25,
+    }  # fmt: skip
+    with transaction() as session:
+        session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {step_queries.CLAIM_NEXT.text}")
+        plan = session.execute(explain, parameters).scalar_one()[0]["Plan"]
+        session.rollback()
+    assert plan["Actual Rows"] == 25
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def test_a_claim_from_a_long_queue_looks_at_no_more_than_from_a_short_one(rig):
+    """Statistics of a long queue make plans that read all of it look cheap."""
+    pages, made = [], 0
+    for size in (LONG, LONGER):
+        while made < size:
+            many = [Submission(agent="probe", action="plain", input={})] * min(1_000, size - made)
+            made += len(batches.submit_batch(many, team_id=rig.team_id).job_ids)
+        rig.sql("ANALYZE steps")
+        rig.sql("ANALYZE jobs")
+        pages.append(pages_of_a_claim(rig))
+    assert pages[1] < 1.5 * pages[0], pages

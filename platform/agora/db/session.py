@@ -86,9 +86,10 @@ def rows(where: Session | Direct, statement: TextClause, parameters: Mapping[str
 
 @cache
 def _plain(written: str) -> str:
-    """A statement for psycopg: its placeholders, without comments and indentation.
+    """A statement for psycopg: its placeholders, without comments and needless blanks.
 
     Statements of up to 4,096 characters are parsed once by psycopg, longer ones each time.
     """
-    short = " ".join(re.sub(r"--.*", "", written).split())
-    return str(TextClause(short).compile(dialect=_DIALECT))
+    parts = " ".join(re.sub(r"--.*", "", written).split()).split("'")
+    parts[::2] = [re.sub(r" ?([(),]) ?", r"\1", part) for part in parts[::2]]  # what is not quoted
+    return str(TextClause("'".join(parts)).compile(dialect=_DIALECT))

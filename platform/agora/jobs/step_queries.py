@@ -27,23 +27,28 @@ ONE = """
 """
 
 NEXT = """
-    SELECT s.id, s.job_id, j.status AS job_status
-    FROM front
-    JOIN steps s ON s.id = front.id
-    JOIN jobs j ON j.id = s.job_id
-    WHERE s.label = ANY(:quick)
-      AND s.lost_leases = 0
-      AND s.status = 'ready'
-      AND s.rung_at IS NULL
-      AND s.held || '' IS NULL
-      AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
-      AND j.status IN ('queued', 'running')
-      AND j.cancel_requested_at IS NULL
-      AND (j.deadline IS NULL OR j.deadline > now())
-      AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
+    SELECT s.*
+    FROM front, LATERAL (
+        -- Looked up by id, one by one, until there are enough. Its lock keeps Postgres from planning it as a join: with
+        -- statistics from a long queue that joins all of it.
+        SELECT s.id, s.job_id, j.status AS job_status
+        FROM steps s
+        JOIN jobs j ON j.id = s.job_id
+        WHERE s.id = front.id
+          AND s.label = ANY(:quick)
+          AND s.lost_leases = 0
+          AND s.status = 'ready'
+          AND s.rung_at IS NULL
+          AND s.held || '' IS NULL
+          AND j.status IN ('queued', 'running')
+          AND j.cancel_requested_at IS NULL
+          AND (j.deadline IS NULL OR j.deadline > now())
+          AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
+        FOR UPDATE OF s SKIP LOCKED
+    ) s
+    WHERE NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
     ORDER BY front.turn, front.place, front.id
     LIMIT :count
-    FOR UPDATE OF s SKIP LOCKED
 """
 
 CLAIM = """
@@ -86,7 +91,7 @@ SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]
        j.parent_id, j.budget IS NOT NULL AS budgeted,
        d.job_status = 'queued' AS first, now() AS claimed_at,
        EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
-       EXISTS (SELECT FROM due_steps b WHERE b.queue = c.queue) AS backlog,
+       d.n = 1 AND EXISTS (SELECT FROM due_steps b WHERE b.queue = c.queue) AS backlog,  -- asked once
        p.name AS previous_name, p.result AS previous_result,
        -- A claim that nobody was told of need not be durable: if it is lost, the lease was never taken.
        CASE WHEN NOT bool_or(d.fans_out) OVER () THEN set_config('synchronous_commit', 'off', true) END
