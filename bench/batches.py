@@ -132,7 +132,7 @@ def main(rounds):
             measure(rounds, postgres, valkey, directory)
         finally:
             valkey.stop()
-            postgres.stop()
+            postgres.erase()
 
 
 def measure(rounds, postgres, valkey, directory):

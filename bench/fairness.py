@@ -93,6 +93,8 @@ def run(sizes: dict[str, int]) -> Run:
                 return drain(platform, connection)
         finally:
             platform.stop()
+            if platform.postgres is not None:
+                platform.postgres.erase()
 
 
 def drain(platform: Platform, connection: psycopg.Connection) -> Run:

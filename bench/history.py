@@ -116,8 +116,7 @@ def main() -> int:
         measure(sizes, given.rounds, given.only)
     finally:
         engines.dispose_all()
-        server.stop()
-        shutil.rmtree(server.data.parent, ignore_errors=True)
+        server.erase()
         shutil.rmtree(folder, ignore_errors=True)
     command = "python -m bench.history " + " ".join(f"--jobs {size.jobs}" for size in sizes if size.jobs)
     print(results(sizes, command))
@@ -201,8 +200,7 @@ def weigh(folder: Path, revisions: list[str]) -> str:
                     _weigh(size)
     finally:
         engines.dispose_all()
-        server.stop()
-        shutil.rmtree(server.data.parent, ignore_errors=True)
+        server.erase()
     lines = ["| schema | WAL, a submit | WAL, its run | ms, a submit | ms, its run |", "|---|---|---|---|---|"]
     for revision, size in zip(revisions, sizes, strict=True):
         found = {name: statistics.median(values) for name, values in size.seconds.items()}

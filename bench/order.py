@@ -109,7 +109,7 @@ def main() -> int:
             measure(rows)
         finally:
             engines.dispose_all()
-            server.stop()
+            server.erase()
     return 0
 
 

@@ -68,7 +68,7 @@ def main() -> int:
             print(tried(server, template, name, given.jobs), flush=True)
     finally:
         engines.dispose_all()
-        server.stop()
+        server.erase()
         shutil.rmtree(server.data.parent, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
     return 0

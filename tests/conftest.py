@@ -2,7 +2,9 @@
 
 import ipaddress
 import os
+import shutil
 import socket
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,7 +15,7 @@ from agora.db import engines, migrate
 from agora.events import stream
 from agora.identity import service as identity
 from agora.jobs import catalogue
-from agora.runtime.postgres import EmbeddedPostgres
+from agora.runtime.postgres import OWNER, SHARED, EmbeddedPostgres
 from agora.runtime.valkey import EmbeddedValkey
 from agora.settings import get_settings
 
@@ -37,6 +39,16 @@ def loopback_only():
     patch.setattr(socket.socket, "connect", guarded)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_left(tmp_path_factory):
+    """As root, data of embedded servers lies outside the temporary folder, which nobody would tidy up."""
+    yield
+    ours = tmp_path_factory.getbasetemp()
+    for owner in SHARED.glob(f"*/{OWNER}"):
+        if Path(owner.read_text().strip()).is_relative_to(ours):
+            shutil.rmtree(owner.parent)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 
 from agora.errors import SettingsError
 from agora.runtime.connections import check_connections
+from agora.runtime.postgres import EmbeddedPostgres
 from agora.runtime.supervisor import Supervisor, command_of, read_procfile
 from agora.settings import environment, get_settings
 from tests.support.webhooks import eventually
@@ -106,3 +107,11 @@ def test_too_many_connections_stop_the_start_with_a_line_that_says_how_many(db):
     greedy = settings.model_copy(update={"db_pool_size": most})
     with pytest.raises(SettingsError, match=rf"AGORA_DB_POOL_SIZE.* {most} connections"):
         check_connections(greedy, ["dispatcher"])
+
+
+def test_an_erased_server_leaves_no_data(tmp_path):
+    server = EmbeddedPostgres(tmp_path)
+    server.data.mkdir(parents=True)
+    (server.data / "PG_VERSION").write_text("18\n")
+    server.erase()
+    assert not server.data.exists()

@@ -31,6 +31,8 @@ SUPERUSER = "agora"
 DATABASES = ("agora_auth", "agora_main")
 SHARED = Path("/var/lib/agora")
 """Where root puts data and binaries that the server's user could not reach otherwise."""
+OWNER = "owner"
+"""Beside data that lies there: a file that names the folder to which it belongs."""
 START_SECONDS = 60.0
 
 
@@ -106,6 +108,11 @@ class EmbeddedPostgres:
             self._running.stop()
             self._running = None
 
+    def erase(self) -> None:
+        """Stop it and delete all that it keeps: for a server that was started for a test or a measurement."""
+        self.stop()
+        shutil.rmtree(self.data.parent if self.data.is_relative_to(SHARED) else self.data, ignore_errors=True)
+
     @property
     def pid(self) -> int | None:
         """The server's process id."""
@@ -148,6 +155,8 @@ class EmbeddedPostgres:
 
     def _make_cluster(self) -> None:
         self.data.parent.mkdir(parents=True, exist_ok=True)
+        if self.data.is_relative_to(SHARED):
+            (self.data.parent / OWNER).write_text(f"{self.folder.resolve()}\n")  # whose data this is, for people
         shutil.rmtree(self.data, ignore_errors=True)  # the rest of an initdb that was cut off
         self.data.mkdir(mode=0o700)
         secret = self.data.parent / f"initdb.{os.getpid()}"
