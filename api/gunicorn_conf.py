@@ -8,6 +8,9 @@ monkey.patch_all()
 
 from agora.db.engines import dispose_all  # noqa: E402  # sockets must be patched before anything imports them
 from agora.settings import get_settings  # noqa: E402
+from api import one_send  # noqa: E402
+
+one_send.use()
 
 _settings = get_settings()
 
