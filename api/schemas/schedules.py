@@ -4,6 +4,7 @@ import marshmallow as ma
 
 from agora.schedules.service import MOST_SHOWN, SHOWN
 from agora.schedules.types import CATCH_UP, STATUSES
+from api.schemas.budgets import BudgetIn, BudgetOut
 from api.schemas.common import Moment, Schema, page_of
 
 LABELS = ma.fields.String(validate=ma.validate.Length(1, 100))
@@ -21,6 +22,9 @@ class ScheduleFields(Schema):
     input = ma.fields.Dict(keys=ma.fields.String())
     priority = ma.fields.Integer(strict=True, validate=ma.validate.Range(0, 9))
     metadata = ma.fields.Dict(keys=LABELS)
+    budget = ma.fields.Nested(
+        BudgetIn, allow_none=True, metadata={"description": "what each of its jobs may spend; null: any amount"}
+    )
     cron = ma.fields.String(allow_none=True, validate=ma.validate.Length(1, 200), metadata={"example": "30 6 * * 1-5"})
     timezone = ma.fields.String(validate=ma.validate.Length(1, 100), metadata={"example": "Europe/Berlin"})
     every = ma.fields.Float(allow_none=True, metadata={"description": "seconds between two fire times"})
@@ -59,6 +63,7 @@ class ScheduleOut(Schema):
     input = ma.fields.Raw()
     priority = ma.fields.Integer()
     metadata = ma.fields.Dict()
+    budget = ma.fields.Nested(BudgetOut, allow_none=True)
     cron = ma.fields.String(allow_none=True)
     timezone = ma.fields.String()
     every = ma.fields.Float(allow_none=True)

@@ -64,9 +64,10 @@ def test_batches_and_bulk_actions_by_the_command_line(agora, running):
 def test_schedules_by_the_command_line(agora, running):
     shown = agora(
         "schedules", "create", "cli-nightly", "probe.quick", "-i", '{"name": "cli-schedule"}', "--cron", "30 2 * * *",
-        "--timezone", "Europe/Berlin",
+        "--timezone", "Europe/Berlin", "--budget", '{"max_cost_usd": 2.5}',
     )  # fmt: skip
     assert len(shown.splitlines()) == 11
+    assert json.loads(agora("schedules", "show", "cli-nightly", "--json"))["budget"]["max_cost_usd"] == "2.5"
     assert "cli-nightly" in agora("schedules", "list")
     job_id = agora("schedules", "run", "cli-nightly").strip()
     assert running.ended(job_id)["status"] == "succeeded"

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -12,7 +13,7 @@ from agora.errors import Conflict, Invalid, NotFound
 from agora.ids import new_id
 from agora.jobs import catalogue
 from agora.jobs import service as jobs
-from agora.jobs.types import IdempotencyKey, JobFilter
+from agora.jobs.types import Budget, IdempotencyKey, JobFilter
 from agora.schedules import duties, firing, queries, service
 from agora.schedules.types import NewSchedule
 from agora.webhooks.service import create_endpoint, list_deliveries
@@ -310,6 +311,20 @@ def test_old_runs_are_forgotten(rig, clock):
     assert [moment for moment, _ in runs(rig)] == ["12:20"]
 
 
+def test_each_of_its_jobs_has_its_budget_until_an_edit_takes_it_away(rig, clock):
+    made = make(rig, budget=Budget(max_cost_usd=Decimal("0.50"), queue_timeout=60.0))
+    assert made.budget == {"max_cost_usd": "0.50", "queue_timeout": 60.0, "on_exceeded": "fail"}
+    clock.go(hours=1)
+    kept = service.update_schedule("s", {"priority": 7}, team_id=rig.team_id)
+    assert kept.budget == made.budget
+    clock.go(hours=1)
+    service.update_schedule("s", {"budget": None}, team_id=rig.team_id)
+    clock.go(hours=1)
+    assert [job.budget for job in jobs_of(rig, made)] == [None, made.budget, made.budget]
+    late = rig.sql("SELECT start_by - run_at AS allowed FROM jobs WHERE schedule_id = :id ORDER BY id", id=made.id)
+    assert [row["allowed"] for row in late] == [timedelta(minutes=1)] * 2 + [None]
+
+
 def test_a_large_input_is_kept_by_reference_and_read_for_the_job(rig, clock):
     made = make(rig, every=600.0, input={"n": 1, "rest": "x" * 70_000})
     clock.go(minutes=10)
@@ -329,7 +344,8 @@ def test_over_http(rig):
     assert caller.post("/api/v1/schedules", json=body).status_code == 409
     assert caller.get("/api/v1/schedules/nightly").json["id"] == made.json["id"]
     assert len(caller.get(f"{path}/next?count=25").json["items"]) == 25
-    changed = caller.patch(path, json={"every": 60, "catch_up": "all"})
+    changed = caller.patch(path, json={"every": 60, "catch_up": "all", "budget": {"max_tokens": 9}})
+    assert changed.json["budget"] == {"max_tokens": 9, "on_exceeded": "fail"}
     assert (changed.json["every"], changed.json["cron"], changed.json["timezone"]) == (60, None, "Europe/Berlin")
     assert caller.post(f"{path}/pause").json["status"] == "paused"
     ran = caller.post(f"{path}/run")
@@ -356,6 +372,8 @@ def test_over_http(rig):
         ({"every": 60, "input": {"n": "x"}}, "/input/n"),
         ({"every": 60, "name": "a b"}, "/name"),
         ({"every": 60, "surprise": 1}, "/surprise"),
+        ({"every": 60, "budget": {}}, "/budget"),
+        ({"every": 60, "budget": {"max_tokens": 0}}, "/budget/max_tokens"),
     ],
 )
 def test_bad_schedules_name_the_field(rig, fields, pointer):

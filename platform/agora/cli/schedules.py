@@ -24,6 +24,7 @@ def _times(function: Any) -> Any:
         click.option("--ends-at", type=MOMENT, help="No fire time after this."),
         click.option("--catch-up", type=CATCH_UP, help="What becomes of times that passed unfired; default: one."),
         click.option("--priority", type=click.IntRange(0, 9)),
+        click.option("--budget", help="What each job may spend: JSON as for submit, null for any amount; @file or -."),
     ):
         function = option(function)
     return function
@@ -65,7 +66,8 @@ def update(ctx: click.Context, /, ref: str, given: str | None, as_json: bool, **
 
 
 def _given(times: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in times.items() if value is not None}
+    given = {name: value for name, value in times.items() if value is not None}
+    return given | ({"budget": read_json(given["budget"], "--budget")} if "budget" in given else {})
 
 
 @schedules_command.command("list")

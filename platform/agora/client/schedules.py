@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from agora.client.budgets import as_sent
 from agora.client.wire import Json, Wire
 
 
@@ -22,7 +23,7 @@ class ScheduleMethods(Wire):
         idempotency_key: str | None = None,
         **fields: Any,
     ) -> Json:
-        """Make a schedule. ``fields``: one of cron, every (seconds) and at; timezone, catch_up, ends_at and so on."""
+        """Make a schedule. ``fields``: one of cron, every (s) and at; timezone, catch_up, ends_at, budget and so on."""
         body = {"name": name, "agent": agent, "action": action, "input": dict(input or {}), **_plain(fields)}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
         return self._json("POST", "/schedules", body, headers=headers)
@@ -72,4 +73,5 @@ def _path(ref: str) -> str:
 
 
 def _plain(fields: Mapping[str, Any]) -> Json:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+    made: Json = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+    return made | ({"budget": as_sent(made["budget"])} if made.get("budget") else {})

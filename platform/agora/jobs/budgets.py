@@ -66,6 +66,12 @@ def as_row(budget: Budget) -> dict[str, Any]:
     return made | ({"max_cost_usd": as_text(budget.max_cost_usd)} if budget.max_cost_usd is not None else {})
 
 
+def from_row(budget: Mapping[str, Any]) -> Budget:
+    """The budget that a row holds, as it was given."""
+    cost = budget.get("max_cost_usd")
+    return Budget(**{**budget, "max_cost_usd": None if cost is None else Decimal(cost)})
+
+
 def afresh(budget: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The budget of a new job that takes over from another one: what that began with."""
     if budget is None:

@@ -40,6 +40,7 @@ PLAIN: Final[frozenset[str]] = frozenset(
         "jobs.metadata",
         "jobs.usage",
         "schedule_runs.error",
+        "schedules.budget",
         "schedules.last_error",
         "schedules.metadata",
         "specifications.source",

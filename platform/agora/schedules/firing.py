@@ -161,7 +161,7 @@ def new_job(row: ScheduleRow, registered: Registered, *, fire_at: datetime, job_
     created = job_event("job.created", job, status=JobState.QUEUED, schedule_id=row.id, fire_at=fire_at.isoformat())
     return NewJob(
         job=job, spec=spec, step=spec.steps[0], created=created, input=json.dumps(row.input),
-        priority=row.priority, lineage=Lineage(schedule_id=row.id),
+        priority=row.priority, budget=row.budget, lineage=Lineage(schedule_id=row.id),
     )  # fmt: skip
 
 

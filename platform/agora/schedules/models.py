@@ -52,6 +52,7 @@ class ScheduleRow(Base):
     at: Mapped[TimestampTZ | None]
     ends_at: Mapped[TimestampTZ | None]
     catch_up: Mapped[str] = mapped_column(Text, server_default="one")
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     paused_at: Mapped[TimestampTZ | None]
     next_fire_at: Mapped[TimestampTZ | None]
     last_fire_at: Mapped[TimestampTZ | None]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, values
+from agora.jobs import budgets, catalogue, values
 from agora.jobs.idempotency import earlier
 from agora.jobs.intake import check
 from agora.jobs.types import IdempotencyKey, Submission
@@ -75,7 +75,8 @@ def _checked(new: NewSchedule) -> dict[str, Any]:
     columns = asdict(new)
     for name in ("input", "paused", "metadata"):
         del columns[name]
-    return columns | {"labels": dict(new.metadata)}
+    budget = None if new.budget is None else budgets.as_row(new.budget)
+    return columns | {"labels": dict(new.metadata), "budget": budget}
 
 
 def _packed(value: Any, team_id: str) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _table(new: NewSchedule, *, anchor: datetime) -> Timetable:
 def _submission(new: NewSchedule) -> Submission:
     return Submission(
         agent=new.agent, action=new.action, version=new.version, input=new.input, priority=new.priority,
-        metadata=new.metadata,
+        metadata=new.metadata, budget=new.budget,
     )  # fmt: skip
 
 
@@ -149,9 +150,10 @@ def _merged(row: ScheduleRow, changes: Mapping[str, Any]) -> NewSchedule:
     kept = {
         field.name: getattr(row, field.name)
         for field in fields(NewSchedule)
-        if field.name not in {"input", "metadata", "paused"}
+        if field.name not in {"input", "metadata", "budget", "paused"}
     }
-    whole = {"metadata": row.labels, **kept, **given}
+    budget = None if row.budget is None else budgets.from_row(row.budget)
+    whole = {"metadata": row.labels, "budget": budget, **kept, **given}
     if "input" not in given:
         whole["input"] = values.unpack(row.input)
     return NewSchedule(**whole)
@@ -253,9 +255,9 @@ def shown(row: ScheduleRow, moment: datetime, *, whole: bool = False) -> Schedul
     read = values.unpack if whole else values.peek
     return Schedule(
         id=row.id, team_id=row.team_id, name=row.name, agent=row.agent, action=row.action, version=row.version,
-        input=read(row.input), priority=row.priority, metadata=row.labels, cron=row.cron, timezone=row.timezone,
-        every=row.every, at=row.at, ends_at=row.ends_at, catch_up=row.catch_up, status=status_of(row),
-        paused_at=row.paused_at, next_fire_at=row.next_fire_at, last_fire_at=row.last_fire_at,
+        input=read(row.input), priority=row.priority, metadata=row.labels, budget=row.budget, cron=row.cron,
+        timezone=row.timezone, every=row.every, at=row.at, ends_at=row.ends_at, catch_up=row.catch_up,
+        status=status_of(row), paused_at=row.paused_at, next_fire_at=row.next_fire_at, last_fire_at=row.last_fire_at,
         next=upcoming(row, moment, SHOWN), failures=row.failures, last_error=row.last_error,
         created_at=row.created_at, updated_at=row.updated_at,
     )  # fmt: skip

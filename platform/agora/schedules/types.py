@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from agora.jobs.types import Budget
+
 ACTIVE, PAUSED, ENDED = "active", "paused", "ended"
 STATUSES = (ACTIVE, PAUSED, ENDED)
 CATCH_UP = ("skip", "one", "all")
@@ -26,6 +28,8 @@ class NewSchedule:
     version: int | None = None
     priority: int = 5
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    """What each of its jobs may spend."""
     cron: str | None = None
     timezone: str = "UTC"
     every: float | None = None
@@ -51,6 +55,7 @@ class Schedule:
     input: Any
     priority: int
     metadata: Mapping[str, Any]
+    budget: Mapping[str, Any] | None
     cron: str | None
     timezone: str
     every: float | None
