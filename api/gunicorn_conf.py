@@ -1,12 +1,17 @@
 """Gunicorn's settings: two processes of greenlets, so that a stream or a waiting call costs no thread."""
 
+import gc
+from contextlib import suppress
 from typing import Any
 
-from gevent import monkey
+from gevent import monkey, spawn
 
 monkey.patch_all()
 
-from agora.db.engines import dispose_all  # noqa: E402  # sockets must be patched before anything imports them
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402  # sockets must be patched before anything imports them
+
+from agora.db.engines import dispose_all  # noqa: E402
+from agora.jobs import service  # noqa: E402
 from agora.settings import get_settings  # noqa: E402
 from api import one_send  # noqa: E402
 
@@ -34,3 +39,18 @@ proc_name = "agora-web"
 def post_fork(_server: Any, _worker: Any) -> None:
     """Forget what the parent connected."""
     dispose_all()
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Open connections beside the first requests, and take what was loaded for good out of the collector's way.
+
+    A full collection looks at everything that was ever imported, and holds up every request of the process meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    spawn(_get_ready)
+
+
+def _get_ready() -> None:
+    with suppress(SQLAlchemyError):  # Postgres is away: requests will say so, and open what they need later
+        service.get_ready()

@@ -123,21 +123,35 @@ def revoke_key(team_id: str, key_id: str) -> None:
 
 _lock = threading.Lock()
 _remembered: dict[bytes, tuple[float, Principal]] = {}
+_lookups = [threading.Lock() for _ in range(256)]
+"""One for each first byte of a key's hash."""
 
 
 def authenticate(plain: str) -> Principal:
     """Who presents this key. Raises Unauthenticated, without saying which part was wrong."""
     digest = _digest(plain)
+    known = _recall(digest)
+    if known is not None:
+        return known
+    # One caller looks a key up, and those who present it meanwhile wait for that: a busy key is forgotten every few
+    # seconds, and all its requests at once would queue for the auth database.
+    with _lookups[digest[0]]:
+        known = _recall(digest)
+        if known is not None:
+            return known
+        principal = _look_up(digest)
+        with _lock:
+            if len(_remembered) >= REMEMBERED:
+                _remembered.clear()
+            _remembered[digest] = (time.monotonic(), principal)
+    return principal
+
+
+def _recall(digest: bytes) -> Principal | None:
     with _lock:
         checked = _remembered.get(digest)
-    if checked is not None and time.monotonic() - checked[0] < REMEMBER_SECONDS:
-        return checked[1]
-    principal = _look_up(digest)
-    with _lock:
-        if len(_remembered) >= REMEMBERED:
-            _remembered.clear()
-        _remembered[digest] = (time.monotonic(), principal)
-    return principal
+    fresh = checked is not None and time.monotonic() - checked[0] < REMEMBER_SECONDS
+    return checked[1] if checked is not None and fresh else None
 
 
 def _look_up(digest: bytes) -> Principal:

@@ -1,5 +1,6 @@
 """SQL about jobs as their owners see them: submit, read, cancel. Every function is scoped by team."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -58,6 +59,15 @@ def insert_job(
     """
     found = rows(session, INSERT_JOB, {"team_id": team_id, "may_fan_out": may_fan_out, **columns})
     return found[0] if found else None
+
+
+PLAN_INSERT = text(f"EXPLAIN {INSERT_JOB.text}")
+
+
+def plan_insert(session: Direct) -> None:
+    """Let a fresh session learn of the tables that a submit is about; inserts nothing."""
+    nothing = dict.fromkeys(re.findall(r"(?<!:):(\w+)", INSERT_JOB.text)) | {"scopes": [], "window": 0}
+    session.rows(PLAN_INSERT, nothing)
 
 
 REMEMBER = text("""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.clock import now
-from agora.db.session import Direct, statement, transaction
+from agora.db.session import Direct, fill_pool, statement, transaction
 from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import JobRef, job_event
@@ -56,6 +56,11 @@ from agora.webhooks import service as webhooks
 
 MAX_ATTEMPTS_SHOWN = 1_000
 MAX_USAGE_SHOWN = 1_000
+
+
+def get_ready() -> None:
+    """Open this process's connections before the first submits come. Raises SQLAlchemyError when Postgres is away."""
+    fill_pool(queries.plan_insert)
 
 
 def submit(
