@@ -1,5 +1,6 @@
 """A worker's life: it registers what it can run, reports that it lives, drains, and gives its leases back."""
 
+import gc
 import mmap
 import os
 import socket
@@ -84,6 +85,9 @@ def register(sender: Any, **_: Any) -> None:
     finally:
         dispose_all()  # children must not inherit a socket
     log.info("worker registered", worker_id=_worker_id, actions=len(actions()), queues=queues)
+    # A full collection would look at all that was imported, in the middle of somebody's step; so do children's.
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_ready.connect

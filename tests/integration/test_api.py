@@ -348,6 +348,29 @@ def test_keys_are_shown_once_and_can_be_revoked(app, caller):
     assert weak.post("/api/v1/keys", json={"name": "more", "scopes": ["*"]}).status_code == 403
 
 
+def test_many_requests_with_one_key_look_it_up_once(caller, monkeypatch):
+    looked, look_up = [], identity._look_up
+
+    def slow(digest):
+        looked.append(digest)
+        arrived.wait(5)  # until the others are there
+        return look_up(digest)
+
+    monkeypatch.setattr(identity, "_look_up", slow)
+    identity._remembered.clear()
+    arrived, found = threading.Event(), []
+    threads = [
+        threading.Thread(target=lambda: found.append(identity.authenticate(caller.key).team_id)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    arrived.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == [caller.team_id] * 8
+    assert len(looked) == 1
+
+
 def test_an_expired_key_is_refused(app, caller, db):
     made = identity.create_key(caller.team_id, "short", expires_at=now() + timedelta(seconds=30))
     with identity.transaction("auth") as session:
