@@ -74,7 +74,7 @@ bench: $(BENCH) ## measure, beside peers
 .PHONY: lock
 lock: .venv/bin/python ## make the lock files again
 	@$(PIP) uv
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev --extra bench -c requirements-dev.lock pyproject.toml -o requirements-bench.lock
+	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --only-binary :all: --python-version 3.11 --no-header --no-annotate --no-emit-index-url --extra build --extra dev --extra bench -c requirements-dev.lock pyproject.toml -o requirements-bench.lock
 	@! grep -nE 'https?://|index-url' requirements.lock requirements-dev.lock requirements-bench.lock
