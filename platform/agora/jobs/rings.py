@@ -43,6 +43,7 @@ class Parked:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[frozenset[str], float]] = {}
+        self._settled: set[str] = set()
 
     def release(self, queue: str) -> int:
         """Release them, if who lives has changed lately; returns how many."""
@@ -50,13 +51,15 @@ class Parked:
         seen, at = self._seen.get(queue, (frozenset(), 0.0))
         if seen != frozenset(labels):
             self._seen[queue], at = (frozenset(labels), moment), moment
-        # Other processes may park by a memory that is a second older than ours.
-        if moment - at > UNPARK_SECONDS:
+            self._settled.discard(queue)
+        if queue in self._settled:
             return 0
         with transaction() as session:
             released = ring_queries.unpark(session, queue=queue, manned=labels, slice_=UNPARK_SLICE)
-        if released:
-            self._seen[queue] = frozenset(labels), moment
+        # Other processes may park by a memory that is a second older than ours, and this one may have slept meanwhile:
+        # only a look well after the change is the last.
+        if not released and moment - at > UNPARK_SECONDS:
+            self._settled.add(queue)
         return released
 
 
