@@ -6,7 +6,7 @@ from workers.lifecycle import engine
 
 
 @app.task(name=STEP_TASK, send_events=True)  # sent while Flower listens
-def run_step(step_id: str) -> str | None:
-    """Run one try of a step; returns how it ended, for people who look at Flower."""
+def run_step(step_id: str, hops: int = 0) -> str | None:
+    """Run one try of a step; returns how it ended, for people who look at Flower. ``hops`` as in ``broker.Ring``."""
     begin_turn()
-    return engine().run(step_id)
+    return engine().run(step_id, hops=hops)

@@ -44,13 +44,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ring:
-    """A step that is due. ``label`` is what Flower shows; ``timeout`` is seconds."""
+    """A step that is due. ``label`` is what Flower shows; ``timeout`` is seconds.
+
+    ``hops`` counts the workers that heard it and could not run it.
+    """
 
     step_id: str
     job_id: str
     queue: str
     label: str
     timeout: float | None = None
+    hops: int = 0
 
 
 class _Mute:
@@ -98,12 +102,11 @@ def _send_step(one: Ring) -> bool:
     limits = {}
     if one.timeout is not None and one.queue == "cpu":  # threads cannot be killed: time-outs are cooperative there
         limits = {"soft_time_limit": one.timeout, "time_limit": one.timeout + KILL_GRACE}
-    return _send(
-        STEP_TASK, one.step_id, (one.step_id,), queue=one.queue, shadow=one.label, root_id=one.job_id, **limits
-    )
+    args = (one.step_id, one.hops) if one.hops else (one.step_id,)
+    return _send(STEP_TASK, one.step_id, args, queue=one.queue, shadow=one.label, root_id=one.job_id, **limits)
 
 
-def _send(task: str, task_id: str, args: tuple[str, ...], *, queue: str, **options: Any) -> bool:
+def _send(task: str, task_id: str, args: tuple[str | int, ...], *, queue: str, **options: Any) -> bool:
     if _mute.on:
         RINGS.labels("muted").inc()
         return False
@@ -118,7 +121,7 @@ def _send(task: str, task_id: str, args: tuple[str, ...], *, queue: str, **optio
     return True
 
 
-def _publish(task: str, task_id: str, args: tuple[str, ...], queue: str, options: dict[str, Any]) -> None:
+def _publish(task: str, task_id: str, args: tuple[str | int, ...], queue: str, options: dict[str, Any]) -> None:
     """What ``app.send_task`` does for us, without its routing and signals: half the time of a submit's ring."""
     message = app.amqp.create_task_message(task_id, task, args, {}, ignore_result=True, **options)
     with app.producer_pool.acquire(block=True) as producer:

@@ -68,7 +68,6 @@ def test_a_package_from_outside_runs_its_job_and_the_api_is_untouched(running, f
     command = ["celery", "--quiet", "--app", "workers.celery", "worker", "--pool", "threads", "--queues", "cpu,io"]
     command += ["--concurrency", "2", "--without-gossip", "--without-mingle", "--hostname", "outside@%h"]
     settings = {name: value for name, value in running.platform.env.items() if name != "AGORA_AGENTS"}
-    settings["AGORA_DEAF_SECONDS"] = "60"  # nobody would start this worker anew
     with (folder / "worker.log").open("w") as log:
         worker = subprocess.Popen(
             [python, "-m", *command], cwd=folder, env=env | settings, stdout=log, stderr=subprocess.STDOUT

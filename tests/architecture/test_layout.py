@@ -77,6 +77,15 @@ def test_modules_and_functions_stay_readable(path):
             assert length <= 50, f"{node.name} has {length} lines"
 
 
+def test_test_modules_stay_readable():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert long == {}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_only_settings_reads_the_environment(path):
     if name_of(path) == "agora/settings.py":

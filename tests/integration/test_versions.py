@@ -1,5 +1,7 @@
 """Versions of an action side by side: who runs what, and that nobody's absence stops the others."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import BaseModel
 
@@ -86,10 +88,25 @@ def test_steps_that_nobody_can_run_do_not_stop_the_queue(db, monkeypatch):
     assert [rig.job(one).output for one in (stuck[0], later[-1])] == [{"n": 1}, {"n": 1}]
 
 
-def test_a_ring_that_the_wrong_version_heard_is_rung_again_soon(db, monkeypatch):
+def test_a_ring_that_the_wrong_version_heard_is_handed_on_at_once(db, monkeypatch):
     rig, old, new = two_versions(monkeypatch)
     job = rig.submit("count", version=1)
-    assert new.run(rig.rung.popleft().step_id) is None
+    first = rig.rung.popleft()
+    assert new.run(first.step_id) is None
+    assert list(rig.rung) == [replace(first, hops=1)]
+    run_all(rig, old)
+    assert rig.job(job).output == {"n": 1}
+
+
+def test_a_ring_that_none_of_many_could_answer_is_rung_again_soon(db, monkeypatch):
+    rig, old, new = two_versions(monkeypatch)
+    job = rig.submit("count", version=1)
+    handed = 0
+    while rig.rung and handed < 100:
+        ring = rig.rung.popleft()
+        assert new.run(ring.step_id, hops=ring.hops) is None
+        handed += 1
+    assert handed == rings.MOST_HOPS + 1
     (step,) = rig.sql("SELECT rung_at < now() - interval '4 s' AS soon FROM steps WHERE job_id = :id", id=job.id)
     assert step["soon"], "it is as good as due to be rung again"
     duties.rering_unheard()
@@ -104,7 +121,9 @@ def test_a_ring_for_a_step_that_is_taken_is_left_alone(db, monkeypatch):
     rig, old, _ = two_versions(monkeypatch)
     job = rig.submit("count", version=1)
     before = rig.sql("SELECT rung_at FROM steps WHERE job_id = :id", id=job.id)
-    rings.postpone(rig.rung[0].step_id, known=old.claimer.known)
+    rung = list(rig.rung)
+    rings.hand_on(rung[0].step_id, known=old.claimer.known, hops=0)
+    assert list(rig.rung) == rung
     assert rig.sql("SELECT rung_at FROM steps WHERE job_id = :id", id=job.id) == before
 
 

@@ -23,7 +23,7 @@ def test_a_broker_that_is_away_is_looked_for_every_second(monkeypatch):
 
 def test_each_broker_gets_options_that_its_transport_knows():
     assert transport.options_for("amqp://127.0.0.1//") == {"read_timeout": 5, "write_timeout": 5}
-    assert transport.options_for("redis://127.0.0.1/0")["visibility_timeout"] == 3600
+    assert transport.options_for("redis://127.0.0.1/0")["ack_emulation"] is False
 
 
 def test_a_broker_that_is_not_supported_is_refused_by_name():

@@ -67,9 +67,9 @@ class Engine:
         claimer = Claimer(worker_id=self.worker_id, actions=self.actions, specs=specs, known=sorted(self.actions))
         object.__setattr__(self, "claimer", claimer)
 
-    def run(self, step_id: str) -> str | None:
+    def run(self, step_id: str, *, hops: int = 0) -> str | None:
         """Run one turn, as :class:`Turn` says; returns how the last try of this step's job ended, None for no try."""
-        return Turn(self).run(step_id)
+        return Turn(self).run(step_id, hops=hops)
 
     def lease(self, claim: Claim) -> Lease:
         """A lease for a fresh claim."""

@@ -113,16 +113,18 @@ def rering(
 
 
 POSTPONE = text("""
-UPDATE steps s SET rung_at = now() - make_interval(secs => :age)
+UPDATE steps s SET rung_at = LEAST(s.rung_at, now() - make_interval(secs => :age))
 FROM jobs j
-WHERE s.id = :step_id AND s.status = 'ready' AND s.rung_at > now() - make_interval(secs => :age)
+WHERE s.id = :step_id AND s.status = 'ready' AND s.rung_at IS NOT NULL
   AND j.id = s.job_id AND NOT j.agent || '.' || j.action || '@' || j.version = ANY(:known)
+RETURNING s.id, s.job_id, s.queue, s.label, s.name, j.agent, j.action, j.version
 """)
 
 
-def postpone_ring(session: Session, *, step_id: str, known: Sequence[str], age: float) -> None:
+def postpone_ring(session: Session, *, step_id: str, known: Sequence[str], age: float) -> Sequence[RowMapping]:
     """The ring of a step came to a worker that does not know its version: let it count as ``age`` seconds old.
 
-    It is then rung again soon, not at once: else workers that cannot answer would hand it round and round.
+    So it is rung again soon. Returns the step if it was so.
     """
-    session.execute(POSTPONE, {"step_id": step_id, "known": list(known), "age": age})
+    parameters = {"step_id": step_id, "known": list(known), "age": age}
+    return session.execute(POSTPONE, parameters).mappings().all()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,8 +20,10 @@ SLICE = 200
 UNPARK_SLICE = 1_000
 UNPARK_SECONDS = 5.0
 """For so long after a change in who lives, steps that wait for a worker are looked at."""
+MOST_HOPS = 10
+"""So many workers that cannot run a step hand its ring on, one to the next."""
 POSTPONE_SECONDS = 0.5
-"""How long a step waits whose ring came to a worker that cannot run it."""
+"""How long a step waits, at least, that none of them could run."""
 
 log = get_logger(__name__)
 
@@ -90,12 +93,18 @@ def rering() -> None:
     broker.ring(rings)
 
 
-def postpone(step_id: str, *, known: Sequence[str]) -> None:
-    """A ring came to a worker that may not know the step's version: if so, ring again soon, for another one to hear."""
-    age = get_settings().rering_seconds - POSTPONE_SECONDS
-    if age > 0:
-        with transaction() as session:
-            ring_queries.postpone_ring(session, step_id=step_id, known=known, age=age)
+def hand_on(step_id: str, *, known: Sequence[str], hops: int) -> None:
+    """A ring came to a worker that may not know the step's version: if so, it is for another one to hear.
+
+    At once, as long as it has not gone through many hands: the broker gives it to whoever has waited longest, which is
+    not this worker. A ring that comes later may find this one waiting longest again, time after time. Then, should all
+    who know the version be busy, soon, from the dispatcher: else it would go round and round.
+    """
+    age = max(0.0, get_settings().rering_seconds - POSTPONE_SECONDS)
+    with transaction() as session:
+        rows = ring_queries.postpone_ring(session, step_id=step_id, known=known, age=age)
+        rings = _rings(session, rows) if hops < MOST_HOPS else []
+    broker.ring(replace(one, hops=hops + 1) for one in rings)
 
 
 def _rings(session: Session, rows: Sequence[RowMapping]) -> list[broker.Ring]:

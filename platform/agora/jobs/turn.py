@@ -20,7 +20,7 @@ from agora.jobs.claim import Claim, Claimer
 from agora.jobs.decide import Decision, Position
 from agora.jobs.leases import Lease, heartbeat
 from agora.jobs.pace import Pace
-from agora.jobs.rings import postpone, try_refill
+from agora.jobs.rings import hand_on, try_refill
 from agora.jobs.settle import Ended, Finished, settle
 from agora.settings import get_settings
 from agora.telemetry import get_logger
@@ -82,11 +82,11 @@ class Turn:
         self._first_job: str | None = None
         self._outcome: str | None = None
 
-    def run(self, step_id: str) -> str | None:
+    def run(self, step_id: str, *, hops: int = 0) -> str | None:
         """Run the turn; returns how the last try of the message's own job ended, None when it was not to be had."""
         claims, self._backlog = self._runner.claimer.one(step_id)
         if not claims:
-            self._misheard(step_id)
+            self._misheard(step_id, hops)
             return None
         (first,) = claims
         self._first_job, self._queue = first.job.id, first.step.queue
@@ -103,9 +103,9 @@ class Turn:
             self._pass_on()
         return self._outcome
 
-    def _misheard(self, step_id: str) -> None:
+    def _misheard(self, step_id: str, hops: int) -> None:
         try:
-            postpone(step_id, known=self._runner.claimer.known)
+            hand_on(step_id, known=self._runner.claimer.known, hops=hops)
         except SQLAlchemyError as error:
             log.warning("a ring was not handed on, the dispatcher will", error=type(error).__name__)
 
