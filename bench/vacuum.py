@@ -95,7 +95,7 @@ def tried(server: EmbeddedPostgres, template: Size, name: str, jobs: int) -> str
                 life.drain()
             seconds, written = time.monotonic() - started, _wal(connection) - wal
             engines.dispose_all()
-            time.sleep(2)
+            _wait_until_alone(connection)  # sessions report what they counted when they end
             after = _counters(connection)
             pages = _pages(life)
     grown = {key: [after[table][key] - before[table][key] for table in ("jobs", "steps")] for key in before["jobs"]}
@@ -112,6 +112,17 @@ def tried(server: EmbeddedPostgres, template: Size, name: str, jobs: int) -> str
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {copy} WITH (FORCE)".encode())
     return "| " + " | ".join(cells) + " |"
+
+
+def _wait_until_alone(connection: psycopg.Connection) -> None:
+    """Wait until this session is the only one of its database. Raises TimeoutError after ten seconds."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others += " AND backend_type = 'client backend'"
+    for _ in range(200):
+        if connection.execute(others).fetchone() == (0,):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("other sessions have not ended")
 
 
 def _pages(life: Life) -> list[int]:

@@ -1,11 +1,23 @@
-"""What the tests of deliveries need: a receiver, a team, engines that are stopped at the end."""
+"""What several of these tests need: a caller of the API; a receiver, a team, engines that are stopped at the end."""
 
 import pytest
 
 from agora import broker
 from agora.webhooks.delivery import DeliveryEngine
+from api.app import create_app
+from tests.support.caller import Caller
 from tests.support.receiver import Receiver
 from tests.support.webhooks import Team
+
+
+@pytest.fixture
+def app(db):
+    return create_app()
+
+
+@pytest.fixture
+def caller(app):
+    return Caller(app)
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ import domains.loader  # noqa: F401
 from agora.agents import Agent, StepContext, WaitFor
 from agora.clock import now
 from agora.errors import AgoraError
-from agora.identity import service as identity
 from agora.jobs import service
 from agora.jobs.types import Submission
 from api import auth, problems
-from api.app import create_app
 from api.schemas.accepted import show_accepted
 from api.schemas.jobs import SubmittedOut
+from tests.support.caller import Caller
 from tests.support.rig import Rig
 
 
@@ -47,32 +46,6 @@ def ask(_: StepContext[Number]) -> WaitFor:
 @asking.step
 def answer(ctx: StepContext[Number]) -> Number:
     return Number(n=ctx.result(ask).value)
-
-
-class Caller:
-    """A test client with a team's key."""
-
-    def __init__(self, app, team="t", scopes=("*",)):
-        self.team_id = identity.ensure_team(team)
-        self.key = identity.create_key(self.team_id, "k", scopes).plain
-        self._client = app.test_client()
-
-    def __getattr__(self, method):
-        def call(path, headers=None, **options):
-            sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}
-            return getattr(self._client, method)(path, headers=sent, **options)
-
-        return call
-
-
-@pytest.fixture
-def app(db):
-    return create_app()
-
-
-@pytest.fixture
-def caller(app):
-    return Caller(app)
 
 
 @pytest.fixture

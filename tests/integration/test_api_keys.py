@@ -3,22 +3,9 @@
 import threading
 from datetime import timedelta
 
-import pytest
-
 from agora.clock import now
 from agora.identity import service as identity
-from api.app import create_app
-from tests.integration.test_api import Caller
-
-
-@pytest.fixture
-def app(db):
-    return create_app()
-
-
-@pytest.fixture
-def caller(app):
-    return Caller(app)
+from tests.support.caller import Caller
 
 
 def test_keys_are_shown_once_and_can_be_revoked(app, caller):

@@ -22,7 +22,7 @@ from agora.webhooks.service import create_endpoint, list_deliveries
 from agora.webhooks.types import DeliveryFilter, InlineWebhook, NewEndpoint
 from api.app import create_app
 from api.schemas.batches import load, plain
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 

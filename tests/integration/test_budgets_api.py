@@ -3,8 +3,7 @@
 import pytest
 
 from agora.agents import StepContext
-from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 
@@ -19,16 +18,6 @@ def pay(ctx: StepContext[Number]) -> int:
 
 def end(_: StepContext[Number]) -> Number:
     return Number()
-
-
-@pytest.fixture
-def app(db):
-    return create_app()
-
-
-@pytest.fixture
-def caller(app):
-    return Caller(app)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from agora.jobs import service as jobs
 from agora.jobs.types import IdempotencyKey, JobFilter
 from agora.outcomes import Permanent
 from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 

@@ -5,8 +5,8 @@ import pytest
 from agora.db.session import transaction
 from agora.retention import duties, removal_queries
 from api.app import create_app
-from tests.integration.test_api import Caller
 from tests.support.aging import aged, begin_anew, sweep
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 from tests.support.webhooks import Team

@@ -15,7 +15,7 @@ from agora.jobs.types import IdempotencyKey
 from agora.outcomes import Cancel, Permanent
 from agora.settings import get_settings
 from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.rig import Rig
 
 

@@ -14,7 +14,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from agora import broker
 from agora.jobs import catalogue
 from api.app import create_app
-from tests.integration.test_api import Caller, probe
+from tests.integration.test_api import probe
+from tests.support.caller import Caller
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 NOT_SAID = [positive_data_acceptance]

@@ -13,7 +13,7 @@ from agora.errors import NotFound
 from agora.jobs import limits, manned, queues, ring_queries
 from agora.jobs.concurrency import Concurrency
 from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 

@@ -19,7 +19,7 @@ from agora.schedules.types import NewSchedule
 from agora.webhooks.service import create_endpoint, list_deliveries
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 

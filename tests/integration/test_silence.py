@@ -1,6 +1,5 @@
 """A transaction that falls silent holds nobody up: its host may be cut off, its process frozen."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from tests.support.rig import Rig
 pytestmark = pytest.mark.usefixtures("db")
 
 SILENCE = "SELECT setting::int / 1000 AS seconds FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+ALIVE = "SELECT pid FROM pg_stat_activity WHERE pid = :pid"
 HOLD = "SELECT id FROM steps WHERE status = 'running' FOR UPDATE"
 OVER = "UPDATE steps SET lease_expires_at = now() - interval '1 s' WHERE status = 'running'"
 
@@ -71,8 +71,9 @@ def test_a_transactional_step_that_falls_silent_is_undone_and_tried_again(monkey
     def think(ctx: TransactionContext[Number]) -> Number:
         ctx.session.execute(text("INSERT INTO ledger VALUES (:key)"), {"key": str(ctx.attempt)})
         if ctx.attempt == 1:
+            pid = ctx.session.execute(text("SELECT pg_backend_pid()")).scalar()
             ctx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 200"))
-            time.sleep(0.6)
+            until(lambda: not rig.sql(ALIVE, pid=pid), timeout=10, what="Postgres ends the session")
         return Number(n=ctx.attempt)
 
     rig = Rig(monkeypatch, agent_with(think=[(think, {"transactional": True})]))

@@ -13,7 +13,7 @@ from agora.jobs import limits, service
 from agora.jobs.types import IdempotencyKey, Submission
 from agora.jobs.unique import Debounce, Unique
 from api.app import create_app
-from tests.integration.test_api import Caller
+from tests.support.caller import Caller
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 

@@ -1,5 +1,6 @@
 """Versions of an action side by side: who runs what, and that nobody's absence stops the others."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,33 @@ def test_a_ring_that_none_of_many_could_answer_is_rung_again_soon(db, monkeypatc
     duties.rering_unheard()
     run_all(rig, old)
     assert rig.job(job).output == {"n": 1}
+
+
+@pytest.mark.parametrize(("later", "released"), [(rings.UNPARK_SECONDS + 55, 1), (1, 0)])
+def test_what_was_parked_by_an_old_memory_is_released_however_late_somebody_looks(db, monkeypatch, later, released):
+    rig, _, _ = two_versions(monkeypatch)
+    moment = time.monotonic()
+    monkeypatch.setattr(rings.time, "monotonic", lambda: moment)
+    parked = rings.Parked()
+    parked.release("cpu")
+    moment += rings.UNPARK_SECONDS + 1
+    parked.release("cpu")  # the last look at this change
+    job = rig.submit("count", version=1)
+    rig.sql("UPDATE steps SET held = 'worker', rung_at = NULL WHERE job_id = :id", id=job.id)
+    moment += later
+    assert parked.release("cpu") == released
+
+
+def test_a_change_is_looked_at_again_when_its_dispatcher_slept_meanwhile(db, monkeypatch):
+    rig, _, _ = two_versions(monkeypatch)
+    moment = time.monotonic()
+    monkeypatch.setattr(rings.time, "monotonic", lambda: moment)
+    parked = rings.Parked()
+    parked.release("cpu")
+    job = rig.submit("count", version=1)
+    rig.sql("UPDATE steps SET held = 'worker', rung_at = NULL WHERE job_id = :id", id=job.id)
+    moment += rings.UNPARK_SECONDS + 1
+    assert parked.release("cpu") == 1
 
 
 def test_a_ring_for_a_step_that_is_taken_is_left_alone(db, monkeypatch):

@@ -1,6 +1,5 @@
 """SQL about jobs as their owners see them: submit, read, cancel. Every function is scoped by team."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -66,8 +65,7 @@ PLAN_INSERT = text(f"EXPLAIN {INSERT_JOB.text}")
 
 def plan_insert(session: Direct) -> None:
     """Let a fresh session learn of the tables that a submit is about; inserts nothing."""
-    nothing = dict.fromkeys(re.findall(r"(?<!:):(\w+)", INSERT_JOB.text)) | {"scopes": [], "window": 0}
-    session.rows(PLAN_INSERT, nothing)
+    session.rows(PLAN_INSERT, INSERT_JOB.compile().params | {"scopes": [], "window": 0})
 
 
 REMEMBER = text("""

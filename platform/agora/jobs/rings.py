@@ -20,6 +20,8 @@ SLICE = 200
 UNPARK_SLICE = 1_000
 UNPARK_SECONDS = 5.0
 """For so long after a change in who lives, steps that wait for a worker are looked at."""
+PARKED_SECONDS = 30.0
+"""And so often in any case."""
 MOST_HOPS = 10
 """So many workers that cannot run a step hand its ring on, one to the next."""
 POSTPONE_SECONDS = 0.5
@@ -45,24 +47,26 @@ class Parked:
     """Steps that wait for a worker of their version go back into the order when one has come."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[frozenset[str], float]] = {}
-        self._settled: set[str] = set()
+        self._changed: dict[str, tuple[frozenset[str], float]] = {}
+        self._looked: dict[str, float] = {}
+        """When there was nothing to be released."""
 
     def release(self, queue: str) -> int:
-        """Release them, if who lives has changed lately; returns how many."""
-        labels, moment = manned.labels(queue), time.monotonic()
-        seen, at = self._seen.get(queue, (frozenset(), 0.0))
-        if seen != frozenset(labels):
-            self._seen[queue], at = (frozenset(labels), moment), moment
-            self._settled.discard(queue)
-        if queue in self._settled:
+        """Release them, if who lives has changed lately or nobody looked for long; returns how many."""
+        labels, moment = frozenset(manned.labels(queue)), time.monotonic()
+        known, changed = self._changed.get(queue, (None, moment))
+        if known != labels:
+            changed = moment
+            self._changed[queue] = labels, changed
+        looked = self._looked.get(queue, float("-inf"))
+        # Other processes may park by a memory that is a second older than ours: a look well after a change is needed.
+        # And they may have seen a change that came and went between two looks of this one.
+        if looked > changed + UNPARK_SECONDS and moment - looked < PARKED_SECONDS:
             return 0
         with transaction() as session:
-            released = ring_queries.unpark(session, queue=queue, manned=labels, slice_=UNPARK_SLICE)
-        # Other processes may park by a memory that is a second older than ours, and this one may have slept meanwhile:
-        # only a look well after the change is the last.
-        if not released and moment - at > UNPARK_SECONDS:
-            self._settled.add(queue)
+            released = ring_queries.unpark(session, queue=queue, manned=sorted(labels), slice_=UNPARK_SLICE)
+        if not released:
+            self._looked[queue] = moment
         return released
 
 
