@@ -4,15 +4,15 @@ Most of a submit's answer is None, and the schema takes a tenth of the request t
 holds the two against each other.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from agora.jobs.types import Job
+from api.schemas.common import told
+from api.schemas.jobs import links_of
 
 
 def show_accepted(job: Job) -> dict[str, Any]:
     """The JSON object of a job that was inserted a moment ago, has no budget and has not begun."""
-    self = f"/api/v1/jobs/{job.id}"
     return {
         "id": job.id,
         "agent": job.agent,
@@ -36,23 +36,13 @@ def show_accepted(job: Job) -> dict[str, Any]:
         "forked_from": None,
         "batch_id": None,
         "schedule_id": None,
-        "run_at": _moment(job.run_at),
-        "deadline": None if job.deadline is None else _moment(job.deadline),
+        "run_at": told(job.run_at),
+        "deadline": None if job.deadline is None else told(job.deadline),
         "cancel_requested_at": None,
-        "created_at": _moment(job.created_at),
+        "created_at": told(job.created_at),
         "started_at": None,
         "ended_at": None,
         "steps": [],
         "question": None,
-        "links": {
-            "self": self,
-            "events": f"{self}/events",
-            "cancel": f"{self}/cancel",
-            "retry": f"{self}/retry",
-            "fork": f"{self}/fork",
-        },
+        "links": links_of(job),
     }
-
-
-def _moment(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -15,6 +15,11 @@ class Schema(ma.Schema):
         unknown = ma.RAISE
 
 
+def told(moment: dt.datetime) -> str:
+    """An RFC 3339 time in UTC with a Z."""
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
 class Moment(ma.fields.AwareDateTime):
     """An RFC 3339 time; answered in UTC with a Z."""
 
@@ -23,7 +28,7 @@ class Moment(ma.fields.AwareDateTime):
 
     def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         del attr, obj, kwargs
-        return None if value is None else value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+        return None if value is None else told(value)
 
 
 class PageArgs(Schema):

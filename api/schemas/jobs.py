@@ -4,6 +4,7 @@ import marshmallow as ma
 
 from agora.jobs.concurrency import MAX_KEY, MAX_LIMIT, POLICIES
 from agora.jobs.states import JobState, StepState
+from agora.jobs.types import Job
 from agora.jobs.unique import MAX_KEY as MAX_TWIN_KEY
 from agora.jobs.unique import MAX_SECONDS, OPEN_STATES
 from api.schemas.budgets import BudgetIn, BudgetOut
@@ -224,6 +225,12 @@ class QuestionOut(Schema):
     until = Moment(allow_none=True)
 
 
+def links_of(job: Job) -> dict[str, str]:
+    """Where to go from a job."""
+    own = f"/api/v1/jobs/{job.id}"
+    return {"self": own} | {name: f"{own}/{name}" for name in ("events", "cancel", "retry", "fork")}
+
+
 class JobOut(Schema):
     """A job."""
 
@@ -259,16 +266,7 @@ class JobOut(Schema):
     ended_at = Moment(allow_none=True)
     steps = ma.fields.List(ma.fields.Nested(StepOut))
     question = ma.fields.Nested(QuestionOut, allow_none=True)
-    links = ma.fields.Function(
-        lambda job: {
-            "self": f"/api/v1/jobs/{job.id}",
-            "events": f"/api/v1/jobs/{job.id}/events",
-            "cancel": f"/api/v1/jobs/{job.id}/cancel",
-            "retry": f"/api/v1/jobs/{job.id}/retry",
-            "fork": f"/api/v1/jobs/{job.id}/fork",
-        },
-        metadata={"type": "object"},
-    )
+    links = ma.fields.Function(links_of, metadata={"type": "object"})
 
 
 class SubmittedOut(JobOut):
