@@ -19,7 +19,7 @@ class Agora(common.Peer):
     variants = {
         "default": {"args": "-P prefork -c 2"},
         "best": {"args": "-P solo", "workers": 2},
-        "batch": {"args": "-P solo", "workers": 2, "batch": 1000},
+        "batch": {"args": "-P prefork -c 2", "batch": 1000},
     }
 
     def environment(self):
