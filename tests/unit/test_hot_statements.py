@@ -3,10 +3,10 @@
 import pytest
 
 from agora.db.session import _plain
-from agora.jobs import queries, record_queries, step_queries
+from agora.jobs import intake_queries, record_queries, step_queries
 
 HOT = {
-    "submit": queries.INSERT_JOB, "claim one": step_queries.CLAIM_ONE, "claim next": step_queries.CLAIM_NEXT,
+    "submit": intake_queries.INSERT_JOBS, "claim one": step_queries.CLAIM_ONE, "claim next": step_queries.CLAIM_NEXT,
     "record": record_queries.RECORD, "renew": step_queries.RENEW,
 }  # fmt: skip
 

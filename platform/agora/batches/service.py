@@ -54,7 +54,7 @@ def submit_batch(
     registered = _checked(submissions)
     batch_id = new_id("bat")
     jobs = [
-        _new_job(one, known, batch_id=batch_id, team_id=team_id)
+        _new_job(one, known, batch_id=batch_id, team_id=team_id, key_id=key_id)
         for one, known in zip(submissions, registered, strict=True)
     ]
     with transaction() as session:
@@ -66,7 +66,7 @@ def submit_batch(
             session, team_id=team_id, id=batch_id, key_id=key_id, size=len(jobs), labels=labels,
             agents=sorted({one.agent for one in submissions}),
         )  # fmt: skip
-        announcement = insert_all(session, jobs, team_id=team_id, key_id=key_id)
+        announcement = insert_all(session, jobs, team_id=team_id)
     announcement.make()
     counts: dict[str, int] = defaultdict(int)
     for one in submissions:
@@ -110,7 +110,9 @@ def _inside(number: int, error: FieldError) -> FieldError:
     return FieldError(pointer=pointer, rule=error.rule, message=error.message, value=error.value)
 
 
-def _new_job(submission: Submission, registered: Registered, *, batch_id: str, team_id: str) -> NewJob:
+def _new_job(
+    submission: Submission, registered: Registered, *, batch_id: str, team_id: str, key_id: str | None
+) -> NewJob:
     spec = registered.spec
     job = JobRef(
         id=new_id("job"), team_id=team_id, agent=submission.agent, action=submission.action, version=spec.version,
@@ -122,6 +124,7 @@ def _new_job(submission: Submission, registered: Registered, *, batch_id: str, t
         created=job_event("job.created", job, status=status, batch_id=batch_id), deadline=submission.deadline,
         input=values.pack(submission.input, team_id=team_id, what="the input"), traceparent=submission.traceparent,
         lineage=Lineage(batch_id=batch_id), budget=budgets.as_row(submission.budget) if submission.budget else None,
+        key_id=key_id,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The way in for jobs that are not a single plain submit: batches, retries, forks, scheduled ones."""
+"""The way in for jobs, wherever they come from: a submit, a batch, a retry, a fork, a schedule, a parent."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec, StepSpec
+from agora.db.session import Direct
 from agora.errors import invalid_field
 from agora.events.types import JobRef, NewEvent
 from agora.ids import new_id
@@ -56,6 +57,7 @@ class NewJob:
     iteration: int = 0
     carry: str | None = None
     budget: Mapping[str, Any] | None = None
+    key_id: str | None = None
     lineage: Lineage = Lineage()
     step_id: str = field(default_factory=lambda: new_id("stp"))
 
@@ -102,17 +104,14 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def insert_all(
-    session: Session, jobs: Sequence[NewJob], *, team_id: str, key_id: str | None, concurrency_key: str | None = None
+    session: Session, jobs: Sequence[NewJob], *, team_id: str, concurrency_key: str | None = None
 ) -> Announcement:
     """Insert jobs of one team with their events and deliveries; what to tell after the commit.
 
     The caller has locked the ``concurrency_key``, in whose line they stand.
     """
     manned.labels(jobs[0].step.queue, session)  # looked up here, not on a connection of its own
-    text = json.dumps([_record(n, one) for n, one in enumerate(jobs)], separators=(",", ":"))
-    row = insert_jobs(
-        session, team_id=team_id, key_id=key_id, jobs=text, count=len(jobs), window=get_settings().ring_window
-    )
+    row = insert(session, [as_record(one) for one in jobs], may_fan_out=True)
     announcement = Announcement()
     rung = set(row["rung"])
     for one in jobs if rung else ():
@@ -127,12 +126,24 @@ def insert_all(
     return announcement
 
 
-def _record(n: int, new: NewJob) -> dict[str, Any]:
+def insert(session: Session | Direct, records: Sequence[Mapping[str, Any]], *, may_fan_out: bool) -> Mapping[str, Any]:
+    """Insert jobs of whatever teams, made ready by :func:`as_record`; what :func:`insert_jobs` returns."""
+    given = [{"n": n, **one} for n, one in enumerate(records)]
+    if not may_fan_out:
+        given = [{**one, "scopes": gate.scopes_of(one["team_id"], one["agent"], one["action"])} for one in given]
+    text = json.dumps(given, separators=(",", ":"))
+    return insert_jobs(
+        session, jobs=text, count=len(records), window=get_settings().ring_window, may_fan_out=may_fan_out
+    )
+
+
+def as_record(new: NewJob) -> dict[str, Any]:
+    """A job as :func:`insert` takes it. May ask the database who works, on a connection of its own."""
     job, step, lineage = new.job, new.step, new.lineage
     position = new.spec.steps.index(step)
     made = {
-        "n": n, "job_id": job.id, "agent": job.agent, "action": job.action, "version": job.version,
-        "priority": new.priority, "input": new.input, "metadata": job.metadata, "step_id": new.step_id,
+        "job_id": job.id, "team_id": job.team_id, "agent": job.agent, "action": job.action, "version": job.version,
+        "priority": new.priority, "input": new.input, "metadata": dict(job.metadata), "step_id": new.step_id,
         "step": step.name, "position": position, "iteration": new.iteration, "queue": step.queue, "label": new.label,
         "manned": manned.is_manned(new.spec.label, step.queue),
         "attempts": step.attempts, "event_id": new.created.id, "event": new.created.data,
@@ -144,7 +155,7 @@ def _record(n: int, new: NewJob) -> dict[str, Any]:
         "depth": lineage.depth,
         "run_at": new.run_at.isoformat() if new.run_at else None,
         "deadline": new.deadline.isoformat() if new.deadline else None,
-        "budget": new.budget, "queue_timeout": (new.budget or {}).get("queue_timeout"),
+        "key_id": new.key_id, "budget": new.budget, "queue_timeout": (new.budget or {}).get("queue_timeout"),
         "progress": position / len(new.spec.steps) if position else None,
     }  # fmt: skip
     return made | {name: value for name, value in optional.items() if value is not None}

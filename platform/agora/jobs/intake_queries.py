@@ -1,7 +1,12 @@
-"""SQL of jobs that come in many at once, or not from the beginning: one statement for jobs, first steps and events."""
+"""SQL of the way in: one statement for jobs, the steps that they begin with, and their first events."""
 
-from sqlalchemy import RowMapping, text
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from agora.db.session import Direct, rows
 
 INSERT_JOBS = text("""
 WITH given AS MATERIALIZED (
@@ -9,18 +14,22 @@ WITH given AS MATERIALIZED (
            CASE WHEN g.run_at > now() THEN 'scheduled' ELSE 'queued' END AS status,
            row_number() OVER (PARTITION BY g.queue, g.run_at > now() ORDER BY g.priority DESC, g.n) AS nth
     FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g (
-        n int, job_id text, agent text, action text, version int, priority int, input text, metadata jsonb,
+        n int, job_id text, team_id text, key_id text, scopes text[],
+        agent text, action text, version int, priority int, input text, metadata jsonb,
         traceparent text, root_id text, retry_of text, forked_from text, batch_id text, schedule_id text,
         run_at timestamptz, deadline timestamptz, progress float8, step_id text, step text, position int,
         iteration int, carry text, queue text, label text, manned bool, attempts int, event_id text,
         event jsonb, parent_id text, parent_step_id text, child_index int, depth int,
         budget jsonb, queue_timeout float8)
+    WHERE :may_fan_out
+       OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = g.team_id)
+          AND NOT EXISTS (SELECT FROM limits l WHERE l.scope = ANY(g.scopes))
     LIMIT :count
 ), job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
                       root_id, retry_of, forked_from, batch_id, schedule_id, run_at, deadline, progress, event_seq,
                       parent_id, parent_step_id, child_index, depth, budget, start_by)
-    SELECT job_id, :team_id, :key_id, agent, action, version, status, priority, CAST(input AS jsonb), metadata,
+    SELECT job_id, team_id, key_id, agent, action, version, status, priority, CAST(input AS jsonb), metadata,
            traceparent, COALESCE(root_id, job_id), retry_of, forked_from, batch_id, schedule_id,
            COALESCE(run_at, now()), deadline, COALESCE(progress, 0), 1,
            parent_id, parent_step_id, child_index, COALESCE(depth, 0), budget,
@@ -38,7 +47,7 @@ WITH given AS MATERIALIZED (
 ), step AS (
     INSERT INTO steps (id, job_id, team_id, name, position, iteration, status, queue, priority, label, max_attempts,
                        carry, run_at, held, rung_at)
-    SELECT g.step_id, g.job_id, :team_id, g.step, g.position, g.iteration, 'ready', g.queue, g.priority, g.label,
+    SELECT g.step_id, g.job_id, g.team_id, g.step, g.position, g.iteration, 'ready', g.queue, g.priority, g.label,
            g.attempts, CAST(g.carry AS jsonb), COALESCE(g.run_at, now()),
            CASE WHEN g.status = 'scheduled' THEN 'time' END,
            CASE WHEN g.status = 'queued' AND g.manned AND g.nth <= room.free THEN now() END
@@ -46,20 +55,31 @@ WITH given AS MATERIALIZED (
     RETURNING id, rung_at
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)
-    SELECT event_id, :team_id, job_id, 1, 'job.created', event FROM given
+    SELECT event_id, team_id, job_id, 1, 'job.created', event FROM given
 )
-SELECT ARRAY(SELECT id FROM step WHERE rung_at IS NOT NULL) AS rung, now() AS created_at,
-       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id) AS subscribed
+SELECT ARRAY(SELECT job_id FROM given) AS inserted, ARRAY(SELECT id FROM step WHERE rung_at IS NOT NULL) AS rung,
+       now() AS created_at,
+       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = ANY(ARRAY(SELECT team_id FROM given))) AS subscribed
 """)
 
 
 def insert_jobs(
-    session: Session, *, team_id: str, key_id: str | None, jobs: str, count: int, window: int
-) -> RowMapping:
+    session: Session | Direct, *, jobs: str, count: int, window: int, may_fan_out: bool
+) -> Mapping[str, Any]:
     """Insert ``count`` jobs, given as a JSON list, each with the step that it begins with and its first event.
 
-    Returns the ids of the steps to ``rung``, ``created_at``, and whether the team has webhook endpoints
-    (``subscribed``): then the caller goes on to make the deliveries.
+    Without ``may_fan_out``, those whose team has webhook endpoints or that a limit concerns are not inserted: that
+    takes a transaction. Returns the ids of the jobs ``inserted`` and of the steps to ``rung``, ``created_at``, and
+    whether one of the teams has webhook endpoints (``subscribed``): then the caller goes on to make the deliveries.
     """
-    parameters = {"team_id": team_id, "key_id": key_id, "jobs": jobs, "count": count, "window": window}
-    return session.execute(INSERT_JOBS, parameters).mappings().one()
+    parameters = {"jobs": jobs, "count": count, "window": window, "may_fan_out": may_fan_out}
+    (found,) = rows(session, INSERT_JOBS, parameters)
+    return found
+
+
+PLAN_INSERT = text(f"EXPLAIN {INSERT_JOBS.text}")
+
+
+def plan_insert(session: Direct) -> None:
+    """Let a fresh session learn of the tables that a submit is about; inserts nothing."""
+    session.rows(PLAN_INSERT, {"jobs": "[]", "count": 0, "window": 0, "may_fan_out": False})

@@ -6,7 +6,7 @@ idempotency keys. A fork tries something else from some step on: its input may b
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -96,12 +96,10 @@ def go_on_in(
     given = _input_of(row, wish, registered)
     if wish.metadata is not None:
         check_metadata(wish.metadata)
-    new = _new_job(row, wish, spec, begin, given, new_job_id=new_job_id)
+    new = replace(_new_job(row, wish, spec, begin, given, new_job_id=new_job_id), key_id=key_id)
     if row.concurrency_key is not None:
         concurrency.take_over(session, row.concurrency_key, team_id=team_id)
-    announcement = insert_all(
-        session, [new], team_id=team_id, key_id=key_id, concurrency_key=row.concurrency_key
-    )  # fmt: skip
+    announcement = insert_all(session, [new], team_id=team_id, concurrency_key=row.concurrency_key)
     lineage_queries.copy_steps(
         session, team_id=team_id, source=job_id, job_id=new_job_id, iteration=begin.iteration, position=begin.position
     )

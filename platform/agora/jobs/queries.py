@@ -1,72 +1,13 @@
 """SQL about jobs as their owners see them: submit, read, cancel. Every function is scoped by team."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import RowMapping, delete, select, text
 from sqlalchemy.orm import Session
 
-from agora.db.session import Direct, rows
 from agora.ids import month_id
 from agora.jobs.models import AttemptRow, IdempotencyRow, JobRow, StepRow
-
-INSERT_JOB = text("""
-WITH job AS (
-    INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
-                      root_id, run_at, deadline, event_seq, budget, start_by)
-    SELECT :job_id, :team_id, :key_id, :agent, :action, :version,
-           CASE WHEN CAST(:run_at AS timestamptz) > now() THEN 'scheduled' ELSE 'queued' END,
-           :priority, CAST(:input AS jsonb), CAST(:metadata AS jsonb), :traceparent, :job_id,
-           COALESCE(CAST(:run_at AS timestamptz), now()), CAST(:deadline AS timestamptz), 1, CAST(:budget AS jsonb),
-           COALESCE(CAST(:run_at AS timestamptz), now()) + make_interval(secs => :queue_timeout)
-    WHERE :may_fan_out
-       OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id)
-          AND NOT EXISTS (SELECT FROM limits WHERE scope = ANY(:scopes))
-    RETURNING id, status, run_at, created_at
-), room AS (
-    -- The queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
-    SELECT count(*) < :window
-           AND NOT EXISTS (SELECT FROM due_steps d WHERE d.queue = :queue)
-           AND NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue) AS free
-    FROM (SELECT FROM steps WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL LIMIT :window) rung
-), step AS (
-    INSERT INTO steps (id, job_id, team_id, name, position, status, queue, priority, label, max_attempts, run_at,
-                       held, rung_at)
-    SELECT :step_id, job.id, :team_id, :step_name, 0, 'ready', :queue, :priority, :label, :attempts, job.run_at,
-           CASE WHEN job.status = 'scheduled' THEN 'time' END,
-           CASE WHEN job.status = 'queued' AND room.free THEN now() END
-    FROM job, room
-    RETURNING rung_at
-), happened AS (
-    INSERT INTO events (id, team_id, job_id, seq, type, data)
-    SELECT :event_id, :team_id, job.id, 1, 'job.created', CAST(:event AS jsonb) FROM job
-)
-SELECT job.status, job.run_at, job.created_at, step.rung_at IS NOT NULL AS ring,
-       EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id) AS subscribed
-FROM job, step
-""")
-
-
-def insert_job(
-    session: Session | Direct, *, team_id: str, may_fan_out: bool, **columns: Any
-) -> Mapping[str, Any] | None:
-    """Insert a job with its first step and first event; says whether there is room to ring.
-
-    None, and nothing inserted, when the team has webhook endpoints and the caller may not make their deliveries, or
-    when there is a limit of one of the ``scopes``: that takes a transaction.
-    """
-    found = rows(session, INSERT_JOB, {"team_id": team_id, "may_fan_out": may_fan_out, **columns})
-    return found[0] if found else None
-
-
-PLAN_INSERT = text(f"EXPLAIN {INSERT_JOB.text}")
-
-
-def plan_insert(session: Direct) -> None:
-    """Let a fresh session learn of the tables that a submit is about; inserts nothing."""
-    session.rows(PLAN_INSERT, INSERT_JOB.compile().params | {"scopes": [], "window": 0})
-
 
 REMEMBER = text("""
 INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)

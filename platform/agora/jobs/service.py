@@ -1,7 +1,6 @@
 """What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -10,30 +9,18 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.clock import now
-from agora.db.session import Direct, fill_pool, statement, transaction
-from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
+from agora.db.session import fill_pool, transaction
+from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
-from agora.events.types import JobRef, job_event
+from agora.events.types import job_event
 from agora.ids import is_id, new_id
-from agora.jobs import (
-    budgets,
-    catalogue,
-    catalogue_queries,
-    concurrency,
-    gate,
-    list_queries,
-    manned,
-    queries,
-    unique,
-    usage_queries,
-    values,
-    views,
-)
+from agora.jobs import catalogue, catalogue_queries, list_queries, manned, queries, usage_queries, views
+from agora.jobs.accept import Accepted, insert_plain
 from agora.jobs.announce import Announcement
-from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.idempotency import earlier, forward
 from agora.jobs.intake import check
+from agora.jobs.intake_queries import plan_insert
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
 from agora.jobs.states import JobState, may_become
@@ -47,11 +34,8 @@ from agora.jobs.types import (
     Submission,
     Submitted,
 )
-from agora.jobs.unique import Renewal
 from agora.jobs.waits import waits_of
 from agora.paging import Page
-from agora.settings import get_settings
-from agora.webhooks import queries as webhook_queries
 from agora.webhooks import service as webhooks
 
 MAX_ATTEMPTS_SHOWN = 1_000
@@ -60,13 +44,13 @@ MAX_USAGE_SHOWN = 1_000
 
 def get_ready() -> None:
     """Open this process's connections before the first submits come. Raises SQLAlchemyError when Postgres is away."""
-    fill_pool(queries.plan_insert)
+    fill_pool(plan_insert)
 
 
 def submit(
     submission: Submission, *, team_id: str, key_id: str | None = None, idempotency: IdempotencyKey | None = None
 ) -> Submitted:
-    """Accept a job: one transaction, then one ring.
+    """Accept a job: one transaction, then one ring. Plain submits that come at once share one.
 
     Raises:
         Invalid: agent, action, version, input, priority, times or metadata are not acceptable; names the field.
@@ -77,13 +61,12 @@ def submit(
     check(submission, registered)
     if submission.debounce is not None:
         submission = replace(submission, run_at=now() + timedelta(seconds=submission.debounce.window))
-    accepted = _Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
+    accepted = Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
     if idempotency is None and submission.is_plain:
-        with statement() as direct:
-            row = accepted.insert(direct)
-        if row is not None:
+        job = insert_plain(accepted)
+        if job is not None:
             accepted.announcement.make()
-            return Submitted(job=accepted.fresh(row))
+            return Submitted(job=job)
     with transaction() as session:
         known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
         if known is not None:
@@ -96,108 +79,17 @@ def submit(
             secret = None
             if submission.webhook is not None:
                 secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
-            found = Submitted(job=accepted.fresh(accepted.insert_in(session)), webhook_secret=secret)
-    accepted.tell()
+            found = Submitted(job=accepted.insert_in(session), webhook_secret=secret)
+    _tell(accepted, team_id=team_id)
     return found
 
 
-class _Accepted:
-    """A submission that is in order, on its way into the database."""
-
-    def __init__(
-        self, submission: Submission, registered: Registered, *, team_id: str, key_id: str | None, job_id: str
-    ) -> None:
-        self.announcement = Announcement()  # of readers there are none: nobody knows of a new job yet
-        self._replaced: Sequence[str] = ()
-        self._submission, self._spec, self._key_id = submission, registered.spec, key_id
-        self._job = JobRef(
-            id=job_id, team_id=team_id, agent=submission.agent, action=submission.action,
-            version=registered.spec.version, metadata=submission.metadata,
-        )  # fmt: skip
-        status = JobState.SCHEDULED if submission.run_at else JobState.QUEUED
-        self._created = job_event("job.created", self._job, status=status)
-        self._input = values.pack(submission.input, team_id=team_id, what="the input")
-        self._budget = budgets.as_row(submission.budget) if submission.budget else None
-        someone = manned.is_manned(self._spec.label, self._spec.steps[0].queue)
-        self._window = get_settings().ring_window if someone else 0
-
-    def insert(self, session: Session | Direct, *, may_fan_out: bool = False) -> Mapping[str, Any] | None:
-        """Insert the job; None when that takes a transaction, for the deliveries to its team's endpoints."""
-        submission, first = self._submission, self._spec.steps[0]
-        step_id, label = new_id("stp"), f"{self._job.agent}.{self._job.action}.{first.name}"
-        row = queries.insert_job(
-            session, team_id=self._job.team_id, may_fan_out=may_fan_out, job_id=self._job.id, key_id=self._key_id,
-            agent=self._job.agent, action=self._job.action, version=self._job.version, priority=submission.priority,
-            run_at=submission.run_at, deadline=submission.deadline, input=self._input,
-            metadata=json.dumps(dict(submission.metadata)), traceparent=submission.traceparent, step_id=step_id,
-            step_name=first.name, queue=first.queue, label=label, attempts=first.attempts, event_id=self._created.id,
-            event=json.dumps(self._created.data), window=self._window,
-            budget=None if self._budget is None else json.dumps(self._budget),
-            queue_timeout=submission.budget.queue_timeout if submission.budget else None,
-            scopes=gate.scopes_of(self._job.team_id, self._job.agent, self._job.action),
-        )  # fmt: skip
-        if row is not None and row["ring"]:
-            self.announcement.ring_step(step_id, job_id=self._job.id, spec=first, label=label)
-        return row
-
-    def find_twin(self, session: Session) -> str | None:
-        """The job that this one would be a second of, with its input renewed when it is debounced; mostly None."""
-        submission, job = self._submission, self._job
-        if submission.unique is not None:
-            return unique.find_twin(session, submission.unique, job)
-        if submission.debounce is None:
-            return None
-        version = unique.find_waiting(session, submission.debounce, job)
-        if version is None:
-            return None
-        catalogue.find(session, job.agent, job.action, version).check_input(submission.input)
-        renewal = Renewal(
-            input=self._input, metadata=json.dumps(dict(submission.metadata)), priority=submission.priority,
-            deadline=submission.deadline,
-        )  # fmt: skip
-        twin, self.announcement.deliveries = unique.push(
-            session, submission.debounce, replace(job, version=version), renewal
-        )  # fmt: skip
-        self.announcement.jobs = {twin}
-        return twin
-
-    def insert_in(self, session: Session) -> Mapping[str, Any]:
-        """Insert the job with the deliveries of its creation; where limits concern it, it stands in line."""
-        key = None
-        if self._submission.concurrency is not None:
-            key = self._submission.concurrency.key
-            taken = concurrency.take(
-                session, self._submission.concurrency, team_id=self._job.team_id, job_id=self._job.id
-            )
-            self._replaced = taken.older
-        row = self.insert(session, may_fan_out=True)
-        if row is None:
-            raise Conflict(f"job {self._job.id} was not inserted")
-        self.announcement.hold(gate.enter(session, [self._job], team_id=self._job.team_id, key=key))
-        self.announcement.deliveries = webhook_queries.fan_out(
-            session, team_id=self._job.team_id, job_id=self._job.id, agent=self._job.agent, events=[self._created],
-            occurred_at=row["created_at"],
-        )  # fmt: skip
-        return row
-
-    def tell(self) -> None:
-        """Tell the world, after the commit; whom this job replaces is cancelled now."""
-        self.announcement.make()
-        for job_id in self._replaced:
-            with suppress(IllegalTransition):  # it has ended by itself
-                request_cancel(job_id, team_id=self._job.team_id)
-
-    def fresh(self, row: Mapping[str, Any]) -> Job:
-        """The job as it was just inserted, without reading it again."""
-        job, submission = self._job, self._submission
-        return Job(
-            id=job.id, team_id=job.team_id, agent=job.agent, action=job.action, version=job.version,
-            status=row["status"], priority=submission.priority, input=submission.input, output=None, error=None,
-            progress=0.0, progress_message="", usage={}, metadata=submission.metadata, root_id=job.id, parent_id=None,
-            retry_of=None, forked_from=None, batch_id=None, schedule_id=None, run_at=row["run_at"],
-            deadline=submission.deadline, cancel_requested_at=None, created_at=row["created_at"],
-            started_at=None, ended_at=None, budget=self._budget,
-        )  # fmt: skip
+def _tell(accepted: Accepted, *, team_id: str) -> None:
+    """Tell the world, after the commit; whom this job replaces is cancelled now."""
+    accepted.announcement.make()
+    for older in accepted.replaced:
+        with suppress(IllegalTransition):  # it has ended by itself
+            request_cancel(older, team_id=team_id)
 
 
 def get_job(job_id: str, *, team_id: str) -> Job:

@@ -162,7 +162,7 @@ def _insert_parts(session: Session, one: Finished, announcement: Announcement) -
         item_queries.insert_items(session, head=one.claim.step_id, items=one.decision.items)
         announcement.queues.add(one.claim.step.queue)
     if one.decision.new_jobs:
-        announcement.add(insert_all(session, one.decision.new_jobs, team_id=one.claim.job.team_id, key_id=None))
+        announcement.add(insert_all(session, one.decision.new_jobs, team_id=one.claim.job.team_id))
 
 
 def report(ended: Ended) -> None:

@@ -6,7 +6,7 @@ dispatcher that is killed before the commit has done nothing, and one after it e
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -133,7 +133,7 @@ def _make_jobs(session: Session, row: ScheduleRow, times: Sequence[datetime], re
         for job, moment in zip(jobs, times, strict=True)
         if _note(session, row, moment, outcome="fired", job_id=job.job.id)
     ]
-    return insert_all(session, fresh, team_id=row.team_id, key_id=row.key_id) if fresh else Announcement()
+    return insert_all(session, fresh, team_id=row.team_id) if fresh else Announcement()
 
 
 def _note_failures(
@@ -161,7 +161,7 @@ def new_job(row: ScheduleRow, registered: Registered, *, fire_at: datetime, job_
     created = job_event("job.created", job, status=JobState.QUEUED, schedule_id=row.id, fire_at=fire_at.isoformat())
     return NewJob(
         job=job, spec=spec, step=spec.steps[0], created=created, input=json.dumps(row.input),
-        priority=row.priority, budget=row.budget, lineage=Lineage(schedule_id=row.id),
+        priority=row.priority, budget=row.budget, key_id=row.key_id, lineage=Lineage(schedule_id=row.id),
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def run_now(
             job = new_job(row, registered, fire_at=moment, job_id=job_id)
             if not _note(session, row, moment, outcome="fired", job_id=job_id, manual=True):
                 raise Conflict(f"schedule {ref} fires at this very moment; send it again")
-            announcement = insert_all(session, [job], team_id=team_id, key_id=key_id)
+            announcement = insert_all(session, [replace(job, key_id=key_id)], team_id=team_id)
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()

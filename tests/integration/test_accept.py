@@ -1,0 +1,143 @@
+"""Submits that come at once are written together, and none pays for another."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from pydantic import BaseModel, JsonValue
+from sqlalchemy.exc import DataError, OperationalError
+
+from agora.agents import Agent, StepContext
+from agora.ids import new_id
+from agora.jobs import accept, limits, service
+from agora.jobs.types import Submission
+from agora.webhooks import service as webhooks
+from agora.webhooks.types import NewEndpoint
+from tests.support.rig import Rig
+from tests.support.webhooks import eventually
+
+CALLERS = 12
+
+
+class Anything(BaseModel):
+    value: JsonValue = None
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@pytest.fixture
+def rig(db, monkeypatch):
+    agent = Agent("crowd")
+    action = agent.action("take", input=Anything, output=Nothing)
+
+    @action.step
+    def only(_ctx: StepContext[Anything]) -> Nothing:
+        return Nothing()
+
+    return Rig(monkeypatch, agent)
+
+
+@contextmanager
+def held_up(db):
+    """No job can be inserted until the block ends."""
+    with psycopg.connect(db["DATABASE_URL"]) as other:
+        other.execute("LOCK TABLE jobs IN SHARE MODE")
+        yield
+
+
+def wait_for_line(count):
+    """So many callers stand behind the one that is at it."""
+    eventually(lambda: len(accept._together._line) == count)
+
+
+def submitted(rig, pool, value, *, team_id=None, key_id=None, **options):
+    submission = Submission(agent="crowd", action="take", input={"value": value}, **options)
+    return pool.submit(lambda: service.submit(submission, team_id=team_id or rig.team_id, key_id=key_id).job)
+
+
+def written_by(rig, jobs):
+    """The transactions that inserted them."""
+    return [rig.sql("SELECT xmin::text AS by FROM jobs WHERE id = :id", id=job.id)[0]["by"] for job in jobs]
+
+
+def test_those_that_come_at_once_share_a_transaction_and_are_each_their_own(rig, db):
+    teams = [new_id("team") for _ in range(CALLERS)]
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            made = [submitted(rig, pool, n, team_id=team, key_id=f"key_{n}") for n, team in enumerate(teams)]
+            wait_for_line(CALLERS - 1)
+        jobs = [one.result(30) for one in made]
+    assert [(job.team_id, job.input["value"], job.status) for job in jobs] == [
+        (team, n, "queued") for n, team in enumerate(teams)
+    ]
+    assert len(set(written_by(rig, jobs))) == 2  # the first, and all that came meanwhile
+    assert sorted(row["key_id"] for row in rig.sql("SELECT key_id FROM jobs")) == sorted(
+        f"key_{n}" for n in range(CALLERS)
+    )
+    assert {ring.job_id for ring in rig.rung} == {job.id for job in jobs}
+    shown = [service.get_job(job.id, team_id=job.team_id) for job in jobs]
+    assert [(one.created_at, one.run_at) for one in shown] == [(job.created_at, job.run_at) for job in jobs]
+    rig.run()
+    for job in jobs:
+        found = service.list_events(job.id, team_id=job.team_id)
+        assert [event.type for event in found] == ["job.created", "job.started", "step.succeeded", "job.succeeded"]
+
+
+def test_whom_one_statement_cannot_serve_is_served_by_a_transaction_beside_the_others(rig, db):
+    subscribed, limited = new_id("team"), new_id("team")
+    endpoint = NewEndpoint(url="http://127.0.0.1:9/hook", event_types=["job.created"])
+    webhooks.create_endpoint(endpoint, team_id=subscribed)
+    limits.put_limit("crowd", team_id=limited, max_running=1)
+    teams = [subscribed, limited, *(new_id("team") for _ in range(4))]
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            made = [submitted(rig, pool, "first")]
+            eventually(lambda: accept._together._led)
+            made += [submitted(rig, pool, 0, team_id=team) for team in teams]
+            wait_for_line(len(teams))
+        first, *jobs = [one.result(30) for one in made]
+    assert len(set(written_by(rig, jobs[2:]))) == 1
+    assert len(set(written_by(rig, [first, *jobs]))) == 4
+    deliveries = rig.sql("SELECT team_id, job_id FROM webhook_deliveries")
+    assert [(row["team_id"], row["job_id"]) for row in deliveries] == [(subscribed, jobs[0].id)]
+    assert [row["job_id"] for row in rig.sql("SELECT job_id FROM permits")] == [jobs[1].id]
+
+
+def test_what_postgres_refuses_of_one_does_not_take_the_others_with_it(rig, db):
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            labels = [{}, {}, {}, {"what": "nul \0"}, {}, {}]
+            made = [submitted(rig, pool, n, metadata=one) for n, one in enumerate(labels)]
+            wait_for_line(5)
+        assert isinstance(made[3].exception(30), DataError)
+        good = [one.result(30) for n, one in enumerate(made) if n != 3]
+    assert sorted(row["id"] for row in rig.sql("SELECT id FROM jobs")) == sorted(job.id for job in good)
+    assert rig.sql("SELECT count(*) AS n FROM steps")[0]["n"] == 5
+    assert len(rig.rung) == 5
+
+
+def test_when_the_database_goes_away_each_of_them_is_told_and_nothing_is_half_there(rig, db):
+    stuck = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    admin = psycopg.connect(db["DATABASE_URL"], autocommit=True)
+    with ThreadPoolExecutor(CALLERS) as pool, admin, held_up(db):
+        made = [submitted(rig, pool, n) for n in range(6)]
+        wait_for_line(5)
+        for _ in "the first", "all the others":
+            eventually(lambda: admin.execute(stuck).rowcount)
+            wait_for_line(0)
+        found = [one.exception(30) for one in made]
+    assert [type(one) for one in found] == [OperationalError] * 6
+    assert rig.sql("SELECT count(*) AS n FROM jobs")[0]["n"] == 0
+    assert rig.submit("take").status == "queued"
+
+
+def test_a_large_input_goes_alone(rig, db):
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            made = [submitted(rig, pool, "first"), submitted(rig, pool, "x" * accept.SMALL), submitted(rig, pool, 2)]
+            wait_for_line(1)
+        first, large, small = [one.result(30) for one in made]
+    assert len(set(written_by(rig, [first, large, small]))) == 3
