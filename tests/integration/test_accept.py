@@ -9,9 +9,10 @@ from pydantic import BaseModel, JsonValue
 from sqlalchemy.exc import DataError, OperationalError
 
 from agora.agents import Agent, StepContext
+from agora.errors import IdempotencyKeyReused
 from agora.ids import new_id
 from agora.jobs import accept, limits, service
-from agora.jobs.types import Submission
+from agora.jobs.types import IdempotencyKey, Submission
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
 from tests.support.rig import Rig
@@ -141,3 +142,36 @@ def test_a_large_input_goes_alone(rig, db):
             wait_for_line(1)
         first, large, small = [one.result(30) for one in made]
     assert len(set(written_by(rig, [first, large, small]))) == 3
+
+
+def test_of_those_with_one_key_one_is_made_and_the_others_get_it(rig, db):
+    key, other = (IdempotencyKey(key="k", route="POST /jobs", fingerprint=one) for one in ("same", "other"))
+
+    def submit(idempotency, team_id=None):
+        submission = Submission(agent="crowd", action="take", input={})
+        return service.submit(submission, team_id=team_id or rig.team_id, idempotency=idempotency)
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            made = [pool.submit(submit, None)]
+            eventually(lambda: accept._together._led)
+            made += [pool.submit(submit, key) for _ in range(6)]
+            wait_for_line(6)
+            foreign, wrong = pool.submit(submit, key, new_id("team")), pool.submit(submit, other)
+            wait_for_line(8)
+        found = [one.result(30) for one in made[1:]]
+        assert foreign.result(30).job.id not in {one.job.id for one in found}
+        assert isinstance(wrong.exception(30), IdempotencyKeyReused)
+    assert len({one.job.id for one in found}) == 1
+    assert sorted(one.replayed for one in found) == [False] + [True] * 5
+    assert rig.sql("SELECT count(*) AS n FROM jobs")[0]["n"] == 3
+    assert len(rig.rung) == 3
+
+
+def test_a_key_of_yesterday_is_free_again(rig):
+    key = IdempotencyKey(key="k", route="POST /jobs", fingerprint="f")
+    submission = Submission(agent="crowd", action="take", input={})
+    first = service.submit(submission, team_id=rig.team_id, idempotency=key)
+    rig.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    second = service.submit(submission, team_id=rig.team_id, idempotency=key)
+    assert (first.replayed, second.replayed, first.job.id == second.job.id) == (False, False, False)

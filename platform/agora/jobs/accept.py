@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -16,7 +16,7 @@ from agora.jobs.catalogue import Registered
 from agora.jobs.intake import NewJob, as_record, insert
 from agora.jobs.states import JobState
 from agora.jobs.together import Together
-from agora.jobs.types import Job, Submission
+from agora.jobs.types import IdempotencyKey, Job, Submission
 from agora.jobs.unique import Renewal
 from agora.webhooks import queries as webhook_queries
 
@@ -30,7 +30,14 @@ class Accepted:
     """A submission that is in order."""
 
     def __init__(
-        self, submission: Submission, registered: Registered, *, team_id: str, key_id: str | None, job_id: str
+        self,
+        submission: Submission,
+        registered: Registered,
+        *,
+        team_id: str,
+        key_id: str | None,
+        job_id: str,
+        idempotency: IdempotencyKey | None,
     ) -> None:
         spec = registered.spec
         self.announcement = Announcement()  # of readers there are none: nobody knows of a new job yet
@@ -49,6 +56,7 @@ class Accepted:
             budget=budgets.as_row(submission.budget) if submission.budget else None, key_id=key_id,
         )  # fmt: skip
         self.record = as_record(self._new)
+        self.key = {} if idempotency is None else asdict(idempotency)
 
     @property
     def is_small(self) -> bool:
@@ -123,8 +131,8 @@ class Accepted:
 def insert_plain(accepted: Accepted) -> Job | None:
     """Insert a plain submission by a statement that is its transaction, with others that come at the same time.
 
-    None, and nothing inserted, when that takes a transaction of its own: for the deliveries to its team's endpoints, or
-    for a limit.
+    None, and nothing inserted, when that takes a transaction of its own: for the deliveries to its team's endpoints,
+    for a limit, or because its idempotency key is taken.
     """
     if accepted.is_small:
         return _together.do(accepted)
@@ -137,7 +145,7 @@ def insert_plain(accepted: Accepted) -> Job | None:
 def _write(several: Sequence[Accepted]) -> Sequence[Job | Exception | None]:
     try:
         with statement() as direct:
-            row = insert(direct, [one.record for one in several], may_fan_out=False)
+            row = insert(direct, [one.record | one.key for one in several], may_fan_out=False)
     except DBAPIError as error:
         if len(several) == 1 or isinstance(error, (OperationalError, InterfaceError)):
             return [error] * len(several)

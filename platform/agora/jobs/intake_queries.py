@@ -9,12 +9,9 @@ from sqlalchemy.orm import Session
 from agora.db.session import Direct, rows
 
 INSERT_JOBS = text("""
-WITH given AS MATERIALIZED (
-    SELECT g.*,
-           CASE WHEN g.run_at > now() THEN 'scheduled' ELSE 'queued' END AS status,
-           row_number() OVER (PARTITION BY g.queue, g.run_at > now() ORDER BY g.priority DESC, g.n) AS nth
-    FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g (
-        n int, job_id text, team_id text, key_id text, scopes text[],
+WITH asked AS MATERIALIZED (
+    SELECT g.* FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g (
+        n int, job_id text, team_id text, key_id text, scopes text[], key text, route text, fingerprint text,
         agent text, action text, version int, priority int, input text, metadata jsonb,
         traceparent text, root_id text, retry_of text, forked_from text, batch_id text, schedule_id text,
         run_at timestamptz, deadline timestamptz, progress float8, step_id text, step text, position int,
@@ -25,6 +22,18 @@ WITH given AS MATERIALIZED (
        OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = g.team_id)
           AND NOT EXISTS (SELECT FROM limits l WHERE l.scope = ANY(g.scopes))
     LIMIT :count
+), kept AS (
+    -- In order, as everywhere: two that wait for each other's keys would wait forever.
+    INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)
+    SELECT team_id, key, route, fingerprint, job_id, 202 FROM asked WHERE key IS NOT NULL
+    ORDER BY team_id, key, route, n
+    ON CONFLICT DO NOTHING
+    RETURNING resource_id
+), given AS MATERIALIZED (
+    SELECT a.*,
+           CASE WHEN a.run_at > now() THEN 'scheduled' ELSE 'queued' END AS status,
+           row_number() OVER (PARTITION BY a.queue, a.run_at > now() ORDER BY a.priority DESC, a.n) AS nth
+    FROM asked a WHERE a.key IS NULL OR a.job_id IN (SELECT resource_id FROM kept)
 ), job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
                       root_id, retry_of, forked_from, batch_id, schedule_id, run_at, deadline, progress, event_seq,
@@ -69,8 +78,9 @@ def insert_jobs(
     """Insert ``count`` jobs, given as a JSON list, each with the step that it begins with and its first event.
 
     Without ``may_fan_out``, those whose team has webhook endpoints or that a limit concerns are not inserted: that
-    takes a transaction. Returns the ids of the jobs ``inserted`` and of the steps to ``rung``, ``created_at``, and
-    whether one of the teams has webhook endpoints (``subscribed``): then the caller goes on to make the deliveries.
+    takes a transaction. Nor are those whose idempotency ``key`` is taken already. Returns the ids of the jobs
+    ``inserted`` and of the steps to ``rung``, ``created_at``, and whether one of the teams has webhook endpoints
+    (``subscribed``): then the caller goes on to make the deliveries.
     """
     parameters = {"jobs": jobs, "count": count, "window": window, "may_fan_out": may_fan_out}
     (found,) = rows(session, INSERT_JOBS, parameters)

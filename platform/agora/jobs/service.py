@@ -61,8 +61,8 @@ def submit(
     check(submission, registered)
     if submission.debounce is not None:
         submission = replace(submission, run_at=now() + timedelta(seconds=submission.debounce.window))
-    accepted = Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id)
-    if idempotency is None and submission.is_plain:
+    accepted = Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id, idempotency=idempotency)
+    if submission.is_plain:
         job = insert_plain(accepted)
         if job is not None:
             accepted.announcement.make()
