@@ -1,17 +1,23 @@
 """Submits that come at once are written together, and none pays for another."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 from pydantic import BaseModel, JsonValue
+from sqlalchemy import text
 from sqlalchemy.exc import DataError, OperationalError
 
 from agora.agents import Agent, StepContext
+from agora.db.session import _plain, statement
 from agora.errors import IdempotencyKeyReused
 from agora.ids import new_id
 from agora.jobs import accept, limits, service
+from agora.jobs.intake_queries import INSERT_JOBS
+from agora.jobs.record_queries import RECORD
+from agora.jobs.step_queries import CLAIM_ONE
 from agora.jobs.types import IdempotencyKey, Submission
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
@@ -175,3 +181,23 @@ def test_a_key_of_yesterday_is_free_again(rig):
     rig.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
     second = service.submit(submission, team_id=rig.team_id, idempotency=key)
     assert (first.replayed, second.replayed, first.job.id == second.job.id) == (False, False, False)
+
+
+def test_hot_statements_are_planned_once(rig):
+    for _ in range(20):
+        rig.submit("take")
+        rig.run()
+    counted = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+    with statement() as direct:
+        seen = direct.rows(text(counted), {})
+    found = {}
+    for name, hot in {"submit": INSERT_JOBS, "claim one": CLAIM_ONE, "record": RECORD}.items():
+        (found[name],) = [row for row in seen if row["statement"].startswith(_sent(hot.text))]
+    for name, row in found.items():
+        assert row["custom_plans"] <= 5, name
+        assert row["generic_plans"] >= 10, name
+
+
+def _sent(written):
+    """How a statement begins as the session got it, before its first parameter."""
+    return re.split(r"%\(|\$", _plain(written))[0]

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from agora.db.session import Direct, rows
 
+# Bounds are looked up by a SELECT of their own. Postgres takes a plan for good when it costs no more than one for the
+# values at hand, and a bound that it knows makes the latter look cheap: it would plan anew at each submit, 0.6 ms.
 INSERT_JOBS = text("""
 WITH asked AS MATERIALIZED (
     SELECT g.* FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g (
@@ -21,7 +23,7 @@ WITH asked AS MATERIALIZED (
     WHERE :may_fan_out
        OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = g.team_id)
           AND NOT EXISTS (SELECT FROM limits l WHERE l.scope = ANY(g.scopes))
-    LIMIT :count
+    LIMIT (SELECT CAST(:count AS int))
 ), kept AS (
     -- In order, as everywhere: two that wait for each other's keys would wait forever.
     INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)
@@ -49,7 +51,7 @@ WITH asked AS MATERIALIZED (
     SELECT q.queue,
            :window - (SELECT count(*) FROM (SELECT FROM steps s
                                             WHERE s.queue = q.queue AND s.status = 'ready' AND s.rung_at IS NOT NULL
-                                            LIMIT :window) rung) AS free
+                                            LIMIT (SELECT CAST(:window AS int))) rung) AS free
     FROM (SELECT DISTINCT queue FROM given) q
     WHERE NOT EXISTS (SELECT FROM due_steps d WHERE d.queue = q.queue)
       AND NOT EXISTS (SELECT FROM paused_queues p WHERE p.name = q.queue)
