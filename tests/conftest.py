@@ -112,14 +112,20 @@ def environment(postgres, valkey, templates, tmp_path_factory):
 
 
 def empty(url):
-    """Delete every row of a database."""
+    """Delete every row of a database. Emptying an empty table takes as long as emptying a full one, so it is not."""
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
             " AND NOT relispartition"
         ).fetchall()
-        names = [sql.Identifier(name) for (name,) in rows if name not in UNTOUCHED]
-        connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(names)))
+        looks = [
+            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(name), sql.Identifier(name))
+            for (name,) in rows
+            if name not in UNTOUCHED
+        ]
+        full = [sql.Identifier(name) for (name,) in connection.execute(sql.SQL(" UNION ALL ").join(looks))]
+        if full:
+            connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(full)))
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ def test_more_items_than_the_limit_are_refused(monkeypatch):
     assert (rig.job(job).status, rig.job(job).error["code"]) == ("failed", "too-many-items")
 
 
+@pytest.mark.no_cover  # tracing would take most of its time
 def test_ten_thousand_items(monkeypatch):
     rig = Rig(monkeypatch, agent_of(lambda ctx: ctx.item))
     job = rig.submit("crunch", {"n": 10_000})

@@ -69,6 +69,7 @@ def both(db, monkeypatch):
     get_settings.cache_clear()
 
 
+@pytest.mark.no_cover  # tracing would take most of its time
 def test_nothing_grows_with_what_has_ended(both):
     small, large = both
     grown = {

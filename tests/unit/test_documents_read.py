@@ -141,6 +141,7 @@ def test_pdf_words_divided_at_a_line_end_are_joined() -> None:
     assert "high availability in" in document.text
 
 
+@pytest.mark.no_cover  # tracing would take most of its time
 def test_a_300_page_pdf_is_read_and_understood_in_bounded_time() -> None:
     from agora.language.embedded import EmbeddedAnalyst  # noqa: PLC0415
     from domains.loader import load_domain  # noqa: PLC0415

@@ -142,6 +142,7 @@ def test_needs_only_category_and_content() -> None:
     assert analyst().contradictions([again[0].left, again[0].right]) == found
 
 
+@pytest.mark.no_cover  # tracing would take most of its time
 def test_many_candidates_end_soon() -> None:
     candidates = [
         each

@@ -194,6 +194,7 @@ def test_numbered_keys_stay_unique() -> None:
     ]
 
 
+@pytest.mark.no_cover  # tracing would take most of its time
 def test_time_grows_with_the_length_and_not_with_its_square() -> None:
     def spent(count: int) -> float:
         text = "".join(f"Shop {n} must answer within {n % 60 + 1} s.\n" for n in range(count))
