@@ -3,6 +3,7 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -12,19 +13,21 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from agora.agents import Agent, StepContext
 from agora.db.session import _plain, statement
-from agora.errors import IdempotencyKeyReused
+from agora.errors import IdempotencyKeyReused, Invalid
 from agora.ids import new_id
 from agora.jobs import accept, limits, service
 from agora.jobs.intake_queries import INSERT_JOBS
 from agora.jobs.record_queries import RECORD
 from agora.jobs.step_queries import CLAIM_ONE
 from agora.jobs.types import IdempotencyKey, Submission
+from agora.settings import get_settings
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
 from tests.support.rig import Rig
 from tests.support.webhooks import eventually
 
 CALLERS = 12
+PAST = datetime.now(UTC) - timedelta(minutes=1)
 
 
 class Anything(BaseModel):
@@ -60,6 +63,11 @@ def wait_for_line(count):
     eventually(lambda: len(accept._together._line) == count)
 
 
+def at_it():
+    """One is being written, alone; whoever comes now stands in line."""
+    eventually(lambda: accept._together._led and not accept._together._line)
+
+
 def submitted(rig, pool, value, *, team_id=None, key_id=None, **options):
     submission = Submission(agent="crowd", action="take", input={"value": value}, **options)
     return pool.submit(lambda: service.submit(submission, team_id=team_id or rig.team_id, key_id=key_id).job)
@@ -74,8 +82,10 @@ def test_those_that_come_at_once_share_a_transaction_and_are_each_their_own(rig,
     teams = [new_id("team") for _ in range(CALLERS)]
     with ThreadPoolExecutor(CALLERS) as pool:
         with held_up(db):
-            made = [submitted(rig, pool, n, team_id=team, key_id=f"key_{n}") for n, team in enumerate(teams)]
-            wait_for_line(CALLERS - 1)
+            made = []
+            for n, team in enumerate(teams):
+                made.append(submitted(rig, pool, n, team_id=team, key_id=f"key_{n}"))
+                at_it() if n == 0 else wait_for_line(n)
         jobs = [one.result(30) for one in made]
     assert [(job.team_id, job.input["value"], job.status) for job in jobs] == [
         (team, n, "queued") for n, team in enumerate(teams)
@@ -102,7 +112,7 @@ def test_whom_one_statement_cannot_serve_is_served_by_a_transaction_beside_the_o
     with ThreadPoolExecutor(CALLERS) as pool:
         with held_up(db):
             made = [submitted(rig, pool, "first")]
-            eventually(lambda: accept._together._led)
+            at_it()
             made += [submitted(rig, pool, 0, team_id=team) for team in teams]
             wait_for_line(len(teams))
         first, *jobs = [one.result(30) for one in made]
@@ -116,8 +126,10 @@ def test_whom_one_statement_cannot_serve_is_served_by_a_transaction_beside_the_o
 def test_what_postgres_refuses_of_one_does_not_take_the_others_with_it(rig, db):
     with ThreadPoolExecutor(CALLERS) as pool:
         with held_up(db):
-            labels = [{}, {}, {}, {"what": "nul \0"}, {}, {}]
-            made = [submitted(rig, pool, n, metadata=one) for n, one in enumerate(labels)]
+            made = [submitted(rig, pool, 0)]
+            at_it()
+            labels = [{}, {}, {"what": "nul \0"}, {}, {}]
+            made += [submitted(rig, pool, n + 1, metadata=one) for n, one in enumerate(labels)]
             wait_for_line(5)
         assert isinstance(made[3].exception(30), DataError)
         good = [one.result(30) for n, one in enumerate(made) if n != 3]
@@ -130,7 +142,9 @@ def test_when_the_database_goes_away_each_of_them_is_told_and_nothing_is_half_th
     stuck = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     admin = psycopg.connect(db["DATABASE_URL"], autocommit=True)
     with ThreadPoolExecutor(CALLERS) as pool, admin, held_up(db):
-        made = [submitted(rig, pool, n) for n in range(6)]
+        made = [submitted(rig, pool, 0)]
+        at_it()
+        made += [submitted(rig, pool, n) for n in range(1, 6)]
         wait_for_line(5)
         for _ in "the first", "all the others":
             eventually(lambda: admin.execute(stuck).rowcount)
@@ -144,7 +158,9 @@ def test_when_the_database_goes_away_each_of_them_is_told_and_nothing_is_half_th
 def test_a_large_input_goes_alone(rig, db):
     with ThreadPoolExecutor(CALLERS) as pool:
         with held_up(db):
-            made = [submitted(rig, pool, "first"), submitted(rig, pool, "x" * accept.SMALL), submitted(rig, pool, 2)]
+            made = [submitted(rig, pool, "first")]
+            at_it()
+            made += [submitted(rig, pool, "x" * accept.SMALL), submitted(rig, pool, 2)]
             wait_for_line(1)
         first, large, small = [one.result(30) for one in made]
     assert len(set(written_by(rig, [first, large, small]))) == 3
@@ -160,7 +176,7 @@ def test_of_those_with_one_key_one_is_made_and_the_others_get_it(rig, db):
     with ThreadPoolExecutor(CALLERS) as pool:
         with held_up(db):
             made = [pool.submit(submit, None)]
-            eventually(lambda: accept._together._led)
+            at_it()
             made += [pool.submit(submit, key) for _ in range(6)]
             wait_for_line(6)
             foreign, wrong = pool.submit(submit, key, new_id("team")), pool.submit(submit, other)
@@ -184,7 +200,7 @@ def test_a_key_of_yesterday_is_free_again(rig):
 
 
 def test_hot_statements_are_planned_once(rig):
-    for _ in range(20):
+    for _ in range(30):
         rig.submit("take")
         rig.run()
     counted = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
@@ -201,3 +217,42 @@ def test_hot_statements_are_planned_once(rig):
 def _sent(written):
     """How a statement begins as the session got it, before its first parameter."""
     return re.split(r"%\(|\$", _plain(written))[0]
+
+
+def test_a_key_that_somebody_else_is_about_is_waited_for_by_its_own_request_only(rig, db):
+    """The dispatcher deletes keys of yesterday in slices; a request for one waits, the others do not."""
+    key = IdempotencyKey(key="k", route="POST /jobs", fingerprint="f")
+    submission = Submission(agent="crowd", action="take", input={})
+    first = service.submit(submission, team_id=rig.team_id, idempotency=key).job
+    rig.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with psycopg.connect(db["DATABASE_URL"]) as other:
+            other.execute("DELETE FROM idempotency_keys")
+            waits = pool.submit(service.submit, submission, team_id=rig.team_id, idempotency=key)
+            eventually(lambda: rig.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            assert submitted(rig, pool, 1).result(30).status == "queued"
+            assert not waits.done()
+        second = waits.result(30)
+    assert not second.replayed
+    assert second.job.id != first.id
+
+
+def test_jobs_of_now_and_of_the_past_share_the_window(rig, db, monkeypatch):
+    monkeypatch.setenv("AGORA_RING_WINDOW", "3")
+    get_settings.cache_clear()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        with held_up(db):
+            made = [submitted(rig, pool, 0)]
+            at_it()
+            made += [submitted(rig, pool, n, run_at=PAST if n % 2 else None) for n in range(1, 9)]
+            wait_for_line(8)
+        assert {one.result(30).status for one in made} == {"queued"}
+    assert len(rig.rung) == 3
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("wrong", [{"n": float("nan")}, {"n": [float("inf")]}, {"text": "\ud800"}])
+def test_metadata_that_cannot_be_stored_is_refused_and_named(rig, wrong):
+    with pytest.raises(Invalid) as refused:
+        rig.submit("take", metadata=wrong)
+    assert [(one.pointer, one.rule) for one in refused.value.errors] == [("/metadata", "json")]

@@ -1,11 +1,14 @@
 """Group commit: callers that come while others are dealt with are dealt with together."""
 
 import os
+import signal
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from agora.jobs import together
 from agora.jobs.together import Interrupted, Together
 from tests.support.webhooks import eventually
 
@@ -97,13 +100,61 @@ def test_who_is_stopped_in_the_middle_leaves_nobody_waiting(pool):
     assert [one.result(30) for one in made[11:]] == list(range(11, CALLERS))
 
 
+class AtOnce(threading.Event):
+    """Whoever waits for it is stopped."""
+
+    def wait(self, timeout=None):
+        raise SystemExit
+
+
+class Late(threading.Event):
+    """Whoever waits for it is stopped when its turn has come."""
+
+    def wait(self, timeout=None):
+        super().wait(timeout)
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("dies", "how", "groups"),
+    [
+        (3, AtOnce, [[0], [1, 2, *range(4, 12)], [*range(12, 22)], [22, 23, 24]]),
+        (1, Late, [[0], [*range(2, 12)], [*range(12, 22)], [22, 23, 24]]),  # it was to lead
+        (5, Late, [[0], [*range(1, 11)], [*range(11, 21)], [21, 22, 23, 24]]),  # it had been dealt with
+    ],
+)
+def test_who_is_stopped_while_it_waits_leaves_nobody_waiting(pool, monkeypatch, dies, how, groups):
+    place = together._Place
+    monkeypatch.setattr(together, "_Place", lambda item: place(item, turn=how() if item == dies else threading.Event()))
+    desk = Desk()
+    made = [pool.submit(desk.line.do, 0)]
+    eventually(lambda: desk.groups)
+    for number in range(1, CALLERS):
+        made.append(pool.submit(desk.line.do, number))
+        gone = number >= dies and how is AtOnce
+        eventually(lambda expected=number - gone: len(desk.line._line) == expected)
+        if number == dies and gone:
+            made[dies].exception(30)
+    desk.let.set()
+    assert isinstance(made[dies].exception(30), SystemExit)
+    assert [one.result(30) for n, one in enumerate(made) if n != dies] == [2 * n for n in range(CALLERS) if n != dies]
+    assert desk.groups == groups
+    assert desk.line.do(7) == 14
+
+
 def test_a_fork_does_not_wait_for_who_leads_in_its_parent(pool):
     desk = Desk()
     made = desk.start(pool, count=3)
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is what this is about
+        child = os.fork()
     if child == 0:
+        signal.alarm(20)
         desk.let.set()
-        os._exit(0 if desk.line.do(21) == 42 else 1)
+        try:
+            os._exit(0 if desk.line.do(21) == 42 else 1)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     desk.let.set()
     assert [one.result(30) for one in made] == [0, 2, 4]

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialect
@@ -70,10 +71,10 @@ def statement(database: Database = "main") -> Iterator[Direct]:
             None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone, dialect=_DIALECT
         ) from error
     finally:
-        if connection is not None and not connection.closed:
+        if connection is not None and connection.info.transaction_status == TransactionStatus.IDLE:
             connection.autocommit = False
         elif pooled is not None:
-            pooled.invalidate()
+            pooled.invalidate()  # it is closed, or whoever used it was stopped in the middle of a statement
         if pooled is not None:
             pooled.close()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from agora.db.session import statement
@@ -146,8 +146,9 @@ def _write(several: Sequence[Accepted]) -> Sequence[Job | Exception | None]:
     try:
         with statement() as direct:
             row = insert(direct, [one.record | one.key for one in several], may_fan_out=False)
-    except DBAPIError as error:
-        if len(several) == 1 or isinstance(error, (OperationalError, InterfaceError)):
+    except SQLAlchemyError as error:
+        gone = isinstance(error, (OperationalError, InterfaceError)) or not isinstance(error, DBAPIError)
+        if gone or len(several) == 1:
             return [error] * len(several)
         # What Postgres refuses of one must not take the others with it.
         return [found for one in several for found in _write([one])]

@@ -98,8 +98,14 @@ def check_twins(submission: Submission) -> None:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raise Invalid when metadata is too large."""
-    if metadata and len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
+    """Raise Invalid when metadata is too large, or is nothing that Postgres can hold."""
+    if not metadata:
+        return
+    try:
+        json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise invalid_field("/metadata", "json", f"metadata cannot be stored: {error}") from error
+    if len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
         raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
 
 

@@ -23,9 +23,12 @@ WITH asked AS MATERIALIZED (
     WHERE :may_fan_out
        OR NOT EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = g.team_id)
           AND NOT EXISTS (SELECT FROM limits l WHERE l.scope = ANY(g.scopes))
+          AND NOT EXISTS (SELECT FROM idempotency_keys k
+                          WHERE k.team_id = g.team_id AND k.key = g.key AND k.route = g.route)
     LIMIT (SELECT CAST(:count AS int))
 ), kept AS (
-    -- In order, as everywhere: two that wait for each other's keys would wait forever.
+    -- In order, as everywhere: two that wait for each other's keys would wait forever. Only a key that is just being
+    -- taken for the first time is waited for: one that is there already is looked into outside, for itself alone.
     INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)
     SELECT team_id, key, route, fingerprint, job_id, 202 FROM asked WHERE key IS NOT NULL
     ORDER BY team_id, key, route, n
@@ -34,7 +37,8 @@ WITH asked AS MATERIALIZED (
 ), given AS MATERIALIZED (
     SELECT a.*,
            CASE WHEN a.run_at > now() THEN 'scheduled' ELSE 'queued' END AS status,
-           row_number() OVER (PARTITION BY a.queue, a.run_at > now() ORDER BY a.priority DESC, a.n) AS nth
+           row_number() OVER (PARTITION BY a.queue, COALESCE(a.run_at > now(), false)
+                              ORDER BY a.priority DESC, a.n) AS nth
     FROM asked a WHERE a.key IS NULL OR a.job_id IN (SELECT resource_id FROM kept)
 ), job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,

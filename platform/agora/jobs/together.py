@@ -53,15 +53,34 @@ class Together(Generic[Item, Result]):
         place: _Place[Item, Result] = _Place(item)
         with self._lock:
             self._line.append(place)
-            leads = not self._led
-            self._led = True
-        if not leads:
+            if not self._led:
+                self._led = True
+                place.turn.set()
+        try:
             place.turn.wait()
-        if not place.dealt_with:
-            self._lead()
+            if not place.dealt_with:
+                self._lead()
+        except BaseException:
+            self._leave(place)
+            raise
         if isinstance(place.found, Exception):
             raise place.found
         return place.found  # type: ignore[return-value]  # dealt with, and no exception
+
+    def _leave(self, place: _Place[Item, Result]) -> None:
+        """Take a caller who is stopped out of the line. If it was to lead, the next one does."""
+        with self._lock:
+            if place not in self._line:
+                return  # it is being dealt with, or has been
+            self._line.remove(place)
+            if place.turn.is_set():
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let whoever is at the head of the line lead; the lock is held."""
+        self._led = bool(self._line)
+        if self._line:
+            self._line[0].turn.set()
 
     def _lead(self) -> None:
         """Deal with those at the head of the line, this caller the first, and let the next one lead."""
@@ -70,14 +89,13 @@ class Together(Generic[Item, Result]):
         found: Sequence[Result | Exception] = [Interrupted("stopped in the middle")] * len(taken)
         try:
             found = self._deal([place.item for place in taken])
+            if len(found) != len(taken):
+                raise ValueError(f"{len(found)} results for {len(taken)} items")  # noqa: TRY301  # as what it raises
         except Exception as error:  # noqa: BLE001  # each caller gets it
             found = [error] * len(taken)
         finally:
-            with self._lock:
-                self._led = bool(self._line)
-                following = self._line[0] if self._line else None
             for place, one in zip(taken, found, strict=True):
                 place.found, place.dealt_with = one, True
                 place.turn.set()
-            if following is not None:
-                following.turn.set()
+            with self._lock:
+                self._pass_on()
