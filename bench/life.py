@@ -19,7 +19,7 @@ from agora.dispatcher import loop, queries
 from agora.events import stream
 from agora.ids import floor_id, new_id
 from agora.jobs import catalogue, catalogue_queries, manned, queues, rings, service, step_queries
-from agora.jobs.claim import Claim
+from agora.jobs.claim import Claim, Taken
 from agora.jobs.engine import Engine
 from agora.jobs.settle import settle
 from agora.jobs.types import JobFilter, Submission
@@ -33,6 +33,7 @@ GROUP = 25
 BACKLOG = 50
 LABELS = ["bench.chain.s1", "bench.chain.s2", "bench.chain.s3"]
 UNRING = "UPDATE steps SET rung_at = NULL WHERE status = 'ready' AND rung_at IS NOT NULL"
+RING = "UPDATE steps SET rung_at = now() WHERE status = 'ready' AND rung_at IS NULL AND held IS NULL"
 LONG_AGO = "UPDATE steps SET rung_at = now() - interval '1 hour' WHERE status = 'ready' AND rung_at IS NOT NULL"
 
 
@@ -105,7 +106,7 @@ class Life:
 
     def claimed(self) -> Claim:
         """A step that this worker owns."""
-        ((claim,), _) = self.engine.claimer.one(self.ring_one())
+        (claim,) = self.engine.claimer.one(self.ring_one()).claims
         return claim
 
     def ran(self) -> Any:
@@ -113,10 +114,10 @@ class Life:
         claim = self.claimed()
         return self.engine.attempt(claim, self.engine.lease(claim), lambda _: None)
 
-    def give_back(self, claims: Any) -> None:
+    def give_back(self, taken: Any) -> None:
         """Claims are given up, and their steps run."""
         with statement() as session:
-            step_queries.release_steps(session, held={claim.step_id: claim.fence for claim in claims[0]})
+            step_queries.release_steps(session, held={claim.step_id: claim.fence for claim in taken.claims})
         self.drain()
 
     def backlog(self, change: str = UNRING) -> str:
@@ -142,6 +143,10 @@ def work(life: Life) -> list[Operation]:
             name=f"claim next ({GROUP})", prepare=life.backlog, after=life.give_back,
             do=lambda _: claimer.some(queue=QUEUE, quick=LABELS, count=GROUP),
         ),
+        Operation(
+            name=f"claim rung ({GROUP})", prepare=lambda: life.backlog(RING), after=life.give_back,
+            do=lambda _: claimer.rung(queue=QUEUE, quick=LABELS, count=GROUP),
+        ),
         Operation(name="record a step", prepare=life.ran, do=lambda done: settle([done]), after=life.drain),
         Operation(name="run a job of three steps", prepare=life.ring_one, do=life.engine.run, after=life.drain),
         Operation(name="renew a lease", prepare=life.claimed, do=_renew, after=life.give_back),
@@ -156,7 +161,7 @@ def work(life: Life) -> list[Operation]:
 def _renew(claim: Claim) -> Any:
     with statement() as session:
         step_queries.renew_leases(session, held={claim.step_id: claim.fence}, lease=10.0)
-    return [claim], False
+    return Taken(claims=[claim], backlog=False, crowd=False)
 
 
 def _cancel(job_id: str) -> None:

@@ -159,7 +159,7 @@ def test_a_cancelled_batch_ends_in_slices_and_spares_what_has_ended(rig, monkeyp
 
 def test_a_running_job_of_a_cancelled_batch_is_asked_once(rig):
     made = submit(rig, some(rig, 1))
-    claims, _ = rig.engine.claimer.one(rig.rung.popleft().step_id)
+    claims = rig.engine.claimer.one(rig.rung.popleft().step_id).claims
     service.cancel_batch(made.batch.id, team_id=rig.team_id)
     assert [duties.cancel_batches(), duties.cancel_batches()] == [1, 0]
     assert CompleteBatches()() == 0, "its step still runs"

@@ -169,7 +169,7 @@ def test_cancel_running_replaces_the_oldest(rig):
     rig.run()
     running = keyed(rig, policy="cancel_running")
     assert statuses(rig, waiting, running) == ["cancelled", "queued"]
-    claims, _ = rig.engine.claimer.one(rig.rung.popleft().step_id)
+    claims = rig.engine.claimer.one(rig.rung.popleft().step_id).claims
     newest = keyed(rig, policy="cancel_running")
     assert statuses(rig, running, newest) == ["running", "queued"]
     assert rig.job(running).cancel_requested_at is not None

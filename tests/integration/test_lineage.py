@@ -201,7 +201,7 @@ def test_a_fork_takes_another_input_and_metadata(rig):
 
 def test_a_fork_may_begin_at_the_step_after_the_last_one_done_and_while_the_job_runs(rig):
     job = rig.submit("chain", version=1)
-    assert rig.engine.claimer.one(rig.rung.popleft().step_id)[0]
+    assert rig.engine.claimer.one(rig.rung.popleft().step_id).claims
     with pytest.raises(Invalid) as refused:
         go_on(rig, job, fork=True, from_step="second")
     assert refused.value.errors[0].rule == "has-results"

@@ -118,7 +118,7 @@ def test_a_turn_takes_from_every_team_in_turn(rig):
     rig.run()  # the worker gets to know the step
     put(rig, "big", 30, waited=30)
     put(rig, "small", 2)
-    claims, _ = rig.engine.claimer.some(queue="cpu", quick=["probe.plain.plain"], count=6)
+    claims = rig.engine.claimer.some(queue="cpu", quick=["probe.plain.plain"], count=6).claims
     assert sorted(claim.job.team_id for claim in claims) == ["big"] * 4 + ["small"] * 2
 
 

@@ -46,7 +46,7 @@ def test_a_paused_queue_begins_nothing_and_goes_on_when_it_is_resumed(rig):
     assert rig.run() == [None], "a ring from before is not answered"
     during = rig.submit("plain")
     assert not rig.rung
-    assert rig.engine.claimer.some(queue="cpu", quick=["probe.plain.plain"], count=5) == ([], False)
+    assert rig.engine.claimer.some(queue="cpu", quick=["probe.plain.plain"], count=5).claims == []
     duties.refill_rings()
     assert not rig.rung
     queues.resume("cpu")

@@ -109,7 +109,7 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.rung)
     @rule(cancelled=st.booleans())
     def a_worker_takes_a_step_and_dies(self, cancelled):
-        claims, _ = self.rig.engine.claimer.one(self.rig.rung.popleft().step_id)
+        claims = self.rig.engine.claimer.one(self.rig.rung.popleft().step_id).claims
         if claims and cancelled:
             service.cancel_job(claims[0].job.id, team_id=self.rig.team_id)
         self.touch("UPDATE steps SET lease_expires_at = now() - interval '1 s' WHERE status = 'running'")

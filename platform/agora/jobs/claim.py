@@ -52,6 +52,18 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What was claimed, and what waits beside it in the queue.
+
+    ``backlog``: due steps that nobody was rung for. ``crowd``: several whose messages nobody has heard yet.
+    """
+
+    claims: list[Claim]
+    backlog: bool
+    crowd: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claimer:
     """Claims for one worker. ``actions`` and ``specs`` are by ``agent.action@version``."""
 
@@ -60,11 +72,11 @@ class Claimer:
     specs: Mapping[str, ActionSpec]
     known: Sequence[str]
 
-    def one(self, step_id: str) -> tuple[list[Claim], bool]:
-        """Take this step if it is to be had. Also whether due steps of its queue wait for which nobody is rung."""
+    def one(self, step_id: str) -> Taken:
+        """Take this step if it is to be had."""
         return self._claim(lambda session, who: step_queries.claim_step(session, who, step_id=step_id))
 
-    def some(self, *, queue: str, quick: Sequence[str], count: int) -> tuple[list[Claim], bool]:
+    def some(self, *, queue: str, quick: Sequence[str], count: int) -> Taken:
         """Take up to ``count`` due steps of a queue that nobody is rung for, of the labels in ``quick``."""
         after = rounds.after(queue)
 
@@ -75,7 +87,13 @@ class Claimer:
 
         return self._claim(take)
 
-    def _claim(self, query: Callable[[Session | Direct, Claimant], Rows]) -> tuple[list[Claim], bool]:
+    def rung(self, *, queue: str, quick: Sequence[str], count: int) -> Taken:
+        """Take up to ``count`` due steps of a queue whose messages nobody has heard yet; half of them at most."""
+        return self._claim(
+            lambda session, who: step_queries.claim_rung(session, who, queue=queue, quick=quick, count=count)
+        )
+
+    def _claim(self, query: Callable[[Session | Direct, Claimant], Rows]) -> Taken:
         who = Claimant(
             known=self.known, worker_id=self.worker_id, fence=uuid4().hex, lease=get_settings().lease_seconds,
             may_fan_out=False,
@@ -92,7 +110,11 @@ class Claimer:
         taken = [row for row in rows if row["claimed"]]
         announcement.jobs.update(row["job_id"] for row in taken if row["first"])
         announcement.make()
-        return [self._claim_of(row, who.fence) for row in taken], any(row["backlog"] for row in taken)
+        return Taken(
+            claims=[self._claim_of(row, who.fence) for row in taken],
+            backlog=any(row["backlog"] for row in taken),
+            crowd=any(row["crowd"] for row in taken),
+        )
 
     def _claim_of(self, row: Mapping[str, Any], fence: str) -> Claim:
         label = f"{row['agent']}.{row['action']}@{row['version']}"

@@ -26,9 +26,7 @@ ONE = """
     FOR UPDATE OF s SKIP LOCKED
 """
 
-NEXT = """
-    SELECT s.*
-    FROM front, LATERAL (
+QUICK = """(
         -- Looked up by id, one by one, until there are enough. Its lock keeps Postgres from planning it as a join: with
         -- statistics from a long queue that joins all of it.
         SELECT s.id, s.job_id, j.status AS job_status
@@ -38,17 +36,37 @@ NEXT = """
           AND s.label = ANY(:quick)
           AND s.lost_leases = 0
           AND s.status = 'ready'
-          AND s.rung_at IS NULL
+          AND s.rung_at IS {rung}
           AND s.held || '' IS NULL
           AND j.status IN ('queued', 'running')
           AND j.cancel_requested_at IS NULL
           AND (j.deadline IS NULL OR j.deadline > now())
           AND j.agent || '.' || j.action || '@' || j.version = ANY(:known)
         FOR UPDATE OF s SKIP LOCKED
-    ) s
+    )"""
+
+NEXT = f"""
+    SELECT s.*
+    FROM front, LATERAL {QUICK.format(rung="NULL")} s
     WHERE NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
     ORDER BY front.turn, front.place, front.id
     LIMIT :count
+"""
+
+RUNG = """
+front AS MATERIALIZED (
+    SELECT id, rung_at FROM steps
+    WHERE queue = :queue AND status = 'ready' AND rung_at IS NOT NULL
+    ORDER BY rung_at LIMIT :most
+),
+"""
+
+SHARE = f"""
+    SELECT s.*
+    FROM front, LATERAL {QUICK.format(rung="NOT NULL")} s
+    WHERE NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
+    ORDER BY front.rung_at
+    LIMIT LEAST(:count, (SELECT (count(*) + 1) / 2 FROM front))
 """
 
 CLAIM = """
@@ -92,6 +110,9 @@ SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]
        d.job_status = 'queued' AS first, now() AS claimed_at,
        EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
        d.n = 1 AND EXISTS (SELECT FROM due_steps b WHERE b.queue = c.queue) AS backlog,  -- asked once
+       d.n = 1 AND (SELECT count(*) = {crowd} FROM (SELECT FROM steps r
+                                            WHERE r.queue = c.queue AND r.status = 'ready' AND r.rung_at IS NOT NULL
+                                            LIMIT {crowd}) rung) AS crowd,
        p.name AS previous_name, p.result AS previous_result,
        -- A claim that nobody was told of need not be durable: if it is lost, the lease was never taken.
        CASE WHEN NOT bool_or(d.fans_out) OVER () THEN set_config('synchronous_commit', 'off', true) END
@@ -108,8 +129,11 @@ LEFT JOIN LATERAL (
 ORDER BY d.n
 """
 
-CLAIM_ONE = text(CLAIM.format(order="", due=ONE))
-CLAIM_NEXT = text(CLAIM.format(order=FAIR_ORDER, due=NEXT))
+CROWD = 4
+"""So many steps of a queue that were rung for, with the one that is claimed, are a burst: its others may be shared."""
+CLAIM_ONE = text(CLAIM.format(order="", due=ONE, crowd=CROWD))
+CLAIM_NEXT = text(CLAIM.format(order=FAIR_ORDER, due=NEXT, crowd=CROWD))
+CLAIM_RUNG = text(CLAIM.format(order=RUNG, due=SHARE, crowd=CROWD))
 FRONT = 200
 """How far into a queue's backlog a claim looks for quick steps: slow ones must not make it walk through all of it."""
 
@@ -144,6 +168,14 @@ def claim_next(
     A step that lost a worker before is left alone: it shall not take others with it.
     """
     return _claim(session, CLAIM_NEXT, claimant, count, queue=queue, quick=quick, after=after, most=FRONT + count)
+
+
+def claim_rung(session: Session | Direct, claimant: Claimant, *, queue: str, quick: Sequence[str], count: int) -> Rows:
+    """Take up to ``count`` due steps that were rung for, but no more than half of them, of the labels in ``quick``.
+
+    Their messages will find them taken. The other half is for whoever hears its messages meanwhile.
+    """
+    return _claim(session, CLAIM_RUNG, claimant, count, queue=queue, quick=quick, most=FRONT)
 
 
 def _claim(session: Session | Direct, statement: TextClause, claimant: Claimant, count: int, **more: Any) -> Rows:

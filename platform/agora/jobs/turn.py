@@ -77,14 +77,15 @@ class Turn:
         self._lease_seconds = settings.lease_seconds
         self._ends = time.monotonic() + settings.turn_seconds
         self._takes_until = time.monotonic() + settings.turn_seconds / 2
-        self._backlog = False
+        self._backlog = self._crowd = False
         self._queue = ""
         self._first_job: str | None = None
         self._outcome: str | None = None
 
     def run(self, step_id: str, *, hops: int = 0) -> str | None:
         """Run the turn; returns how the last try of the message's own job ended, None when it was not to be had."""
-        claims, self._backlog = self._runner.claimer.one(step_id)
+        taken = self._runner.claimer.one(step_id)
+        claims, self._backlog, self._crowd = taken.claims, taken.backlog, taken.crowd
         if not claims:
             self._misheard(step_id, hops)
             return None
@@ -186,16 +187,27 @@ class Turn:
         return self._runner.pace.is_quick(claim.label) and not killable and claim.position.lost_leases == 0
 
     def _take_more(self) -> None:
-        if not self._backlog or time.monotonic() >= self._takes_until or self._runner.draining():
+        if not (self._backlog or self._crowd) or time.monotonic() >= self._takes_until or self._runner.draining():
             return
         quick = self._runner.pace.quick()
         if not quick:
             return
         count = max(1, min(MOST, int(TAKE_SECONDS / max(*quick.values(), 1e-6))))
-        claims, _ = self._runner.claimer.some(queue=self._queue, quick=list(quick), count=count)
-        self._backlog = bool(claims)
+        claims = self._take(list(quick), count)
         self._runner.watch.begin(self._batch)
         self._add(claims)
+
+    def _take(self, quick: Sequence[str], count: int) -> list[Claim]:
+        """Of those first that nobody was rung for; then of those whose messages lie in the broker."""
+        if self._backlog:
+            claims = self._runner.claimer.some(queue=self._queue, quick=quick, count=count).claims
+            self._backlog = bool(claims)
+            if claims:
+                return claims
+            self._crowd = True
+        claims = self._runner.claimer.rung(queue=self._queue, quick=quick, count=count).claims
+        self._crowd = bool(claims)
+        return claims
 
     def _pass_on(self) -> None:
         self._backlog = False
