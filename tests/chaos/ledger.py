@@ -46,6 +46,6 @@ def read(directory):
 
 
 def at_work(directory, last=500):
-    """The processes that are in the middle of a step that takes a while, of the last lines of the ledger."""
+    """By process, of the last lines of the ledger: the step that may take a while and that it is in the middle of."""
     latest = {line.pid: line for line in read(directory)[-last:]}
-    return {pid for pid, line in latest.items() if line.what == BEGINS and line.key.split(":")[1] == "work"}
+    return {pid: line.key for pid, line in latest.items() if line.what == BEGINS and line.key.split(":")[1] == "work"}

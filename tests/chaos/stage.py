@@ -31,7 +31,7 @@ CPU_WORKERS = ("worker-a", "worker-b")
 OTHERS = {"web": "web", "webhooks": "webhooks", "dispatcher": "dispatcher"}
 SECOND = "dispatcher-2"
 READY_SECONDS = 60.0
-BUSY_SECONDS = 3.0
+BUSY_SECONDS = 10.0
 
 
 @dataclass
@@ -152,13 +152,16 @@ class Stage:
     def child(self, name, rng):
         """A process of a worker's pool: one that is in the middle of a step, if there is one soon."""
         deadline = time.monotonic() + BUSY_SECONDS
+        before = {}
         while True:
             children = self.process(name).children()
             busy = ledger.at_work(self.directory)
-            found = [child for child in children if child.pid in busy]
+            # One that was at the same step a look ago: most steps have ended before a signal comes.
+            found = [child for child in children if child.pid in busy and before.get(child.pid) == busy[child.pid]]
             if found or time.monotonic() > deadline:
                 return rng.choice(found or children)
-            time.sleep(0.05)
+            before = busy
+            time.sleep(0.1)
 
     def ring(self, steps):
         """Publish the rings of ``(step id, queue)`` once more, straight to the broker."""
