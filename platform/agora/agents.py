@@ -302,9 +302,17 @@ class Agent:
         version: int = 1,
         max_iterations: int = 100,
     ) -> Action[I, O]:
-        """Declare an action. Raises ValueError when this version of it is declared already."""
+        """Declare an action.
+
+        Raises:
+            ValueError: this version of it is declared already.
+            TypeError: input or output is no pydantic model.
+        """
         if (name, version) in self.actions:
             raise ValueError(f"{self.name}.{name} version {version} is declared twice")
+        for what, model in (("input", input), ("output", output)):
+            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+                raise TypeError(f"{self.name}.{name}: the {what} must be a pydantic model, not {model!r}")
         made = Action(self, name, input=input, output=output, version=version, max_iterations=max_iterations)
         self.actions[(name, version)] = made
         return made

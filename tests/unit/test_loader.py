@@ -91,6 +91,8 @@ def test_a_broken_installed_package_is_left_out_loudly_and_a_named_one_stops_the
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("x = 1", "declares no agent"),
         ("AGENTS = [1]", "declares no agent"),
+        (GOOD.format(name="g").replace("output=Thing", "output=int"), "g.go: the output must be a pydantic model"),
+        (GOOD.format(name="g").replace("input=Thing", "input=None"), "g.go: the input must be a pydantic model"),
     ],
 )
 def test_a_named_module_that_is_no_good_says_why_in_one_line(module, installed, text, told):
