@@ -178,23 +178,25 @@ def test_a_worker_that_hears_nothing_is_started_anew(running):
 
 def test_kill_9_in_the_middle_of_shared_turns(running):
     """A worker dies with many claims in hand, twice: every job ends, and every effect is single."""
-    before = running.sql("SELECT count(*) FROM effects")[0][0]
-    jobs = [running.submit(f"shared{n}", "quick") for n in range(300)]
+    before, count = running.sql("SELECT count(*) FROM effects")[0][0], 1_000
+    inputs = [{"name": f"shared{n}", "seconds": 0.0} for n in range(count)]
+    made = running.api.submit_batch([{"agent": "probe", "action": "quick", "input": one} for one in inputs])
+    killed = set()
 
     def at_work():
-        return running.sql(
+        """The workers that are in the middle of it, apart from those that were killed."""
+        found = running.sql(
             "SELECT worker_id FROM steps WHERE status = 'running' AND starts_with(label, 'probe.quick.')"
         )
+        return {worker_id for (worker_id,) in found} - killed
 
-    killed = [None]
     for _ in range(2):
-        until(at_work, what="steps at work")
-        until(lambda: running.platform.processes.pid("worker") not in killed, what="a worker that lives")
-        killed.append(running.platform.processes.pid("worker"))
-        os.kill(killed[-1], signal.SIGKILL)
-    assert {running.ended(job_id)["status"] for job_id in jobs} == {"succeeded"}
-    assert running.sql("SELECT count(*) FROM effects")[0][0] == before + 300
-    assert running.sql("SELECT count(*), count(DISTINCT key) FROM effects")[0] == (before + 300, before + 300)
+        killed |= until(at_work, what="steps at work")
+        os.kill(running.platform.processes.pid("worker"), signal.SIGKILL)
+    batch = until(lambda: (one := running.api.get_batch(made["id"]))["status"] == "completed" and one, 90, "their end")
+    assert batch["counts"] == {"succeeded": count}
+    assert running.sql("SELECT count(*), count(DISTINCT key) FROM effects")[0] == (before + count, before + count)
+    jobs = made["job_ids"]
     jobs_with_gaps = running.sql(
         "SELECT job_id FROM events WHERE job_id = ANY(%s) GROUP BY job_id HAVING max(seq) <> count(*)", jobs
     )
