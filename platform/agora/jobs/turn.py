@@ -1,9 +1,10 @@
 """A turn: what a worker does with one message.
 
 It runs the step that it was rung for, and in place the steps that follow. While due steps wait for which nobody was
-rung, it takes on more of those that are known to be quick, runs them side by side in levels, and records each level in
-one statement. So a backlog of small steps costs one message and four statements for dozens of jobs instead of each, and
-a lone job goes through as before. docs/decisions/0006 has the reasons and the figures.
+rung, or several whose messages nobody has heard yet, it takes on more of those that are known to be quick, runs them
+side by side in levels, and records each level in one statement. So a backlog of small steps, or a burst, costs one
+message and four statements for dozens of jobs instead of each, and a lone job goes through as before.
+docs/decisions/0006 and 0014 have the reasons and the figures.
 """
 
 import time
