@@ -34,7 +34,7 @@ def create_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
     limits.install(app)
     auth.install(app)
-    app.before_request(limits.refuse_nul)
+    app.before_request(limits.refuse_unstorable)
     problems.install(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)

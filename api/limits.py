@@ -1,17 +1,27 @@
 """What a request may look like: its id, its size, how deep its JSON nests."""
 
+import math
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Flask, Response, g, request
 
-from agora.errors import NotFound, TooLarge, invalid_field
+from agora.errors import Invalid, NotFound, TooLarge, invalid_field
 from agora.ids import new_id
 from agora.settings import get_settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 STREAMED = frozenset({"files.upload"})
 """Views that read the body as a stream, with a limit of their own."""
+SUSPICIOUS = re.compile(rb"\x00|\\u0000|\\u[dD][89a-fA-F]|NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
+"""A body that holds something that cannot be stored has one of these, and only then is it walked. JSON that is not in
+UTF-8 has NUL bytes."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+UNSTORABLE = {
+    "no-nul": "contains a NUL character",
+    "no-surrogate": "contains half of a surrogate pair",
+    "finite": "is not a finite number",
+}
 BATCHED = frozenset({"batches.submit_batch"})
 """Views whose body holds many jobs."""
 
@@ -42,29 +52,41 @@ def check_json(value: Any, pointer: str) -> None:
             level.extend((inner, f"{where}/{index}", depth + 1) for index, inner in enumerate(found))
 
 
-def refuse_nul() -> None:
-    """Refuse text with a NUL character, which Postgres cannot hold. Raises Invalid that names the place, NotFound."""
+def refuse_unstorable() -> None:
+    """Refuse what Postgres cannot hold: NUL characters, halves of surrogate pairs, numbers that are not finite.
+
+    Raises Invalid that names the place, NotFound.
+    """
     if "\x00" in request.path:
         raise NotFound("nothing has a NUL character in its name")
     for name, value in request.args.items(multi=True) if request.query_string else ():
         if "\x00" in name or "\x00" in value:
-            _raise_nul(f"/{name}")
-    if request.is_json and request.endpoint not in STREAMED and b"\\u0000" in request.get_data(cache=True):
+            raise _unstorable(f"/{name}", "no-nul")
+    if request.is_json and request.endpoint not in STREAMED and SUSPICIOUS.search(request.get_data(cache=True)):
         level: list[tuple[Any, str]] = [(request.get_json(silent=True), "")]
         while level:
             found, where = level.pop()
-            if isinstance(found, str) and "\x00" in found:
-                _raise_nul(where)
-            elif isinstance(found, dict):
+            rule = _broken_rule(found)
+            if rule is not None:
+                raise _unstorable(where, rule)
+            if isinstance(found, dict):
                 level.extend((name, f"{where}/{name}") for name in found)
                 level.extend((inner, f"{where}/{name}") for name, inner in found.items())
             elif isinstance(found, list):
                 level.extend((inner, f"{where}/{index}") for index, inner in enumerate(found))
 
 
-def _raise_nul(pointer: str) -> NoReturn:
-    shown = pointer.replace("\x00", "\\u0000")
-    raise invalid_field(shown, "no-nul", f"{shown} contains a NUL character, which cannot be stored")
+def _broken_rule(found: Any) -> str | None:
+    if isinstance(found, str):
+        if "\x00" in found:
+            return "no-nul"
+        return "no-surrogate" if SURROGATE.search(found) else None
+    return "finite" if isinstance(found, float) and not math.isfinite(found) else None
+
+
+def _unstorable(pointer: str, rule: str) -> Invalid:
+    shown = pointer.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+    return invalid_field(shown, rule, f"{shown} {UNSTORABLE[rule]}, which cannot be stored")
 
 
 def end_request(response: Response) -> Response:

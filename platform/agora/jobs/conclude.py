@@ -4,6 +4,7 @@ No database: the engine and ``agora.testing`` share these rules.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,10 @@ from agora.jobs.decide import (
     timeout_failure,
 )
 from agora.settings import get_settings
+
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON. A backslash that is itself escaped may stand before ``u0000`` too, and is only text."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def conclude(
@@ -62,13 +67,15 @@ def encode(value: Any, what: str) -> str:
 
     Raises:
         TooLarge: it is longer than ``max_value_bytes``. ``what`` names it in the message.
-        Invalid: it contains a NUL character, which Postgres' jsonb does not have.
+        Invalid: it contains a NUL character, which Postgres' jsonb does not have, or half of a surrogate pair.
         ValueError: it contains NaN or an infinity.
     """
     limit = get_settings().max_value_bytes
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    if "\\u0000" in text:
+    if "\\u0000" in text and NUL.search(text):
         raise Invalid(f"{what} contains a NUL character, which cannot be stored")
+    if not text.isascii() and SURROGATE.search(text):
+        raise Invalid(f"{what} contains half of a surrogate pair, which cannot be stored")
     # A character takes at most four bytes: short texts need not be encoded to be measured.
     if len(text) > limit // 4 and (size := len(text.encode())) > limit:
         raise TooLarge(f"{what} has {size} bytes, the limit is {limit} (AGORA_MAX_VALUE_BYTES)")

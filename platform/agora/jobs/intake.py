@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec, StepSpec
 from agora.db.session import Direct
-from agora.errors import invalid_field
+from agora.errors import Invalid, invalid_field
 from agora.events.types import JobRef, NewEvent
 from agora.ids import new_id
 from agora.jobs import budgets, gate, manned
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
+from agora.jobs.conclude import encode
 from agora.jobs.intake_queries import insert_jobs
 from agora.jobs.types import Submission
 from agora.settings import get_settings
@@ -102,8 +103,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     if not metadata:
         return
     try:
-        json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode()
-    except ValueError as error:
+        encode(dict(metadata), "metadata")
+    except (Invalid, ValueError) as error:
         raise invalid_field("/metadata", "json", f"metadata cannot be stored: {error}") from error
     if len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
         raise invalid_field("/metadata", "max-bytes", f"metadata must have at most {MAX_METADATA_BYTES} bytes of JSON")
@@ -135,8 +136,8 @@ def insert_all(
 def insert(session: Session | Direct, records: Sequence[Mapping[str, Any]], *, may_fan_out: bool) -> Mapping[str, Any]:
     """Insert jobs of whatever teams, made ready by :func:`as_record`; what :func:`insert_jobs` returns."""
     given = [{"n": n, **one} for n, one in enumerate(records)]
-    if not may_fan_out:
-        given = [{**one, "scopes": gate.scopes_of(one["team_id"], one["agent"], one["action"])} for one in given]
+    for one in given if not may_fan_out else ():
+        one["scopes"] = gate.scopes_of(one["team_id"], one["agent"], one["action"])
     text = json.dumps(given, separators=(",", ":"))
     return insert_jobs(
         session, jobs=text, count=len(records), window=get_settings().ring_window, may_fan_out=may_fan_out
