@@ -1,10 +1,14 @@
 """A burst that was rung for whole: whoever has done its own step takes on others whose messages nobody has heard."""
 
+from uuid import uuid4
+
 import pytest
 
 from agora.agents import StepContext
+from agora.db.session import transaction
 from agora.dispatcher import duties
 from agora.jobs import queues, step_queries
+from agora.jobs.step_queries import Claimant
 from agora.settings import override_environment
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -77,6 +81,18 @@ def test_the_oldest_rings_come_first_and_no_more_than_asked_for(rig):
     jobs = burst(rig)
     taken = rig.engine.claimer.rung(queue="cpu", quick=["probe.shared.first"], count=3).claims
     assert [claim.job.id for claim in taken] == [job.id for job in jobs[:3]]
+
+
+def test_those_that_are_not_taken_are_not_locked_either(rig):
+    jobs = burst(rig)
+
+    def take(session):
+        who = Claimant(known=rig.engine.claimer.known, worker_id="w", fence=uuid4().hex, lease=10.0, may_fan_out=True)
+        rows = step_queries.claim_rung(session, who, queue="cpu", quick=["probe.shared.first"], count=3)
+        return [row["job_id"] for row in rows]
+
+    with transaction() as one, transaction() as other:
+        assert take(one) + take(other) == [job.id for job in jobs[:6]]
 
 
 def test_a_few_are_no_crowd(rig):
