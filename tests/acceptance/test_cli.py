@@ -194,3 +194,17 @@ def test_keys_of_concurrency_and_uniqueness_are_options_of_submit(agora):
         *slow, "--concurrency-key", "one", "--concurrency-policy", "reject", code=1
     )  # fmt: skip
     agora("cancel", first)
+
+
+def test_the_windows_of_keys_are_options_of_submit(agora):
+    chain = ("submit", "probe.chain", "-i", '{"name": "window"}')
+    first = agora(*chain, "--unique", "hourly", "--unique-window", "3600").strip()
+    assert "job.succeeded" in agora("watch", first)
+    assert agora(*chain, "--unique", "hourly", "--unique-window", "3600").strip() == first
+    assert agora(*chain, "--unique", "hourly").strip() != first
+    late = agora(*chain, "--debounce", "typing", "60", "--debounce-max", "60").strip()
+    assert agora(*chain, "--debounce", "typing", "60", "--debounce-max", "60").strip() == late
+    agora("cancel", late)
+    assert "max_wait must be at least window" in agora(*chain, "--debounce", "k", "60", "--debounce-max", "1", code=1)
+    assert "--unique-window needs --unique" in agora(*chain, "--unique-window", "1", code=2)
+    assert "--debounce-max needs --debounce" in agora(*chain, "--debounce-max", "1", code=2)

@@ -1,5 +1,6 @@
 """Queues that are paused, what they say of themselves, and why a job waits."""
 
+import re
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -18,6 +19,9 @@ from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("db")
+
+SCALED_BY = ("age_seconds", "work_seconds")
+"""What autoscalers look at."""
 
 
 def plain(ctx: StepContext[Number]) -> Number:
@@ -105,6 +109,9 @@ def test_a_queue_says_how_much_work_it_holds(rig):
     page = create_app().test_client().get("/metrics").text
     assert 'agora_queue_held_steps{queue="cpu",reason="limit"} 1.0' in page
     assert 'agora_queue_ready_steps{queue="cpu"} 4.0' in page
+    told = {name: float(re.search(rf'agora_queue_{name}{{queue="cpu"}} (\S+)', page)[1]) for name in SCALED_BY}
+    assert 10 <= told["age_seconds"] < 60
+    assert told["work_seconds"] == pytest.approx(8, abs=0.5)
 
 
 def waits(rig, job):

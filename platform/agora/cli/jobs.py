@@ -25,7 +25,9 @@ FAILED = 1
 @click.option("--concurrency-limit", type=click.IntRange(1), help="How many of them run at once; default 1.")
 @click.option("--concurrency-policy", type=click.Choice(["queue", "cancel_running", "reject"]))
 @click.option("--unique", help="A key: while a job with it is open, it is the job.")
+@click.option("--unique-window", type=float, metavar="SECONDS", help="With --unique: or is younger than this.")
 @click.option("--debounce", type=(str, float), help="KEY SECONDS: run so long after the last submit with the key.")
+@click.option("--debounce-max", type=float, metavar="SECONDS", help="And no later than this after the first of them.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_option
 @click.pass_context
@@ -40,8 +42,7 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
         agent, action, read_json(given, "--input"), priority=options["priority"],
         metadata=read_json(options["metadata"], "--metadata"), webhook=webhook,
         budget=read_json(options["budget"], "--budget"), idempotency_key=options["idempotency_key"],
-        unique={"key": options["unique"]} if options["unique"] else None,
-        debounce=dict(zip(("key", "window"), options["debounce"], strict=True)) if options["debounce"] else None,
+        **_twins(options),
         **{name: value for name, value in options.items() if name.startswith("concurrency_")},
     )  # fmt: skip
     if watch:
@@ -53,6 +54,26 @@ def submit_command(ctx: click.Context, /, target: str, given: str, as_json: bool
         if "webhook_secret" in job:
             print(f"webhook secret, shown this once: {job['webhook_secret']}", file=sys.stderr)
     return 0
+
+
+def _twins(options: dict[str, Any]) -> dict[str, Any]:
+    """What the options say of other jobs with the same key, as ``submit`` takes it. Raises UsageError."""
+    unique, debounce = options["unique"], options["debounce"]
+    for option, key, value in (
+        ("--unique-window", unique, options["unique_window"]), ("--debounce-max", debounce, options["debounce_max"])
+    ):  # fmt: skip
+        if value is not None and key is None:
+            raise click.UsageError(f"{option} needs {option.rpartition('-')[0]}")
+    return {
+        "unique": None if unique is None else _given(key=unique, window=options["unique_window"]),
+        "debounce": None if debounce is None else _given(
+            key=debounce[0], window=debounce[1], max_wait=options["debounce_max"]
+        ),
+    }  # fmt: skip
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @click.command("jobs")
