@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_password: SecretStr = SecretStr("")
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts secrets at rest. At least 32 characters.")
+    secret_key_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Keys that secrets at rest may still be encrypted with, until `agora db rekey`."
+    )
     files_url: str = Field("", description="Any fsspec URL. Unset: the folder `files` of the data directory.")
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
         ("workers.agents", "installed"),
@@ -100,6 +103,15 @@ class Settings(BaseSettings):
     egress_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
     egress_allow_http: bool = False
     webhook_timeout: float = Field(20.0, gt=0)
+    webhook_drain_rate: float = Field(
+        50.0, gt=0, description="Held deliveries that a resumed endpoint gets per second, beside what is new."
+    )
+    webhook_disable_days: float = Field(5.0, gt=0, description="Days without success after which it is disabled.")
+    webhook_fan_out_limit: int = Field(
+        100,
+        ge=1,
+        description="Deliveries of an event that its commit makes itself; the dispatcher makes more than that.",
+    )
     webhook_schedule: Annotated[tuple[float, ...], NoDecode] = (
         0.0, 5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
     )  # fmt: skip
@@ -107,7 +119,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", mode="before")
+    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -43,15 +43,15 @@ def append_events(session: Session, *, team_id: str, job_id: str, events: Sequen
 
 ADD = text("""
 INSERT INTO events (id, team_id, job_id, seq, type, data)
-VALUES (:event_id, :team_id, NULL, 1, :type, CAST(:data AS jsonb))
+SELECT e.id, :team_id, NULL, 1, e.type, e.data
+FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (id text, type text, data jsonb)
 RETURNING occurred_at
 """)
 
 
-def add_event(session: Session, *, team_id: str, event: NewEvent) -> datetime:
-    """Insert an event that is a team's and no job's; returns when it occurred."""
-    parameters = {"event_id": event.id, "team_id": team_id, "type": event.type, "data": json.dumps(dict(event.data))}
-    moment: datetime = session.execute(ADD, parameters).scalar_one()
+def add_events(session: Session, *, team_id: str, events: Sequence[NewEvent]) -> datetime:
+    """Insert events, at least one, that are a team's and no job's; returns when they occurred."""
+    moment: datetime = session.scalars(ADD, {"team_id": team_id, "events": as_json(events)}).all()[0]
     return moment
 
 

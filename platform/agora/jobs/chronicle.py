@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from agora.events import queries
 from agora.events.types import JobRef, NewEvent
-from agora.webhooks import queries as webhooks
+from agora.webhooks import fan_out_queries as webhooks
 
 
 def record(session: Session, job: JobRef, events: Sequence[NewEvent]) -> bool:
@@ -30,5 +30,5 @@ def record_for_team(session: Session, event: NewEvent, *, team_id: str, agent: s
 
     Without an ``agent``, endpoints that listen to certain agents only are not told.
     """
-    occurred_at = queries.add_event(session, team_id=team_id, event=event)
+    occurred_at = queries.add_events(session, team_id=team_id, events=[event])
     return webhooks.fan_out(session, team_id=team_id, job_id=None, agent=agent, events=[event], occurred_at=occurred_at)

@@ -30,6 +30,7 @@ from agora.webhooks import signing
 from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed
 from agora.webhooks.redaction import MAX_VALUE, printable, redact
 from agora.webhooks.schedule import Outcome, classify
+from agora.webhooks.signing import SigningKey
 
 MAX_BODY = 64 * 1024
 CHUNK = 16 * 1024
@@ -49,7 +50,7 @@ class Message:
     webhook_id: str
     url: str
     body: bytes
-    keys: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[SigningKey, ...] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
