@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from agora.webhooks.egress import Policy, SystemLookUp, guarded_session
+from agora.egress.policy import Policy
+from agora.egress.resolver import SystemLookUp
+from agora.egress.session import guarded_session
 from agora.webhooks.sender import MAX_BODY, Message, PeerResponse, send, tracing
 
 POLICY = Policy(allow=(ipaddress.ip_network("127.0.0.0/8"),), ports=(), allow_http=True)

@@ -7,8 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed, VettingResolver, guarded_session, literal_of
-from agora.webhooks.egress_blocks import BLOCKS_V4, BLOCKS_V6, find_block
+from agora.egress.blocks import BLOCKS_V4, BLOCKS_V6, find_block
+from agora.egress.policy import EgressRefused, Policy, literal_of
+from agora.egress.resolver import ResolveFailed, VettingResolver
+from agora.egress.session import guarded_session
 
 STRICT = Policy()
 OPEN = Policy(allow=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")), ports=(), allow_http=True)

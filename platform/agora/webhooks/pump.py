@@ -18,11 +18,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.egress.policy import Policy
+from agora.egress.resolver import LookUp, SystemLookUp
+from agora.egress.session import guarded_session
 from agora.errors import AgoraError
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 from agora.webhooks import delivery_queries, settling, vault
-from agora.webhooks.egress import LookUp, Policy, SystemLookUp, guarded_session
 from agora.webhooks.schedule import BREAKER_THRESHOLD
 from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
 from agora.webhooks.settling import Ended, Leased
