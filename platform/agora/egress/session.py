@@ -9,9 +9,19 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector, TraceConfig
+from aiohttp import (
+    ClientHandlerType,
+    ClientMiddlewareType,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+    TraceRequestRedirectParams,
+)
 
-from agora.egress.policy import Policy
+from agora.egress.policy import EgressRefused, Policy
 from agora.egress.resolver import AddrInfo, LookUp, VettingResolver
 
 
@@ -26,12 +36,37 @@ def vetting_socket(policy: Policy) -> Callable[[AddrInfo], socket.socket]:
     return make
 
 
+def vetting_requests(policy: Policy) -> ClientMiddlewareType:
+    """Judges the URL of each request, should its caller not have done so; a proxy would be dialled in its stead."""
+
+    async def vet(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        url = policy.vet_url(str(request.url))
+        if request.proxy is not None:
+            raise EgressRefused(f"{url.raw_host}: a proxy is refused", host=url.raw_host)
+        return await handler(request)
+
+    return vet
+
+
+def refusing_redirects() -> TraceConfig:
+    """Stops a request that would follow a redirect, should its caller have let it."""
+
+    async def refuse(_session: ClientSession, _context: Any, redirect: TraceRequestRedirectParams) -> None:
+        redirect.response.close()
+        raise EgressRefused(f"{redirect.url.raw_host}: redirects are not followed", host=redirect.url.raw_host)
+
+    config = TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
+
+
 def guarded_session(
     policy: Policy, look_up: LookUp, *, ssl: Any = True, traces: Sequence[TraceConfig] = (), **options: Any
 ) -> ClientSession:
     """An HTTP client behind the guard: no proxies or .netrc of the environment, no cookies, no decompression.
 
-    The caller passes ``Policy.vet_url(url)`` as the URL and ``allow_redirects=False`` to each request.
+    Each request is made with ``Policy.vet_url(url)``, which sees the URL as it was written, and with
+    ``allow_redirects=False``: then a redirect is an answer like others, and otherwise EgressRefused.
     """
     connector = TCPConnector(
         resolver=VettingResolver(policy, look_up), socket_factory=vetting_socket(policy), use_dns_cache=False, limit=0,
@@ -39,5 +74,5 @@ def guarded_session(
     )  # fmt: skip
     return ClientSession(
         connector=connector, trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
-        trace_configs=list(traces), **options,
+        trace_configs=[refusing_redirects(), *traces], middlewares=[vetting_requests(policy)], **options,
     )  # fmt: skip

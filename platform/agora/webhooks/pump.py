@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from agora.clock import now
 from agora.db.session import transaction
 from agora.egress.policy import Policy
-from agora.egress.resolver import LookUp, SystemLookUp
+from agora.egress.resolver import LookUp, SystemLookUp, look_up_of
 from agora.egress.session import guarded_session
 from agora.errors import AgoraError
 from agora.settings import get_settings
@@ -103,7 +103,7 @@ class Pump:
         return claimed
 
     def _session(self) -> ClientSession:
-        look_up = self._look_up = self._look_up or SystemLookUp()
+        look_up = self._look_up = self._look_up or look_up_of()
         return guarded_session(
             self._policy, look_up, ssl=self._ssl, traces=[tracing()], response_class=PeerResponse
         )  # fmt: skip
