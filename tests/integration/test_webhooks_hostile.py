@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from agora.webhooks.egress import Policy, SystemLookUp, guarded_session
+from agora.egress.policy import Policy
+from agora.egress.resolver import SystemLookUp
+from agora.egress.session import guarded_session
 from agora.webhooks.sender import MAX_BODY, Message, PeerResponse, send, tracing
 from agora.webhooks.signing import SigningKey
 from agora.webhooks.states import Algorithm

@@ -18,11 +18,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.egress.policy import Policy
+from agora.egress.resolver import LookUp, SystemLookUp, look_up_of
+from agora.egress.session import guarded_session
 from agora.errors import AgoraError
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 from agora.webhooks import delivery_queries, full, order_queries, settling, vault
-from agora.webhooks.egress import LookUp, Policy, SystemLookUp, guarded_session
 from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
 from agora.webhooks.settling import Ended, Leased, Settled
 
@@ -103,7 +105,7 @@ class Pump:
         return claimed
 
     def _session(self) -> ClientSession:
-        look_up = self._look_up = self._look_up or SystemLookUp()
+        look_up = self._look_up = self._look_up or look_up_of()
         return guarded_session(
             self._policy, look_up, ssl=self._ssl, traces=[tracing()], response_class=PeerResponse
         )  # fmt: skip

@@ -26,8 +26,9 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from agora.clock import now
+from agora.egress.policy import EgressRefused, Policy
+from agora.egress.resolver import ResolveFailed
 from agora.webhooks import signing
-from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed
 from agora.webhooks.redaction import MAX_VALUE, printable, redact
 from agora.webhooks.schedule import Outcome, classify
 from agora.webhooks.signing import SigningKey

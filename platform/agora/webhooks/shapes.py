@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from agora.egress.policy import EgressRefused, Policy
 from agora.errors import FieldError, Invalid, invalid_field
 from agora.events.types import EVENT_TYPES, OWN_PREFIX
-from agora.webhooks.egress import EgressRefused, Policy
 from agora.webhooks.schedule import fault_of_schedule
 from agora.webhooks.states import Order, Payload
 from agora.webhooks.types import TEST_EVENT
