@@ -26,11 +26,6 @@ from tests.support.payloads import check_data
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "event_types"
 NOT_RECORDED_YET = {
-    **{
-        kind: "recorded by nothing yet"
-        for kind in CATALOGUE
-        if kind.startswith(("project.", "specification.", "conflict.", "quality.")) or kind == "schedule.fired"
-    },
     "webhook.endpoint.failing": "recorded by what judges endpoints",
     "webhook.endpoint.disabled": "recorded by what judges endpoints",
     "webhook.endpoint.recovered": "recorded by what judges endpoints",
