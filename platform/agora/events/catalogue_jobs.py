@@ -48,8 +48,8 @@ class JobCreated(JobData):
     retry_of: JobId | None = Field(None, description="the job that it tries again")
     forked_from: JobId | None = Field(None, description="the job that it was forked from")
     from_step: str | None = Field(None, description="the step that a retry or fork begins with")
-    batch_id: str | None = Field(None, description="the batch that it came in")
-    schedule_id: str | None = Field(None, description="the schedule that made it")
+    batch_id: str | None = Field(None, pattern=r"^bat_[0-9a-z]{26}$", description="the batch that it came in")
+    schedule_id: str | None = Field(None, pattern=r"^sch_[0-9a-z]{26}$", description="the schedule that made it")
     fire_at: Time | None = Field(None, description="the fire time that the schedule made it for")
 
 
@@ -91,7 +91,7 @@ class JobWaiting(JobData):
     waits_for: Literal["input", "approval", "snooze", "children"]
     until: Time | None = Field(None, description="when it goes on at the latest")
     prompt: str | None = Field(None, description="what it asks; the job shows the schema of an answer")
-    approval: str | None = Field(None, description="the id to approve it by")
+    approval: str | None = Field(None, pattern=r"^apr_[0-9a-z]{26}$", description="the id to approve it by")
     budget: Excess | None = None
 
 

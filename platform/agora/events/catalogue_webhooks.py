@@ -53,7 +53,7 @@ class DeliveryExhausted(EventData):
     delivery_id: DeliveryId
     endpoint_id: EndpointId
     uid: str | None = Field(description="the team's own name of the endpoint")
-    event_id: str = Field(description="the event that was not delivered")
+    event_id: str = Field(pattern=r"^evt_[0-9a-z]{26}$", description="the event that was not delivered")
     event_type: str = Field(description="the type of that event")
     attempts: int = Field(description="tries that were made")
     last_status_code: int | None = Field(description="null when no answer came")
