@@ -94,7 +94,7 @@ def record(session: Session, notices: Sequence[Notice]) -> bool:
         told.setdefault(one.team_id, []).append(one)
     ring = False
     for team_id, found in told.items():
-        occurred_at = add_events(session, team_id=team_id, events=[one.event for one in found])
+        occurred_at = add_events(session, team_id=team_id, events=[one.event for one in found])["occurred_at"]
         happened = [Happened(event=one.event, skip=one.about) for one in found]
         ring |= fan_out_all(session, team_id=team_id, happened=happened, occurred_at=occurred_at, holds_locks=True)
     return ring

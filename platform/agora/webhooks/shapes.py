@@ -8,10 +8,10 @@ from typing import Any
 
 from agora.egress.policy import EgressRefused, Policy
 from agora.errors import FieldError, Invalid, invalid_field
-from agora.events.types import EVENT_TYPES, OWN_PREFIX
+from agora.events.catalogue import CATALOGUE, matches_some
+from agora.events.declare import NAME
 from agora.webhooks.schedule import fault_of_schedule
 from agora.webhooks.states import Order, Payload
-from agora.webhooks.types import TEST_EVENT
 
 MAX_URL = 2048
 MAX_DESCRIPTION = 1000
@@ -24,7 +24,7 @@ SLOWEST_RATE, FASTEST_RATE = 0.01, 10_000
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _UID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PATTERN = re.compile(r"\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?")
+_PATTERN = re.compile(rf"\*|{NAME}(\.\*)?")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 RESERVED_HEADERS = frozenset(
@@ -55,14 +55,9 @@ def check_event_types(types: Any, *, pointer: str = "/event_types") -> list[str]
     chosen = _texts(types, pointer, _PATTERN, "event types such as job.succeeded, job.* or *")
     if not chosen:
         raise invalid_field(pointer, "min-items", f"{pointer[1:]} must name at least one event type")
-    known = (*EVENT_TYPES, TEST_EVENT)
-    named = f"known are {', '.join(EVENT_TYPES)}, and {OWN_PREFIX}* of agents"
     for pattern in chosen:
-        own = pattern.startswith(OWN_PREFIX)
-        start = pattern.removesuffix("*")
-        matched = any(kind.startswith(start) for kind in known) if start != pattern else pattern in known
-        if not (own or matched):
-            message = f"{pointer[1:]}: {pattern} is no event type; {named}"
+        if not matches_some(pattern):
+            message = f"{pointer[1:]}: {pattern} is no event type; known are {', '.join(CATALOGUE)}"
             raise invalid_field(pointer, "event-type", message, pattern)
     return chosen
 
