@@ -9,6 +9,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
+from svix.webhooks import Webhook as SvixWebhook
 
 from agora.errors import Invalid
 from agora.webhooks import signing
@@ -27,12 +28,13 @@ def headers(body=BODY, *, keys, webhook_id="evt_1", timestamp=None):
     }
 
 
-def test_the_public_package_accepts_what_we_sign():
+@pytest.mark.parametrize("package", [Webhook, SvixWebhook])
+def test_the_public_packages_accept_what_we_sign(package):
     secret = signing.generate().text
-    signed = headers(keys=[signing.parse_key(secret)])
-    assert Webhook(secret).verify(BODY, signed)["type"] == "job.succeeded"
+    signed = headers(keys=[signing.parse_key(secret), signing.generate(Algorithm.V1A)])
+    assert package(secret).verify(BODY, signed)["type"] == "job.succeeded"
     with pytest.raises(WebhookVerificationError):
-        Webhook(secret).verify(BODY + b" ", signed)
+        package(secret).verify(BODY + b" ", signed)
 
 
 def test_we_accept_what_the_public_package_signs():
