@@ -199,17 +199,18 @@ def vetting_socket(policy: Policy) -> Callable[[AddrInfo], socket.socket]:
 
 
 def guarded_session(
-    policy: Policy, look_up: LookUp, *, ssl: Any = True, traces: Sequence[TraceConfig] = (), **options: Any
-) -> ClientSession:
+    policy: Policy, look_up: LookUp, *, ssl: Any = True, traces: Sequence[TraceConfig] = (),
+    connector: type[TCPConnector] = TCPConnector, **options: Any,
+) -> ClientSession:  # fmt: skip
     """An HTTP client behind the guard: no proxies or .netrc of the environment, no cookies, no decompression.
 
     The caller passes ``Policy.vet_url(url)`` as the URL and ``allow_redirects=False`` to each request.
     """
-    connector = TCPConnector(
+    guarded = connector(
         resolver=VettingResolver(policy, look_up), socket_factory=vetting_socket(policy), use_dns_cache=False, limit=0,
         ssl=ssl,
     )  # fmt: skip
     return ClientSession(
-        connector=connector, trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
+        connector=guarded, trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
         trace_configs=list(traces), **options,
     )  # fmt: skip
