@@ -234,8 +234,12 @@ def class_of(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, ServerDisconnectedError):  # its own text may hold the headers that had come
+        return "the receiver closed the connection before its answer"
     text = str(getattr(error, "os_error", None) or error)
     if isinstance(error, ClientResponseError | ClientPayloadError):  # their own text speaks of a 400 of the parser
         broken = error if isinstance(error, ClientResponseError) else error.__cause__
         text = f"the answer cannot be read: {getattr(broken, 'message', text)}"
+    if not text and isinstance(error, ClientConnectorError):
+        return "the receiver closed the connection during the handshake"
     return " ".join(text.split()) or type(error).__name__
