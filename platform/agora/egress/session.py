@@ -61,18 +61,19 @@ def refusing_redirects() -> TraceConfig:
 
 
 def guarded_session(
-    policy: Policy, look_up: LookUp, *, ssl: Any = True, traces: Sequence[TraceConfig] = (), **options: Any
-) -> ClientSession:
+    policy: Policy, look_up: LookUp, *, ssl: Any = True, traces: Sequence[TraceConfig] = (),
+    connector: type[TCPConnector] = TCPConnector, **options: Any,
+) -> ClientSession:  # fmt: skip
     """An HTTP client behind the guard: no proxies or .netrc of the environment, no cookies, no decompression.
 
     Each request is made with ``Policy.vet_url(url)``, which sees the URL as it was written, and with
     ``allow_redirects=False``: then a redirect is an answer like others, and otherwise EgressRefused.
     """
-    connector = TCPConnector(
+    guarded = connector(
         resolver=VettingResolver(policy, look_up), socket_factory=vetting_socket(policy), use_dns_cache=False, limit=0,
         ssl=ssl,
     )  # fmt: skip
     return ClientSession(
-        connector=connector, trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
+        connector=guarded, trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
         trace_configs=[refusing_redirects(), *traces], middlewares=[vetting_requests(policy)], **options,
     )  # fmt: skip

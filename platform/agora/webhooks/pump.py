@@ -27,6 +27,7 @@ from agora.telemetry import get_logger
 from agora.webhooks import delivery_queries, full, order_queries, settling, vault
 from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
 from agora.webhooks.settling import Ended, Leased, Settled
+from agora.webhooks.wire import ReceiverConnector
 
 LEASE_MARGIN = 10.0
 """Seconds that a lease outlives the deadline of its try: time to settle, also through a short outage."""
@@ -107,7 +108,8 @@ class Pump:
     def _session(self) -> ClientSession:
         look_up = self._look_up = self._look_up or look_up_of()
         return guarded_session(
-            self._policy, look_up, ssl=self._ssl, traces=[tracing()], response_class=PeerResponse
+            self._policy, look_up, ssl=self._ssl, traces=[tracing()], connector=ReceiverConnector,
+            response_class=PeerResponse,
         )  # fmt: skip
 
     async def _claim(self, session: ClientSession) -> int:
