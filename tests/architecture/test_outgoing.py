@@ -25,6 +25,7 @@ MAY_CALL_OUT = {
     "agora/egress/resolver.py": "the guard itself: the system's resolver, and aiohttp's interface of one",
     "agora/webhooks/pump.py": "holds the guarded session, and makes none",
     "agora/webhooks/sender.py": "is handed the guarded session",
+    "agora/webhooks/wire.py": "bounds what comes over connections that the guarded session makes",
     "agora/runtime/up.py": "asks the platform that it has just started on loopback whether it is ready",
     "agora/client/wire.py": "the caller's own client, on the caller's machine, at the address that the caller chose",
     "agora/client/jobs.py": "likewise: the exceptions of http.client while it streams",

@@ -74,7 +74,7 @@ def test_who_does_not_read_is_let_go_at_the_deadline(team, hostile, engines):
     grow_body()
     engine = engines(timeout=DEADLINE)
     engine.start()
-    eventually(lambda: team.statuses() == ["pending"] and team.deliveries()[0].attempt == 1)
+    eventually(lambda: team.statuses() == ["pending"] and len(team.deliveries()[0].attempts) == 1)
     [delivery] = team.deliveries(endpoint=made)
     [attempt] = delivery.attempts
     assert (attempt.error_class, attempt.status_code) == ("timeout", None)

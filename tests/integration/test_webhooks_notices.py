@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agora.webhooks import service
+from tests.support.payloads import check_payload
 from tests.support.webhooks import Team, run_until_ended, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
@@ -12,7 +13,11 @@ DEAD = "http://127.0.0.1:1/closed"
 
 
 def told(receiver, path="/told"):
-    return [json.loads(body) for _, body, *_ in receiver.got[path]]
+    found = [json.loads(body) for _, body, *_ in receiver.got[path]]
+    for payload in found:
+        if payload["type"].startswith("webhook."):
+            check_payload(payload)
+    return found
 
 
 def types_of(receiver):
@@ -40,7 +45,7 @@ def test_a_delivery_that_is_given_up_is_told_to_the_others_and_recorded(team, re
     assert notice["type"] == "webhook.delivery.exhausted"
     assert notice["data"] | {"last_error": ""} == {
         "delivery_id": delivery.id, "endpoint_id": dead.id, "uid": "dead", "event_id": event.id,
-        "event_type": "job.succeeded", "job_id": None, "attempts": 1, "last_status_code": None, "last_error": "",
+        "event_type": "job.succeeded", "attempts": 1, "last_status_code": None, "last_error": "",
         "links": {"self": f"/api/v1/webhook-deliveries/{delivery.id}"},
     }  # fmt: skip
     assert sql("SELECT type FROM events WHERE job_id IS NULL") == [{"type": "webhook.delivery.exhausted"}]

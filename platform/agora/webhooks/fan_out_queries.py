@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from agora.events.limits import bounded
 from agora.events.types import JobRef, NewEvent
 from agora.settings import get_settings
 
@@ -173,9 +174,9 @@ def project_of(data: Mapping[str, Any]) -> str | None:
 
 
 def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
-    """The body that is signed and sent: compact JSON, in ASCII, serialised here once and for all."""
+    """The body that is signed and sent: compact ASCII JSON below 20,000 bytes, serialised once and for all."""
     timestamp = occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, separators=(",", ":"))
+    return json.dumps({"type": kind, "timestamp": timestamp, "data": bounded(data)}, separators=(",", ":"))
 
 
 EXPAND = _statement(

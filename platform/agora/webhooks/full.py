@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from agora.db.session import transaction
+from agora.events.limits import bounded
 from agora.webhooks import full_queries
 from agora.webhooks.settling import Leased
 
-MAX_BYTES = 20_000
 VALUES = ("input", "output")
 
 
@@ -47,19 +47,10 @@ def full_body(thin: str, values: Mapping[str, Any]) -> str:
     """The full body for a thin one; a job that is gone by now adds nothing."""
     payload = json.loads(thin)
     found = {name: values[name] for name in VALUES if values.get(name) is not None}
-    # A reference to the file store is of a value that was too large even for a row.
-    truncated = [name for name, stored in found.items() if "v" not in stored]
     data = payload["data"] | {name: stored["v"] for name, stored in found.items() if "v" in stored}
-    while len(body := _body(payload, data, truncated)) > MAX_BYTES:
-        present = [name for name in VALUES if name in data]
-        if not present:
-            break  # the thin body alone; it is bounded where it is made
-        largest = max(present, key=lambda name: len(json.dumps(data[name])))
-        del data[largest]
-        truncated.append(largest)
-    return body
-
-
-def _body(payload: Mapping[str, Any], data: Mapping[str, Any], truncated: Sequence[str]) -> str:
-    said = {**data, "truncated": [*data.get("truncated", ()), *truncated]} if truncated else data
-    return json.dumps({**payload, "data": said}, separators=(",", ":"))
+    data = bounded(data)
+    # A reference to the file store is of a value that was too large even for a row.
+    absent = [name for name, stored in found.items() if "v" not in stored]
+    if absent:
+        data = {**data, "truncated": [*data.get("truncated", ()), *absent]}
+    return json.dumps({**payload, "data": data}, separators=(",", ":"))

@@ -77,7 +77,6 @@ def exhausted(delivery: Any, *, last_status_code: int | None, last_error: str | 
         "uid": delivery.uid,
         "event_id": delivery.event_id,
         "event_type": delivery.event_type,
-        "job_id": delivery.job_id,
         "attempts": delivery.attempt,
         "last_status_code": last_status_code,
         "last_error": last_error,
