@@ -25,7 +25,6 @@ from aiohttp import (
 from agora.egress.policy import EgressRefused, Policy
 from agora.egress.resolver import AddrInfo, LookUp, VettingResolver
 
-
 VETTED = 1024
 """URLs whose judgement a session remembers; it depends on the URL and the policy alone."""
 
@@ -43,7 +42,6 @@ def vetting_socket(policy: Policy) -> Callable[[AddrInfo], socket.socket]:
 
 def vetting_requests(policy: Policy) -> ClientMiddlewareType:
     """Judges the URL of each request, should its caller not have done so; a proxy would be dialled in its stead."""
-
     vet_url = lru_cache(VETTED)(policy.vet_url)
 
     async def vet(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
