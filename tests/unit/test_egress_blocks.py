@@ -128,6 +128,29 @@ WRAPPED = {
 }
 
 
+RULES = {
+    "168.63.129.16": "168.63.129.16/32 (cloud metadata)",
+    "100.100.100.200": "100.64.0.0/10 (shared address space)",
+    "192.0.0.192": "192.0.0.0/24 (IETF protocol assignments)",
+    "192.88.99.1": "192.88.99.0/24 (6to4 relays)",
+    "224.0.0.1": "224.0.0.0/4 (multicast)",
+    "255.255.255.255": "240.0.0.0/4 (reserved and broadcast)",
+    "::1": "::1/128 (loopback)",
+    "::": "::/96 (unspecified and IPv4-compatible)",
+    "100::1": "100::/64 (discard only)",
+    "100:0:0:1::1": "100:0:0:1::/64 (dummy prefix)",
+    "2001:db8::1": "2001:db8::/32 (documentation)",
+    "64:ff9b:1::1": "64:ff9b:1::/48 (local-use NAT64)",
+    "fd00:ec2::254": "fc00::/7 (unique local and cloud metadata)",
+    "fe80::1": "fe80::/10 (link-local)",
+    "fec0::1": "fec0::/10 (site-local)",
+    "ff02::1": "ff00::/8 (multicast)",
+    "3fff::1": "3fff::/20 (documentation)",
+    "5f00::1": "5f00::/16 (segment routing)",
+    "4000::1": "not in 2000::/3 (global unicast)",
+}
+
+
 def edges(blocks):
     return [str(edge) for block in blocks for edge in (ipaddress.ip_network(block)[0], ipaddress.ip_network(block)[-1])]
 
@@ -175,6 +198,11 @@ def test_public_addresses_pass(address):
 def test_no_cloud_s_metadata_is_reached(cloud):
     with pytest.raises(EgressRefused):
         STRICT.vet_address(METADATA[cloud], host="metadata.test")
+
+
+@pytest.mark.parametrize(("address", "rule"), RULES.items())
+def test_the_rule_is_named(address, rule):
+    assert find_block(ipaddress.ip_address(address)) == rule
 
 
 @pytest.mark.parametrize(("address", "rule"), WRAPPED.items())

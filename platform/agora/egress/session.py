@@ -7,6 +7,7 @@ resolver, so the URL and each socket are judged as well.
 
 import socket
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import (
@@ -24,6 +25,9 @@ from aiohttp import (
 from agora.egress.policy import EgressRefused, Policy
 from agora.egress.resolver import AddrInfo, LookUp, VettingResolver
 
+VETTED = 1024
+"""URLs whose judgement a session remembers; it depends on the URL and the policy alone."""
+
 
 def vetting_socket(policy: Policy) -> Callable[[AddrInfo], socket.socket]:
     """A socket factory that judges the address which is about to be dialled: IP literals meet no resolver."""
@@ -38,9 +42,10 @@ def vetting_socket(policy: Policy) -> Callable[[AddrInfo], socket.socket]:
 
 def vetting_requests(policy: Policy) -> ClientMiddlewareType:
     """Judges the URL of each request, should its caller not have done so; a proxy would be dialled in its stead."""
+    vet_url = lru_cache(VETTED)(policy.vet_url)
 
     async def vet(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        url = policy.vet_url(str(request.url))
+        url = vet_url(str(request.url))
         if request.proxy is not None:
             raise EgressRefused(f"{url.raw_host}: a proxy is refused", host=url.raw_host)
         return await handler(request)
