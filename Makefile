@@ -71,6 +71,10 @@ chaos: $(DEV) ## hurt a whole platform for a long while, judge it, and write doc
 bench: $(BENCH) ## measure, beside peers
 	@$(BIN)/python bench/run.py $(ARGS)
 
+.PHONY: docs
+docs: $(DEV) ## write docs/events.md again, from the catalogue of event types
+	@$(BIN)/agora event-types --markdown > docs/events.md
+
 .PHONY: lock
 lock: .venv/bin/python ## make the lock files again
 	@$(PIP) uv

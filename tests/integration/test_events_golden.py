@@ -11,6 +11,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from agora.agents import Retry, StepContext, Transient, WaitFor
 from agora.batches.duties import CompleteBatches
 from agora.batches.service import submit_batch
@@ -28,7 +30,9 @@ from agora.projects.states import Phase
 from agora.schedules.firing import fire_schedules
 from agora.schedules.service import create_schedule
 from agora.schedules.types import NewSchedule
-from tests.support.payloads import check_data
+from agora.webhooks import service as webhooks
+from agora.webhooks.types import NewEndpoint
+from tests.support.payloads import check_data, check_payload
 from tests.support.probes import Number, agent_with
 from tests.support.projects import a_project
 from tests.support.rig import Rig
@@ -107,9 +111,26 @@ def change_a_project(rig):
     changes.resolve_conflict(clash["id"], team_id=rig.team_id)
 
 
-def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
+def listen_to_all(rig):
+    new = NewEndpoint(url="https://127.0.0.1/x", event_types=("*", "job.progressed"))
+    webhooks.create_endpoint(new, team_id=rig.team_id)
+
+
+def check_deliveries(rig, *, heard):
+    """Each event has gone out as a payload that keeps to its schema, if somebody listens."""
+    bodies = rig.sql("SELECT event_id, body FROM webhook_deliveries")
+    events = [row["id"] for row in rig.sql("SELECT id FROM events ORDER BY id")]
+    assert sorted(row["event_id"] for row in bodies) == (events if heard else [])
+    for row in bodies:
+        check_payload(json.loads(row["body"]))
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["nobody listens", "somebody listens"])
+def test_every_event_is_what_the_golden_file_says(db, monkeypatch, heard):
     agent = agent_with(plain=[plain], flaky=[(flaky, {"retry": ONCE})], broken=[broken], asking=[asking, after])
     rig = Rig(monkeypatch, agent)
+    if heard:
+        listen_to_all(rig)
     jobs = [rig.submit(name, metadata={"order": 7}) for name in ("plain", "flaky", "broken", "asking")]
     rig.run()
     service.give_input(jobs[3].id, team_id=rig.team_id, value=3)
@@ -133,7 +154,15 @@ def test_every_event_is_what_the_golden_file_says(db, monkeypatch):
         assert (row["job_id"] is not None) is find_type(row["type"]).of_job
         found.setdefault(row["type"], pinned(row["data"]))
     assert set(found) - {"agent.noted"} == set(EVENT_TYPES) - NOT_RECORDED_HERE
+    check_deliveries(rig, heard=heard)
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_a_test_event_keeps_to_the_catalogue(db, quiet, team):
+    endpoint = team.endpoint("https://127.0.0.1/x").endpoint
+    body = json.loads(webhooks.send_test(endpoint.id, team_id=team.id).body)
+    check_payload(body)
+    assert body["type"] == "webhook.test"

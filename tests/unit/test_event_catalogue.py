@@ -17,6 +17,7 @@ import pytest
 from agora.errors import NotFound
 from agora.events import catalogue_jobs, catalogue_product
 from agora.events.catalogue import CATALOGUE, EVENT_TYPES, TERMINAL, find_type, matches_some
+from agora.events.page import as_markdown, fields_of
 from agora.events.types import JobRef, job_event, own_event, step_event
 from agora.jobs.states import JOB_ENDED, JobState
 from agora.language import ports
@@ -190,3 +191,16 @@ def test_events_as_the_engine_makes_them_keep_to_their_schemas():
 def test_what_agents_emit_can_be_named_and_takes_no_field_of_ours(kind, data, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         own_event(kind, job_id="job_x", step="s", data=data)
+
+
+def test_the_documentation_shows_the_catalogue_as_it_is():
+    """When it fails: `make docs`."""
+    assert (ROOT / "docs" / "events.md").read_text(encoding="utf-8") == as_markdown()
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_the_page_has_a_row_for_every_field(kind):
+    named = {name.strip("`?") for name, _, _ in fields_of(CATALOGUE[kind])}
+    fields = set(CATALOGUE[kind].schema["properties"]["data"]["properties"])
+    assert (named | {"truncated"}, "truncated" in named) == (fields, False)
+    assert all(what for _, what, _ in fields_of(CATALOGUE[kind]))

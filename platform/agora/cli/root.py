@@ -26,6 +26,7 @@ COMMANDS = {
     "queues": ("agora.cli.order", "list, pause and resume queues"),
     "limits": ("agora.cli.order", "list, set and lift limits"),
     "files": ("agora.cli.files", "upload and download files"),
+    "event-types": ("agora.cli.event_types", "list the types of events, or show one"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
@@ -50,7 +51,9 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        found: click.Command = getattr(
+            importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name.replace('-', '_')}_command"
+        )
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from agora.client.batches import BatchMethods
 from agora.client.budgets import BudgetMethods
 from agora.client.bulk import BulkMethods
+from agora.client.event_types import EventTypeMethods
 from agora.client.holds import HoldMethods
 from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
@@ -20,6 +21,7 @@ class Agora(
     BatchMethods,
     BudgetMethods,
     BulkMethods,
+    EventTypeMethods,
     HoldMethods,
     JobMethods,
     LineageMethods,

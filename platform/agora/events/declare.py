@@ -21,7 +21,7 @@ NAME: Final = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """An RFC 3339 time as text."""
-Metadata = Annotated[dict[str, Any], Field(default_factory=dict, description="what whoever made it noted on it")]
+Metadata = Annotated[dict[str, Any], Field(default_factory=dict, description="the caller's own notes on it")]
 Agent = Annotated[str, Field(description="the name of the agent")]
 Action = Annotated[str, Field(description="the agent's action")]
 Step = Annotated[str, Field(description="the step's name")]
