@@ -14,7 +14,7 @@ from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.settings import get_settings
 from agora.webhooks import delivery_queries, drain_queries, order_queries, service
-from agora.webhooks.fan_out_queries import Happened, expand_fan_out, fan_out, fan_out_all
+from agora.webhooks.fan_out_queries import expand_fan_out, fan_out
 from tests.support.receiver import hang
 from tests.support.webhooks import eventually, run_until_ended, sql
 
@@ -207,7 +207,7 @@ def test_two_that_came_at_once_are_sent_one_after_the_other(team, receiver):
     with transaction() as one, transaction() as other:
         for session in (one, other):
             event = NewEvent(type="job.failed", data={})
-            fan_out_without_marking(session, team.id, event)
+            fan_out(session, team_id=team.id, job_id=None, agent="a", events=[event], occurred_at=now())
     with transaction() as session:
         delivery_queries.mark_due(session, most=10)
     [first] = claim()
@@ -215,11 +215,6 @@ def test_two_that_came_at_once_are_sent_one_after_the_other(team, receiver):
     rows = sql("SELECT id, status, next_attempt_at FROM webhook_deliveries ORDER BY place")
     assert [(row["status"], row["next_attempt_at"] is None) for row in rows] == [("leased", False), ("pending", True)]
     assert rows[0]["id"] == first["id"]
-
-
-def fan_out_without_marking(session, team_id, event):
-    happened = [Happened(event=event)]
-    fan_out_all(session, team_id=team_id, happened=happened, occurred_at=now(), holds_locks=True)
 
 
 @pytest.mark.parametrize("fifo", ["endpoint", "job"])

@@ -38,6 +38,8 @@ class JobData(EventData):
     version: int = Field(description="of the action")
     metadata: Metadata
     links: Links
+    input: Any = Field(None, description="the job's input: in full payloads only, for endpoints that ask for them")
+    output: Any = Field(None, description="likewise its output, once it has one")
 
 
 class JobCreated(JobData):

@@ -62,9 +62,9 @@ def _type_of(field: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(value)}`" for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:
         return " or ".join(_type_of(inner, parts) for inner in field["anyOf"])
-    if field["type"] == "array":
+    if field.get("type") == "array":
         return f"list of {_type_of(field['items'], parts)}"
-    return {"date-time": "time"}.get(field.get("format", ""), str(field["type"]))
+    return {"date-time": "time"}.get(field.get("format", ""), str(field.get("type", "any JSON")))
 
 
 def _meaning_of(field: Mapping[str, Any], parts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from agora.events.limits import bounded
@@ -58,7 +58,9 @@ _MADE = """
     WHERE e.id IN (SELECT endpoint_id FROM made WHERE status = 'pending')
       AND (e.next_due_at IS NULL OR e.next_due_at > now()) AND (e.open_until IS NULL OR e.open_until <= now())
     ORDER BY e.id
-    FOR NO KEY UPDATE{skip_locked}
+    -- One that somebody else has locked is being looked at, or told, already; and a transaction may fan out twice,
+    -- so waiting for it could end in a deadlock.
+    FOR NO KEY UPDATE SKIP LOCKED
 ), due AS (
     UPDATE webhook_endpoints e SET next_due_at = now() FROM idle WHERE e.id = idle.id
 """
@@ -93,13 +95,7 @@ SELECT EXISTS (SELECT FROM made WHERE status = 'pending')
 """
 
 
-def _statement(template: str, *, skip_locked: bool) -> TextClause:
-    return text(template.replace("{skip_locked}", " SKIP LOCKED" if skip_locked else ""))
-
-
-FAN_OUT = _statement(_FAN_OUT, skip_locked=False)
-FAN_OUT_UNHINDERED = _statement(_FAN_OUT, skip_locked=True)
-"""For callers who hold locks on endpoints: waiting for another endpoint's might never end."""
+FAN_OUT = text(_FAN_OUT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,12 +139,8 @@ def fan_out_all(
     team_id: str,
     happened: Sequence[Happened],
     occurred_at: datetime,
-    holds_locks: bool = False,
 ) -> bool:
-    """Make the deliveries of events in the transaction that records them. True: ring for them after the commit.
-
-    A caller that ``holds_locks`` on endpoints must see to it itself that those told are looked at.
-    """
+    """Make the deliveries of events in the transaction that records them. True: ring for them after the commit."""
     if not happened:
         return False
     parameters = {
@@ -163,7 +155,7 @@ def fan_out_all(
         "first": get_settings().webhook_schedule[0],
         "most": get_settings().webhook_fan_out_limit * len(happened),
     }
-    return bool(session.execute(FAN_OUT_UNHINDERED if holds_locks else FAN_OUT, parameters).scalar_one())
+    return bool(session.execute(FAN_OUT, parameters).scalar_one())
 
 
 def project_of(data: Mapping[str, Any]) -> str | None:
@@ -179,8 +171,7 @@ def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": bounded(data)}, separators=(",", ":"))
 
 
-EXPAND = _statement(
-    f"""
+EXPAND = text(f"""
 WITH put_off AS MATERIALIZED (
     SELECT id, team_id, events, after, created_at FROM webhook_fan_outs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 ), slice AS MATERIALIZED (
@@ -203,9 +194,7 @@ WITH put_off AS MATERIALIZED (
     DELETE FROM webhook_fan_outs f USING put_off WHERE f.id = put_off.id AND (SELECT count(*) FROM slice) < :slice
 )
 SELECT (SELECT count(*) FROM put_off) AS found, (SELECT count(*) FROM made) AS made
-""",
-    skip_locked=False,
-)
+""")
 
 
 def expand_fan_out(session: Session, *, slice_: int) -> tuple[bool, int]:

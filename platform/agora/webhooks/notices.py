@@ -87,7 +87,7 @@ def exhausted(delivery: Any, *, last_status_code: int | None, last_error: str | 
 
 
 def record(session: Session, notices: Sequence[Notice]) -> bool:
-    """Record notices with their deliveries; the caller holds locks on endpoints. True: ring after the commit."""
+    """Record notices with their deliveries. True: ring after the commit."""
     told: dict[str, list[Notice]] = {}
     for one in notices:
         told.setdefault(one.team_id, []).append(one)
@@ -95,7 +95,7 @@ def record(session: Session, notices: Sequence[Notice]) -> bool:
     for team_id, found in told.items():
         occurred_at = add_events(session, team_id=team_id, events=[one.event for one in found])["occurred_at"]
         happened = [Happened(event=one.event, skip=one.about) for one in found]
-        ring |= fan_out_all(session, team_id=team_id, happened=happened, occurred_at=occurred_at, holds_locks=True)
+        ring |= fan_out_all(session, team_id=team_id, happened=happened, occurred_at=occurred_at)
     return ring
 
 
