@@ -206,3 +206,14 @@ def answer_each(*answers, last=silence):
         await last(peer)
 
     return behave
+
+
+def always(answer):
+    """Answer every request of a connection so, as a receiver that is well does."""
+
+    async def behave(peer):
+        while True:
+            await peer.send(answer)
+            await peer.take()
+
+    return behave

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from agora.clock import now
 from agora.webhooks import service
 from agora.webhooks.redaction import MAX_HEADERS, MAX_VALUE
 from agora.webhooks.sender import MAX_BODY
@@ -49,7 +48,7 @@ def try_once(team, engine, url, *, data=None, **options):
 
 def found(team, endpoint_id):
     """The only delivery of an endpoint, with its only try."""
-    [delivery] = [one for one in team.deliveries() if one.endpoint_id == endpoint_id]
+    [delivery] = team.deliveries(endpoint=endpoint_id)
     [attempt] = delivery.attempts
     return Tried(delivery=delivery, endpoint=service.get_endpoint(endpoint_id, team_id=team.id), attempt=attempt)
 
@@ -75,7 +74,7 @@ def check_failed(tried, code, error_class, says, *, pause=PAUSE):
     assert (delivery.status, delivery.last_status_code, delivery.last_error) == ("pending", code, attempt.error)
     assert not attempt.delivered
     assert delivery.ended_at is None
-    check_pause(delivery, 0.8 * pause, 1.2 * pause)
+    check_pause(tried, 0.8 * pause, 1.2 * pause)
     blamed = code is None or code in SLOWS_DOWN
     assert endpoint.consecutive_failures == int(blamed)
     assert endpoint.last_success_at is None
@@ -83,10 +82,11 @@ def check_failed(tried, code, error_class, says, *, pause=PAUSE):
     check_kept(tried)
 
 
-def check_pause(delivery, least, most):
-    """The next try is due in so many seconds."""
-    wait = delivery.next_attempt_at - now()
-    assert timedelta(seconds=least - MARGIN - DEADLINE) <= wait <= timedelta(seconds=most)
+def check_pause(tried, least, most):
+    """The next try is due so many seconds after this one ended, or a little later: settling takes a moment."""
+    ended = tried.attempt.started_at + timedelta(milliseconds=tried.attempt.duration_ms)
+    pause = (tried.delivery.next_attempt_at - ended).total_seconds()
+    assert least <= pause <= most + MARGIN
 
 
 def check_kept(tried):

@@ -13,8 +13,10 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-MOST_BYTES = 4 * 1024 * 1024
-"""Of one answer, with all that surrounds it. A head may have 1 MiB, and of the body 64 KiB are read."""
+MOST_HEAD = 256 * 1024
+"""Bytes before a body, with those of 1xx answers. aiohttp bounds each header and their number, which makes 1 MiB."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Of one answer with all that frames it: of its body, 64 KiB are read."""
 MOST_INTERIM = 16
 """1xx answers before the one that counts."""
 SWITCHING_PROTOCOLS = 101
@@ -35,7 +37,7 @@ class ReceiverProtocol(ResponseHandler):
 
     def _begin(self) -> None:
         self._awaits_head = True
-        self._received = self._interim = 0
+        self._received = self._head = self._interim = 0
         self._edge = b""  # the last bytes: what ends a head may come in two pieces
 
     def set_response_params(self, **options: Any) -> None:
@@ -56,6 +58,9 @@ class ReceiverProtocol(ResponseHandler):
                 self._refuse("bytes after its answer")
                 return
             size = self._size_of_head(data) if self._awaits_head else len(data)
+            if self._head > MOST_HEAD:
+                self._refuse(f"more than {MOST_HEAD >> 10} KiB before a body")
+                return
             super().data_received(data[:size])
             data = data[size:]
 
@@ -63,7 +68,9 @@ class ReceiverProtocol(ResponseHandler):
         text = self._edge + data
         found = HEAD_ENDS.search(text)
         self._edge = b"" if found else text[-LONGEST_EDGE:]
-        return found.end() - len(text) + len(data) if found else len(data)
+        size = found.end() - len(text) + len(data) if found else len(data)
+        self._head += size
+        return size
 
     def _is_idle(self) -> bool:
         return not self._awaits_head and (self._payload is None or self._payload.is_eof())
