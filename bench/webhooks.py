@@ -33,10 +33,11 @@ def measure(cases: Cases, sizes: Sizes, rounds: int, chosen: tuple[str, ...], *,
     for number in range(rounds if "sustained" in chosen else 0):
         for name in list(SIGNINGS) if number % 2 == 0 else reversed(SIGNINGS):
             sustained = cases.sustain(teams[name], sizes.deliveries)
+            single = cases.sustain(teams[name], sizes.deliveries, group=1)
             paced, idle = cases.pace(teams[name], sustained.rate / 2), cases.idle(name)
-            found.rounds.setdefault(name, []).append(Round(sustained, paced, idle))
-            say(f"{name}: {sustained.rate:.0f}/s, half of it p50 {paced.at(50):.0f} p99 {paced.at(99):.0f} ms, "
-                f"idle p50 {idle.at(50):.0f} ms")  # fmt: skip
+            found.rounds.setdefault(name, []).append(Round(sustained, single, paced, idle))
+            say(f"{name}: {sustained.rate:.0f}/s, each event by itself {single.rate:.0f}/s, at half of that "
+                f"p50 {paced.at(50):.0f} p99 {paced.at(99):.0f} ms, idle p50 {idle.at(50):.0f} ms")  # fmt: skip
             if costs:
                 show(sustained.costs.statements, sustained.deliveries)
     rate = found.rate(first) if first in found.rounds else cases.sustain(teams[first], sizes.deliveries // 4).rate

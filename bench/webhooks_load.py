@@ -93,20 +93,24 @@ class Publisher:
     ) -> None:
         """Publish ``deliveries``, or for ``seconds``, so that about ``window`` of them are always still to arrive."""
         numbers = [number for team in teams for number in team.numbers]
-        published, before, turn = 0, self._receivers.count(numbers), 0
+        published, before, done = 0, self._receivers.count(numbers), list[Future[int]]()
         deadline = time.monotonic() + seconds
-        while published < deliveries or (not deliveries and time.monotonic() < deadline):
-            if published - (self._receivers.count(numbers) - before) > window:
-                time.sleep(POLL)
-                continue
-            published += self.publish(teams[turn % len(teams)], count=group)
-            turn += 1
+        with ThreadPoolExecutor(PUBLISHERS) as pool:
+            while published < deliveries or (not deliveries and time.monotonic() < deadline):
+                if published - (self._receivers.count(numbers) - before) > window:
+                    time.sleep(POLL)
+                    continue
+                team = teams[len(done) % len(teams)]
+                done.append(pool.submit(self.publish, team, count=group))
+                published += group * len(team.numbers)
+        for one in done:
+            one.result()
 
     def keep_pace(self, teams: Sequence[Team], *, events_a_second: float, seconds: float) -> None:
         """Publish an event at each of its times, whether the one before has arrived or not (an open loop)."""
         begun = time.monotonic()
         with ThreadPoolExecutor(PUBLISHERS) as pool:
-            done: list[Future[int]] = []
+            done = list[Future[int]]()
             for turn in range(round(events_a_second * seconds)):
                 meant = begun + turn / events_a_second
                 time.sleep(max(0.0, meant - time.monotonic()))
