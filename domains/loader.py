@@ -139,7 +139,8 @@ def _read(path: Path, schema: str) -> Any:
 
 @cache
 def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.schema.json").read_bytes()))
+    written = json.loads((SCHEMAS / f"{schema}.schema.json").read_bytes())
+    return jsonschema_rs.Draft202012Validator(written, offline=True)
 
 
 def _lexicon(name: str, parts: Mapping[str, Any]) -> Lexicon:

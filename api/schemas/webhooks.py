@@ -4,7 +4,11 @@ from typing import Any
 
 import marshmallow as ma
 
+from agora.webhooks.states import Algorithm, Order, Payload
 from api.schemas.common import Moment, PageArgs, Schema, page_of
+
+FIFO = {"description": "within what deliveries keep their order: one is sent only when those before it have ended"}
+PAYLOAD = {"description": "thin: ids, status, links; full: also the job's input and output, as far as they fit"}
 
 
 class EndpointIn(Schema):
@@ -17,8 +21,16 @@ class EndpointIn(Schema):
     agents = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
     headers = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
     secret = ma.fields.String(allow_none=True, validate=ma.validate.Length(1, 200))
+    algorithm = ma.fields.String(
+        allow_none=True, validate=ma.validate.OneOf(list(Algorithm)),
+        metadata={"description": "of the secret that is made: v1 (HMAC-SHA256) or v1a (ed25519)"},
+    )  # fmt: skip
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer(strict=True)
+    projects = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    rate_limit = ma.fields.Float(allow_none=True, metadata={"description": "deliveries per second"})
+    fifo = ma.fields.String(allow_none=True, validate=ma.validate.OneOf(list(Order)), metadata=FIFO)
+    payload = ma.fields.String(validate=ma.validate.OneOf(list(Payload)), metadata=PAYLOAD)
     metadata = ma.fields.Dict(keys=ma.fields.String())
 
 
@@ -33,6 +45,10 @@ class EndpointPatch(Schema):
     headers = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer(strict=True)
+    projects = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    rate_limit = ma.fields.Float(allow_none=True, metadata={"description": "deliveries per second"})
+    fifo = ma.fields.String(allow_none=True, validate=ma.validate.OneOf(list(Order)), metadata=FIFO)
+    payload = ma.fields.String(validate=ma.validate.OneOf(list(Payload)), metadata=PAYLOAD)
     metadata = ma.fields.Dict(keys=ma.fields.String())
 
 
@@ -50,6 +66,13 @@ class EndpointOut(Schema):
     headers = ma.fields.Dict()
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer()
+    projects = ma.fields.List(ma.fields.String())
+    rate_limit = ma.fields.Float(allow_none=True)
+    fifo = ma.fields.String(allow_none=True)
+    payload = ma.fields.String()
+    schema_version = ma.fields.Integer(metadata={"description": "of the payloads, pinned when it was made"})
+    allowance = ma.fields.Integer(metadata={"description": "deliveries that may be under way to it just now"})
+    draining = ma.fields.Boolean(metadata={"description": "what was held is being released at a pace"})
     metadata = ma.fields.Dict()
     status = ma.fields.String()
     status_reason = ma.fields.String(allow_none=True)

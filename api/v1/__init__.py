@@ -15,6 +15,7 @@ from api.v1 import (
     moves,
     queues,
     schedules,
+    webhook_keys,
     webhooks,
 )
 
@@ -31,6 +32,9 @@ BLUEPRINTS = (
     files.blueprint,
     webhooks.endpoints,
     webhooks.deliveries,
+    webhook_keys.endpoint_keys,
+    webhook_keys.team_keys,
+    webhook_keys.key_rotations,
     keys.blueprint,
     queues.blueprint,
     limits.blueprint,

@@ -8,7 +8,7 @@ from flask import Response, json, request
 
 from agora.errors import invalid_field
 from agora.events import stream
-from agora.events.types import TERMINAL
+from agora.events.catalogue import TERMINAL
 from agora.jobs import service
 from agora.jobs.types import Event
 from api import capacity

@@ -137,7 +137,11 @@ class StepContext(_Context[I_co]):
         self.runtime.progress(fraction, message)
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Add an event of the agent's own to the job's stream."""
+        """Add an event of the agent's own to the job's stream; its type is ``agent.`` and ``kind``.
+
+        Raises ValueError for a kind that is more than letters, digits, dashes, underscores and dots between them, and
+        for data with a field that the engine sets: job_id, step, truncated.
+        """
         self.runtime.emit(kind, data)
 
     def use(

@@ -7,10 +7,11 @@ the rest.
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +24,9 @@ KIB = 1024
 MIB = 1024 * KIB
 MINUTE = 60.0
 HOUR = 60 * MINUTE
+
+DNS_PORT = 53
+_NAMESERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
 
 SENTINEL = "sentinel://"
 REDIS = ("redis://", "rediss://", SENTINEL)
@@ -53,6 +57,9 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_password: SecretStr = SecretStr("")
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts secrets at rest. At least 32 characters.")
+    secret_key_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Keys that secrets at rest may still be encrypted with, until `agora db rekey`."
+    )
     files_url: str = Field("", description="Any fsspec URL. Unset: the folder `files` of the data directory.")
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
         ("workers.agents", "installed"),
@@ -99,7 +106,19 @@ class Settings(BaseSettings):
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     egress_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
     egress_allow_http: bool = False
+    egress_nameservers: Annotated[tuple[tuple[IPv4Address | IPv6Address, int], ...], NoDecode] = Field(
+        (), description="Recursive name servers for user-given hosts, such as 10.0.0.2,[::1]:5353. Unset: the system's."
+    )
     webhook_timeout: float = Field(20.0, gt=0)
+    webhook_drain_rate: float = Field(
+        50.0, gt=0, description="Held deliveries that a resumed endpoint gets per second, beside what is new."
+    )
+    webhook_disable_days: float = Field(5.0, gt=0, description="Days without success after which it is disabled.")
+    webhook_fan_out_limit: int = Field(
+        100,
+        ge=1,
+        description="Deliveries of an event that its commit makes itself; the dispatcher makes more than that.",
+    )
     webhook_schedule: Annotated[tuple[float, ...], NoDecode] = (
         0.0, 5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
     )  # fmt: skip
@@ -107,11 +126,18 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", mode="before")
+    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip() and value.strip() != "any")
+        return value
+
+    @field_validator("egress_nameservers", mode="before")
+    @classmethod
+    def _servers(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(_nameserver(part.strip()) for part in value.split(",") if part.strip())
         return value
 
     @field_validator("secret_key")
@@ -153,6 +179,17 @@ class Settings(BaseSettings):
     def resolved_files_url(self) -> str:
         """The fsspec URL of the file store."""
         return self.files_url or f"file://{(self.data_dir / 'files').resolve()}"
+
+
+def _nameserver(written: str) -> tuple[IPv4Address | IPv6Address, int]:
+    """``1.2.3.4``, ``1.2.3.4:53``, ``[::1]`` or ``[::1]:53``; a name would need a resolver itself."""
+    found = _NAMESERVER.fullmatch(written)
+    address, port = None, int((found["port"] if found else None) or DNS_PORT)
+    with suppress(ValueError):
+        address = ip_address((found["v4"] or found["v6"]) if found else "")
+    if address is None or not 1 <= port <= 65535:  # noqa: PLR2004  # a port has two bytes
+        raise ValueError(f"{written!r} is not an address with an optional port, such as 127.0.0.1:53 or [::1]:53")
+    return address, port
 
 
 _KNOWN_EXTRAS = frozenset({"AGORA_DATA", "AGORA_INSTANCE", "AGORA_SHARED_DATA", "AGORA_API_URL", "AGORA_API_KEY"})

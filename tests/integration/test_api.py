@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 import agora.documents.errors  # so that their classes are walked too
+import agora.egress.policy
 import agora.runtime.dump
 import agora.runtime.up
-import agora.webhooks.egress
 import agora.webhooks.signing  # noqa: F401
 import domains.loader  # noqa: F401
 from agora.agents import Agent, StepContext, WaitFor

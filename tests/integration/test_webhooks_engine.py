@@ -65,7 +65,7 @@ def test_two_claims_at_the_same_instant_share_no_endpoint(team):
     team.happen(count=10)
 
     def claim(session, slice_):
-        rows = delivery_queries.claim(session, room=20, slice_=slice_, token=new_id("evt"), lease=9, threshold=5)
+        rows = delivery_queries.claim(session, room=20, slice_=slice_, token=new_id("evt"), lease=9)
         return [row["endpoint_id"] for row in rows]
 
     with transaction() as first, transaction() as second:
@@ -80,7 +80,7 @@ import os
 from agora.db.session import transaction
 from agora.webhooks import delivery_queries
 with transaction() as session:
-    rows = delivery_queries.claim(session, room=10, slice_=10, token="gone", lease=1.0, threshold=5)
+    rows = delivery_queries.claim(session, room=10, slice_=10, token="gone", lease=1.0)
 print(len(rows), flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -339,11 +339,12 @@ def test_tls_is_verified_against_the_name_and_a_trusted_authority(team, engines,
         team.endpoint(f"https://wrong.test:{secure.port}/wrong", schedule=(0.0,))
         team.happen()
         engines(look_up=look_up, ssl=trusted).run_once()
-        results = sorted((one.status, one.attempts[0].error_class) for one in team.deliveries())
+        of_job = {"event_type": "job.succeeded"}
+        results = sorted((one.status, one.attempts[0].error_class) for one in team.deliveries(**of_job))
         assert results == [("exhausted", "tls"), ("succeeded", None)]
         team.happen()
         engines(look_up=look_up).run_once()
-        assert [one.attempts[0].error_class for one in team.deliveries()[2:]] == ["tls", "tls"]
+        assert [one.attempts[0].error_class for one in team.deliveries(**of_job)[2:]] == ["tls", "tls"]
         assert list(secure.got) == ["/right"]
         assert len(secure.got["/right"]) == 1
     finally:

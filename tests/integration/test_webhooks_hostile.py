@@ -7,8 +7,12 @@ import time
 
 import pytest
 
-from agora.webhooks.egress import Policy, SystemLookUp, guarded_session
+from agora.egress.policy import Policy
+from agora.egress.resolver import SystemLookUp
+from agora.egress.session import guarded_session
 from agora.webhooks.sender import MAX_BODY, Message, PeerResponse, send, tracing
+from agora.webhooks.signing import SigningKey
+from agora.webhooks.states import Algorithm
 
 POLICY = Policy(allow=(ipaddress.ip_network("127.0.0.0/8"),), ports=(), allow_http=True)
 SECONDS = 1.0
@@ -36,7 +40,7 @@ async def one_try(behave, *, tries=1):
     look_up = SystemLookUp()
     try:
         async with guarded_session(POLICY, look_up, traces=[tracing()], response_class=PeerResponse) as session:
-            message = Message(webhook_id="evt_1", url=url, body=b"{}", keys=(bytes(32),))
+            message = Message(webhook_id="evt_1", url=url, body=b"{}", keys=(SigningKey(Algorithm.V1, bytes(32)),))
             for _ in range(tries):
                 made = await send(session, POLICY, message, seconds=SECONDS)
     finally:

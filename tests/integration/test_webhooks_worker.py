@@ -16,7 +16,7 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.events.types import NewEvent
 from agora.ids import new_id
-from agora.webhooks import queries, service
+from agora.webhooks import fan_out_queries, service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from tests.support.receiver import Receiver
 
@@ -45,7 +45,7 @@ def worker():
 def publish(team, count=1):
     events = [NewEvent(type="job.failed", data={}) for _ in range(count)]
     with transaction() as session:
-        made = queries.fan_out(session, team_id=team, job_id=None, agent="a", events=events, occurred_at=now())
+        made = fan_out_queries.fan_out(session, team_id=team, job_id=None, agent="a", events=events, occurred_at=now())
     assert made
     broker.ring_deliveries()
 

@@ -9,7 +9,8 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.events.types import NewEvent
 from agora.ids import new_id
-from agora.webhooks import queries, service
+from agora.webhooks import service
+from agora.webhooks.fan_out_queries import fan_out
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 
 
@@ -25,7 +26,7 @@ class Team:
     def happen(self, kind="job.succeeded", *, job_id=None, agent="probe", count=1, data=None):
         events = [NewEvent(type=kind, data=data or {"job_id": job_id, "status": "x"}) for _ in range(count)]
         with transaction() as session:
-            queries.fan_out(session, team_id=self.id, job_id=job_id, agent=agent, events=events, occurred_at=now())
+            fan_out(session, team_id=self.id, job_id=job_id, agent=agent, events=events, occurred_at=now())
         return events
 
     def deliveries(self, **filters):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agora.settings import Settings
 from agora.webhooks import schedule
-from agora.webhooks.schedule import Outcome, classify, next_try, parse_retry_after, rest
+from agora.webhooks.schedule import Outcome, classify, next_try, parse_retry_after
 
 DEFAULT = Settings().webhook_schedule
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -87,19 +87,6 @@ def test_retry_after_never_raises(value):
 )  # fmt: skip
 def test_only_2xx_is_delivered(status, outcome):
     assert classify(status) is outcome
-
-
-def test_an_endpoint_rests_longer_and_longer_but_not_for_ever():
-    assert rest(schedule.BREAKER_THRESHOLD - 1, None) is None
-    pauses = [rest(schedule.BREAKER_THRESHOLD + n, None) for n in range(50)]
-    assert pauses[:3] == [30, 60, 120]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == schedule.LONGEST_REST
-
-
-def test_retry_after_rests_the_endpoint_for_a_quarter_of_an_hour_at_most():
-    assert rest(1, 60) == 60
-    assert rest(1, 86_400) == schedule.LONGEST_REST
 
 
 @pytest.mark.parametrize("own", [[], [0.0] * 21, [-1.0], [float("nan")], [float("inf")], [8 * 24 * 3600.0]])

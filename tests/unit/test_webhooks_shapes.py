@@ -2,16 +2,17 @@
 
 import pytest
 
+from agora.egress import policy
 from agora.errors import Invalid
 from agora.settings import get_settings, load_settings
-from agora.webhooks import egress, shapes
+from agora.webhooks import shapes
 from agora.webhooks.redaction import MAX_HEADERS, MAX_VALUE, redact
 
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch):
     settings = load_settings({})
-    monkeypatch.setattr(egress, "get_settings", lambda: settings)
+    monkeypatch.setattr(policy, "get_settings", lambda: settings)
     yield
     get_settings.cache_clear()
 

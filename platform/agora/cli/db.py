@@ -67,3 +67,19 @@ def restore_(file: Path, force: bool, as_json: bool) -> None:
         print_json(manifest)
     else:
         click.echo(f"restored what was dumped at {manifest['made_at']}")
+
+
+@db_command.command("rekey")
+@json_option
+def rekey_(as_json: bool) -> None:
+    """Encrypt secrets at rest anew with AGORA_SECRET_KEY; AGORA_SECRET_KEY_OLD still reads what it finds.
+
+    Give every process the new key and the old one first, run this, then take the old one away.
+    """
+    from agora.webhooks import keys  # noqa: PLC0415
+
+    changed = keys.rekey()
+    if as_json:
+        print_json(changed)
+    else:
+        click.echo(f"encrypted anew: {changed['keys']} signing keys, headers of {changed['headers']} endpoints")

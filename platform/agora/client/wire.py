@@ -1,4 +1,7 @@
-"""The client's wire over the standard library's HTTP: keep-alive per thread, bounded retries."""
+"""The client's wire over the standard library's HTTP: keep-alive per thread, bounded retries.
+
+Not behind the egress guard: it runs at the caller's, and goes to the address that the caller chose, often on loopback.
+"""
 
 import http.client
 import json

@@ -1,10 +1,11 @@
-"""What the dispatcher does for webhook deliveries: the backstop of rings and of senders that died."""
+"""What the dispatcher does for webhook deliveries: the backstop of rings, of senders that died, and slow work."""
 
 import time
 
 from agora import broker
 from agora.db.session import transaction
-from agora.webhooks import delivery_queries
+from agora.settings import get_settings
+from agora.webhooks import delivery_queries, drain_queries, fan_out_queries, order_queries
 
 SLICE = 500
 LOST_LEASE_LIMIT = 20
@@ -14,8 +15,12 @@ MARK_MOST = 5_000
 LATE_SECONDS = 0.2
 """A sender that lives has by then seen for itself what is due."""
 RING_SECONDS = 1.0
+LONGEST_DRAIN = 2.0
+"""Seconds of its pace that a drain catches up with at once, after a dispatcher that was away."""
+EXPAND_ENDPOINTS = 500
+EXPAND_ROUNDS = 20
 
-_last = {"marked": float("-inf"), "rung": float("-inf")}
+_last = {"marked": float("-inf"), "rung": float("-inf"), "drained": float("-inf")}
 
 
 def tend_deliveries() -> int:
@@ -26,6 +31,7 @@ def tend_deliveries() -> int:
     if returned or moment - _last["marked"] >= MARK_SECONDS:
         _last["marked"] = moment
         with transaction() as session:
+            order_queries.promote_all(session, most=MARK_MOST)
             delivery_queries.mark_due(session, most=MARK_MOST)
     if moment - _last["rung"] >= RING_SECONDS:
         with transaction() as session:
@@ -34,3 +40,30 @@ def tend_deliveries() -> int:
             _last["rung"] = moment
             broker.ring_deliveries()
     return returned
+
+
+def drain_held() -> int:
+    """Release what resumed endpoints still hold, at the pace of the settings; how many deliveries."""
+    moment = time.monotonic()
+    elapsed = min(moment - _last["drained"], LONGEST_DRAIN)
+    _last["drained"] = moment
+    most = max(1, round(get_settings().webhook_drain_rate * elapsed))
+    with transaction() as session:
+        released = drain_queries.drain_held(session, slice_=SLICE, most=most)
+    if released:
+        broker.ring_deliveries()
+    return released
+
+
+def expand_fan_outs() -> int:
+    """Make the deliveries of events that concern many endpoints, some hundred endpoints at a time; how many."""
+    total = 0
+    for _ in range(EXPAND_ROUNDS):
+        with transaction() as session:
+            found, made = fan_out_queries.expand_fan_out(session, slice_=EXPAND_ENDPOINTS)
+        if not found:
+            break
+        total += made
+    if total:
+        broker.ring_deliveries()
+    return total

@@ -66,6 +66,8 @@ def all_duties() -> list[Duty]:
         Duty(batch_duties.cancel_batches, every=0.2),
         Duty(batch_duties.CompleteBatches(), every=0.5),
         Duty(deliveries.tend_deliveries, every=0.2),
+        Duty(deliveries.expand_fan_outs, every=0.1),
+        Duty(deliveries.drain_held, every=0.5),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(retention.remove_old_jobs, every=1.0),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import RowMapping, select, text
 from sqlalchemy.orm import Session
 
 from agora.events.models import EventRow
@@ -42,17 +42,19 @@ def append_events(session: Session, *, team_id: str, job_id: str, events: Sequen
 
 
 ADD = text("""
-INSERT INTO events (id, team_id, job_id, seq, type, data)
-VALUES (:event_id, :team_id, NULL, 1, :type, CAST(:data AS jsonb))
-RETURNING occurred_at
+WITH happened AS (
+    INSERT INTO events (id, team_id, job_id, seq, type, data)
+    SELECT e.id, :team_id, NULL, 1, e.type, e.data
+    FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (id text, type text, data jsonb)
+)
+SELECT now() AS occurred_at, EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = :team_id) AS subscribed
 """)
 
 
-def add_event(session: Session, *, team_id: str, event: NewEvent) -> datetime:
-    """Insert an event that is a team's and no job's; returns when it occurred."""
-    parameters = {"event_id": event.id, "team_id": team_id, "type": event.type, "data": json.dumps(dict(event.data))}
-    moment: datetime = session.execute(ADD, parameters).scalar_one()
-    return moment
+def add_events(session: Session, *, team_id: str, events: Sequence[NewEvent]) -> RowMapping:
+    """Insert events that are a team's and no job's: ``occurred_at``, and whether the team is ``subscribed`` to any."""
+    parameters = {"team_id": team_id, "events": as_json(events)}
+    return session.execute(ADD, parameters).mappings().one()
 
 
 def list_events(

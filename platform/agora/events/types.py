@@ -1,33 +1,17 @@
-"""Every event that the engine records: its type, and the JSON of its data. Golden files pin both."""
+"""Events as they are made. Which types there are, and what each says, is in agora.events.catalogue."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agora.events.declare import NAME
 from agora.ids import new_id
-
-JOB_TYPES = (
-    "job.created",
-    "job.debounced",
-    "job.started",
-    "job.progressed",
-    "job.partial",
-    "job.waiting",
-    "job.resumed",
-    "job.moved",
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
-)
-STEP_TYPES = ("step.succeeded", "step.retrying", "step.failed")
-TEAM_TYPES = ("batch.completed", "bulk.ended", "schedule.failed")
-"""Types of events that belong to no single job."""
-EVENT_TYPES = (*JOB_TYPES, *STEP_TYPES, *TEAM_TYPES)
-TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
-"""A job's stream ends after one of these."""
 
 OWN_PREFIX = "agent."
 """Types of events that agents emit themselves begin with this."""
+MAX_OWN_NAME = 100
+SET_BY_ENGINE = ("job_id", "step", "truncated")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,5 +61,23 @@ def step_event(kind: str, job: JobRef, *, step: str, iteration: int, attempt: in
         "step": step,
         "iteration": iteration,
         "attempt": attempt,
+        "links": {"self": f"/api/v1/jobs/{job.id}"},
     }
     return NewEvent(type=kind, data=data | {name: value for name, value in more.items() if value is not None})
+
+
+def own_event(kind: str, *, job_id: str, step: str, data: Mapping[str, Any]) -> NewEvent:
+    """An event that a step of an agent emits; its type gets the prefix ``agent.`` unless it has it.
+
+    Raises ValueError for a type that no filter can name, and for data with a field that the engine sets.
+    """
+    name = kind.removeprefix(OWN_PREFIX)
+    if len(name) > MAX_OWN_NAME or not re.fullmatch(NAME, name):
+        raise ValueError(
+            f"kind must be at most {MAX_OWN_NAME} letters, digits, dashes, underscores and single dots between them,"
+            f" not {kind[:200]!r}"
+        )
+    taken = [field for field in SET_BY_ENGINE if field in data]
+    if taken:
+        raise ValueError(f"data of an event may not have {taken[0]}: the engine sets it, got {data[taken[0]]!r:.200}")
+    return NewEvent(type=OWN_PREFIX + name, data={"job_id": job_id, "step": step, **data})

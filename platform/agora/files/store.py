@@ -20,7 +20,7 @@ ASIDE = "aside"
 
 @lru_cache(maxsize=4)
 def _filesystem(url: str) -> tuple[Any, str]:
-    filesystem, root = fsspec.core.url_to_fs(url)
+    filesystem, root = fsspec.core.url_to_fs(url)  # the operator's address, not a user's: no egress guard
     return filesystem, root.rstrip("/")
 
 

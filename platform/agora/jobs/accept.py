@@ -18,7 +18,7 @@ from agora.jobs.states import JobState
 from agora.jobs.together import Together
 from agora.jobs.types import IdempotencyKey, Job, Submission
 from agora.jobs.unique import Renewal
-from agora.webhooks import queries as webhook_queries
+from agora.webhooks import fan_out_queries as webhook_queries
 
 MOST = 25
 """Submits that are written together."""

@@ -40,6 +40,18 @@ class Registered:
         raise_faults(self.validator, value, "/input")
 
 
+def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """A validator of an agent's JSON Schema.
+
+    It fetches nothing: a ``$ref`` to elsewhere would make this process call whatever address stands there, past the
+    egress guard.
+
+    Raises:
+        jsonschema_rs.ValidationError: it is no JSON Schema, or refers to one outside of itself.
+    """
+    return jsonschema_rs.validator_for(dict(schema), offline=True)
+
+
 def raise_faults(validator: Any, value: Any, root: str) -> None:
     """Raise Invalid with every fault that a compiled JSON Schema finds; pointers start at ``root``."""
     errors = [
@@ -149,7 +161,7 @@ def find(session: Session, agent: str, action: str, version: int | None = None) 
         raise invalid_field(
             "/version", "registered", f"{agent}.{action} has no version {version}, only {others}", version
         )
-    made = Registered(spec=from_json(row), validator=jsonschema_rs.validator_for(row.spec["input_schema"]))
+    made = Registered(spec=from_json(row), validator=compile_schema(row.spec["input_schema"]))
     with _lock:
         _by_version[key] = made
     return made

@@ -7,7 +7,9 @@ from sqlalchemy.orm import Session
 
 from agora.events import queries
 from agora.events.types import JobRef, NewEvent
-from agora.webhooks import queries as webhooks
+from agora.webhooks import fan_out_queries as webhooks
+
+OWED = "agora.ring-for-deliveries"
 
 
 def record(session: Session, job: JobRef, events: Sequence[NewEvent]) -> bool:
@@ -25,10 +27,24 @@ def fan_out(session: Session, job: JobRef, events: Sequence[NewEvent], occurred_
     )
 
 
-def record_for_team(session: Session, event: NewEvent, *, team_id: str, agent: str = "") -> bool:
-    """Insert an event that is a team's and no job's. True: there are deliveries to ring for.
+def record_for_team(session: Session, *events: NewEvent, team_id: str, agent: str = "") -> bool:
+    """Insert events that are a team's and no job's. True: there are deliveries to ring for.
 
-    Without an ``agent``, endpoints that listen to certain agents only are not told.
+    Without an ``agent``, endpoints that listen to certain agents only are not told. The session remembers that it
+    :func:`owes_ring`, for callers who do not commit themselves.
     """
-    occurred_at = queries.add_event(session, team_id=team_id, event=event)
-    return webhooks.fan_out(session, team_id=team_id, job_id=None, agent=agent, events=[event], occurred_at=occurred_at)
+    if not events:
+        return False
+    added = queries.add_events(session, team_id=team_id, events=events)
+    if not added["subscribed"]:
+        return False
+    made = webhooks.fan_out(
+        session, team_id=team_id, job_id=None, agent=agent, events=events, occurred_at=added["occurred_at"]
+    )
+    session.info[OWED] = owes_ring(session) or made
+    return made
+
+
+def owes_ring(session: Session) -> bool:
+    """Whether whoever commits this transaction shall ring for deliveries of events that are no job's."""
+    return bool(session.info.get(OWED))

@@ -10,7 +10,7 @@ from agora.agents import Step
 from agora.db.session import transaction
 from agora.events import stream
 from agora.events.queries import as_json
-from agora.events.types import OWN_PREFIX, NewEvent, job_event
+from agora.events.types import NewEvent, job_event, own_event
 from agora.gathered import Item
 from agora.ids import new_id
 from agora.jobs import item_queries, step_queries, usage_queries, values
@@ -87,10 +87,8 @@ class Runtime:
         self._write([event], fraction=overall, message=message[:500])
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Write an event of the agent's own; its type gets the prefix ``agent.``."""
-        own = kind if kind.startswith(OWN_PREFIX) else OWN_PREFIX + kind
-        event = NewEvent(type=own, data={"job_id": self._claim.job.id, "step": self._claim.step.name, **data})
-        self._write([event])
+        """Write an event of the agent's own; its type gets the prefix ``agent.``. Raises ValueError."""
+        self._write([own_event(kind, job_id=self._claim.job.id, step=self._claim.step.name, data=data)])
 
     def partial(self, value: Any) -> None:
         """Keep a value as the job's partial output; one that comes too soon is written with the next, or at the end."""

@@ -24,6 +24,7 @@ from agora.files.service import TeamFiles
 from agora.jobs import children, fan_out, step_queries, values
 from agora.jobs.batch import Watch
 from agora.jobs.budgets import heed
+from agora.jobs.chronicle import owes_ring
 from agora.jobs.claim import Claim, Claimer
 from agora.jobs.conclude import conclude
 from agora.jobs.context import Runtime
@@ -148,6 +149,7 @@ class Engine:
                 finished = Finished(claim=claim, decision=decision, stored=stored, lease=onward(decision))
                 attempt = finished.as_try()
                 announcement = record(session, heed(session, attempt) if claim.budgeted else attempt)
+                announcement.deliveries |= owes_ring(session)
         except _Undo as undone:
             return Finished(claim=claim, decision=undone.decision)
         except CancelSeen:

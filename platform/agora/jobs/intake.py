@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from agora.agents import ActionSpec, StepSpec
 from agora.db.session import Direct
 from agora.errors import Invalid, invalid_field
+from agora.events.queries import add_events
 from agora.events.types import JobRef, NewEvent
 from agora.ids import new_id
 from agora.jobs import budgets, gate, manned
@@ -111,11 +112,17 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def insert_all(
-    session: Session, jobs: Sequence[NewJob], *, team_id: str, concurrency_key: str | None = None
+    session: Session,
+    jobs: Sequence[NewJob],
+    *,
+    team_id: str,
+    concurrency_key: str | None = None,
+    besides: Sequence[tuple[JobRef, NewEvent]] = (),
 ) -> Announcement:
     """Insert jobs of one team with their events and deliveries; what to tell after the commit.
 
-    The caller has locked the ``concurrency_key``, in whose line they stand.
+    The caller has locked the ``concurrency_key``, in whose line they stand. ``besides``: events of the team's own, each
+    with the job that it tells of, in whose stream it is not.
     """
     manned.labels(jobs[0].step.queue, session)  # looked up here, not on a connection of its own
     row = insert(session, [as_record(one) for one in jobs], may_fan_out=True)
@@ -125,8 +132,10 @@ def insert_all(
         if one.step_id in rung:
             announcement.ring_step(one.step_id, job_id=one.job.id, spec=one.step, label=one.label)
     announcement.hold(gate.enter(session, [one.job for one in jobs], team_id=team_id, key=concurrency_key))
+    if besides:
+        add_events(session, team_id=team_id, events=[event for _, event in besides])
     if row["subscribed"]:
-        happened = [(one.job, one.created) for one in jobs]
+        happened = [*((one.job, one.created) for one in jobs), *besides]
         announcement.deliveries = fan_out_each(
             session, team_id=team_id, happened=happened, occurred_at=row["created_at"]
         )

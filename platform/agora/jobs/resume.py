@@ -4,7 +4,6 @@ import json
 from datetime import datetime
 from typing import Any
 
-import jsonschema_rs
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
@@ -15,7 +14,7 @@ from agora.events.types import job_event, step_event
 from agora.jobs import catalogue, queries, step_queries, values, views
 from agora.jobs.announce import Announcement
 from agora.jobs.budgets import heed
-from agora.jobs.catalogue import raise_faults
+from agora.jobs.catalogue import compile_schema, raise_faults
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.decide import Failure, Position, advance
 from agora.jobs.models import JobRow
@@ -51,7 +50,7 @@ def resume_with_answer(session: Session, row: JobRow, value: Any, *, question: s
     if not asking:
         raise Conflict(f"job {row.id} is {row.status} and asks nothing now", state=row.status)
     step = asking[0]
-    raise_faults(jsonschema_rs.validator_for(step["suspension"]["schema"]), value, "/value")
+    raise_faults(compile_schema(step["suspension"]["schema"]), value, "/value")
     return resume(session, row, step, Answer(value=value, answered_at=now()))
 
 

@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from agora.db.session import transaction
 from agora.errors import NotFound
+from agora.events.types import NewEvent
 from agora.ids import is_id, new_id
+from agora.jobs.chronicle import record_for_team
 from agora.language.ports import CANDIDATES, CONTRADICTIONS, Candidate, Contradiction
-from agora.projects import queries
+from agora.projects import events, queries
 from agora.projects.models import ProjectRow
 from agora.projects.scoring import Scores
 
@@ -54,6 +56,7 @@ def record_project(
     """Record a project with one session and what was found in its document, in the caller's transaction.
 
     ``origin`` is the root job: when it has recorded its project already, that one is returned and nothing is written.
+    Whoever commits rings for the deliveries of its events if the session ``owes_ring``; the engine does.
     """
     project_id, session_id = new_id("prj"), new_id("ses")
     made = queries.insert_project(
@@ -61,21 +64,38 @@ def record_project(
         coverage=scores.coverage,
     )  # fmt: skip
     if made:
-        _fill(session, project_id, session_id, team_id=team_id, title=title, found=(candidates, contradictions))
+        created = events.project_created(project_id, session_id=session_id, job_id=origin, name=name)
+        filled = _fill(
+            session, project_id, session_id, team_id=team_id, title=title, found=(candidates, contradictions)
+        )
+        record_for_team(session, created, *filled, *_measured(project_id, scores), team_id=team_id)
     return _known(session, team_id=team_id, origin=origin)
 
 
 def _fill(
     session: Session, project_id: str, session_id: str, *, team_id: str, title: str,
     found: tuple[Sequence[Candidate], Sequence[Contradiction]],
-) -> None:  # fmt: skip
+) -> list[NewEvent]:  # fmt: skip
+    """Record a session with what was found in it; the events of that."""
     queries.insert_session(
         session, team_id=team_id, project_id=project_id, session_id=session_id, kind="document", title=title,
         status="completed",
     )  # fmt: skip
-    rows = [_specification(one, project_id, session_id) for one in found[0]]
-    queries.insert_specifications(session, team_id=team_id, rows=rows)
-    queries.insert_conflicts(session, team_id=team_id, rows=[_conflict(one, project_id) for one in found[1]])
+    specifications = [_specification(one, project_id, session_id) for one in found[0]]
+    conflicts = [_conflict(one, project_id) for one in found[1]]
+    queries.insert_specifications(session, team_id=team_id, rows=specifications)
+    queries.insert_conflicts(session, team_id=team_id, rows=conflicts)
+    return [
+        *(events.specification_created(row) for row in specifications),
+        *(events.conflict_opened(row) for row in conflicts),
+    ]
+
+
+def _measured(project_id: str, scores: Scores) -> list[NewEvent]:
+    """A project begins with figures of 0."""
+    if not (scores.maturity or scores.coverage):
+        return []
+    return [events.quality_changed(project_id, maturity=scores.maturity, coverage=scores.coverage, previous=None)]
 
 
 def _known(session: Session, *, team_id: str, origin: str) -> Recorded:
@@ -125,7 +145,7 @@ def _conflict(one: Contradiction, project_id: str) -> dict[str, Any]:
 def get_project(project_id: str, *, team_id: str) -> Project:
     """A project. Raises NotFound."""
     with transaction() as session:
-        return _project(_find(session, project_id, team_id=team_id))
+        return view(_find(session, project_id, team_id=team_id))
 
 
 def _find(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
@@ -135,7 +155,8 @@ def _find(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
     return found
 
 
-def _project(row: ProjectRow) -> Project:
+def view(row: ProjectRow) -> Project:
+    """A project as its row is."""
     return Project(
         id=row.id, name=row.name, status=row.status, phase=row.phase, maturity=row.maturity, coverage=row.coverage,
         created_at=row.created_at,

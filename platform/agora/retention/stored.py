@@ -51,6 +51,9 @@ PLAIN: Final[frozenset[str]] = frozenset(
         "webhook_attempts.timings",
         "webhook_endpoints.headers",
         "webhook_endpoints.metadata",
+        "webhook_fan_outs.events",
+        "webhook_portal_links.scope",
+        "webhook_replays.filter",
     }
 )
 """JSONB columns whose content is in the row, whatever it is."""

@@ -133,7 +133,25 @@ def _make_jobs(session: Session, row: ScheduleRow, times: Sequence[datetime], re
         for job, moment in zip(jobs, times, strict=True)
         if _note(session, row, moment, outcome="fired", job_id=job.job.id)
     ]
-    return insert_all(session, fresh, team_id=row.team_id) if fresh else Announcement()
+    return _insert(session, row, fresh) if fresh else Announcement()
+
+
+def _insert(session: Session, row: ScheduleRow, jobs: Sequence[NewJob], *, manual: bool = False) -> Announcement:
+    """Insert the jobs of fire times, and tell that the schedule has fired."""
+    fired = []
+    for one in jobs:
+        data = _about(row, one.created.data["fire_at"], job=f"/api/v1/jobs/{one.job.id}")
+        event = NewEvent(type="schedule.fired", data=data | {"job_id": one.job.id, "manual": manual})
+        fired.append((one.job, event))
+    return insert_all(session, jobs, team_id=row.team_id, besides=fired)
+
+
+def _about(row: ScheduleRow, fire_at: str, **links: str) -> dict[str, Any]:
+    """What every event of a schedule says."""
+    return {
+        "schedule_id": row.id, "name": row.name, "agent": row.agent, "action": row.action, "fire_at": fire_at,
+        "links": {"self": f"/api/v1/schedules/{row.id}", **links},
+    }  # fmt: skip
 
 
 def _note_failures(
@@ -142,11 +160,7 @@ def _note_failures(
     announcement = Announcement()
     for moment in times:
         if _note(session, row, moment, outcome="failed", error=error):
-            data = {
-                "schedule_id": row.id, "name": row.name, "agent": row.agent, "action": row.action,
-                "fire_at": moment.isoformat(), "error": error, "metadata": row.labels,
-                "links": {"self": f"/api/v1/schedules/{row.id}"},
-            }  # fmt: skip
+            data = _about(row, moment.isoformat()) | {"error": error, "metadata": row.labels}
             event = NewEvent(type="schedule.failed", data=data)
             announcement.deliveries |= record_for_team(session, event, team_id=row.team_id, agent=row.agent)
     return announcement
@@ -188,7 +202,7 @@ def run_now(
             job = new_job(row, registered, fire_at=moment, job_id=job_id)
             if not _note(session, row, moment, outcome="fired", job_id=job_id, manual=True):
                 raise Conflict(f"schedule {ref} fires at this very moment; send it again")
-            announcement = insert_all(session, [replace(job, key_id=key_id)], team_id=team_id)
+            announcement = _insert(session, row, [replace(job, key_id=key_id)], manual=True)
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()

@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-SECRET = {("api_keys", "hash"), ("webhook_endpoints", "secrets")}
+SECRET = {("api_keys", "hash"), ("webhook_keys", "sealed"), ("webhook_portal_links", "hash")}
 """Columns that no export shows."""
 CASCADE_FIRST = ("jobs", "projects")
 """Deleting their rows deletes those of other tables, by index."""

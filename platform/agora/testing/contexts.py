@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from agora.agents import Files, MapStep, Step, StepContext, TransactionContext
+from agora.events.types import own_event
 from agora.gathered import Item
 from agora.ids import new_id
 from agora.jobs.conclude import encode
@@ -64,7 +65,8 @@ class MemoryRuntime:
         self.reported.append((fraction, message))
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Keep what was emitted."""
+        """Keep what was emitted. Raises ValueError, as the engine does."""
+        own_event(kind, job_id="", step="", data=data)
         self.emitted.append((kind, data))
 
     def use(self, spent: Spent) -> None:

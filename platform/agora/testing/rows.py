@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import jsonschema_rs
 from sqlalchemy.orm import Session
 
 from agora.agents import Action
 from agora.events.types import JobRef, NewEvent, job_event, step_event
 from agora.gathered import Item
 from agora.ids import new_id
-from agora.jobs.catalogue import raise_faults
+from agora.jobs.catalogue import compile_schema, raise_faults
 from agora.jobs.conclude import encode
 from agora.jobs.decide import Failure
 from agora.jobs.states import JOB_ENDED, STEP_OPEN, JobState, StepState
@@ -54,7 +53,7 @@ class JobRows:
             version=action.version, metadata=metadata,
         )  # fmt: skip
         self.input = encode(given, "the input")
-        raise_faults(jsonschema_rs.validator_for(dict(self.spec.input_schema)), json.loads(self.input), "/input")
+        raise_faults(compile_schema(self.spec.input_schema), json.loads(self.input), "/input")
         self.status = JobState.QUEUED
         self.output: str | None = None
         self.error: Failure | None = None

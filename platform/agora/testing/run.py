@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
-import jsonschema_rs
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from agora.agents import Action
 from agora.errors import Conflict
-from agora.jobs.catalogue import raise_faults
+from agora.jobs.catalogue import compile_schema, raise_faults
 from agora.jobs.decide import Failure
 from agora.jobs.states import JobState, StepState
 from agora.outcomes import Answer, TimedOut
@@ -130,7 +129,7 @@ class ActionRun(Generic[I, O]):
         asking = next((step for step in self._job.steps if step.question()), None)
         if asking is None or asking.suspension is None:
             raise Conflict(f"the job is {self.status} and asks nothing now", state=self.status)
-        raise_faults(jsonschema_rs.validator_for(asking.suspension["schema"]), value, "/value")
+        raise_faults(compile_schema(asking.suspension["schema"]), value, "/value")
         self._job.resume(asking, Answer(value=value, answered_at=self.clock()))
 
     def cancel(self, reason: str = "") -> None:

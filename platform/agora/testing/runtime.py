@@ -8,7 +8,7 @@ from typing import Any
 
 from agora import outcomes
 from agora.agents import ItemContext, MapStep, Step, StepContext, TransactionContext
-from agora.events.types import OWN_PREFIX, NewEvent, job_event
+from agora.events.types import job_event, own_event
 from agora.gathered import Item
 from agora.jobs.conclude import encode
 from agora.jobs.decide import Position
@@ -54,10 +54,9 @@ class TryRuntime:
         self._tell("job.progressed", progress=round(overall, 4), message=message[:500])
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Record an event of the step's own."""
-        own = {"job_id": self.job.ref.id, "step": self.at.step.name, **data}
-        name = kind if kind.startswith(OWN_PREFIX) else OWN_PREFIX + kind
-        self.job.record([NewEvent(type=name, data=json.loads(encode(own, "the event")))])
+        """Record an event of the step's own. Raises ValueError."""
+        own = json.loads(encode(dict(data), "the event"))
+        self.job.record([own_event(kind, job_id=self.job.ref.id, step=self.at.step.name, data=own)])
 
     def use(self, spent: Spent) -> None:
         """Count what was spent; under a key, once over all tries of the step."""

@@ -4,9 +4,10 @@ import asyncio
 import threading
 from typing import Any
 
+from agora.egress.policy import Policy
+from agora.egress.resolver import LookUp
 from agora.settings import get_settings
 from agora.telemetry import get_logger
-from agora.webhooks.egress import LookUp, Policy
 from agora.webhooks.pump import Pump
 
 CAPACITY = 256

@@ -19,29 +19,45 @@ FOR NO KEY UPDATE SKIP LOCKED
 """)
 
 # The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot
-# of its own: so the cap holds. A failing endpoint gets two at a time, one after its rest a single
-# probe, a new one four.
+# of its own: so the cap holds. A rate is a bucket of one second's worth, at least one. Of deliveries that keep an
+# order, one that is due although another is before it gives up its time until it is the first.
 LEASE = text("""
-WITH room AS MATERIALIZED (
-    SELECT e.id, GREATEST(0, CASE
-               WHEN e.consecutive_failures >= :threshold THEN 1
-               WHEN e.consecutive_failures > 0 THEN LEAST(e.max_in_flight, 2)
-               WHEN e.last_success_at IS NULL THEN LEAST(e.max_in_flight, 4)
-               ELSE e.max_in_flight
-           END - (SELECT count(*) FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased')) AS free
+WITH bucket AS MATERIALIZED (
+    SELECT e.id, e.rate_limit,
+           CASE WHEN e.rate_limit IS NOT NULL THEN LEAST(
+               GREATEST(1, e.rate_limit),
+               COALESCE(e.tokens, GREATEST(1, e.rate_limit))
+               + e.rate_limit * extract(epoch FROM now() - COALESCE(e.tokens_at, now()))) END AS tokens,
+           GREATEST(0, LEAST(e.max_in_flight, e.allowance) - (
+               SELECT count(*) FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased')) AS room,
+           CASE e.signing WHEN 'own' THEN ARRAY(
+               SELECT k.sealed FROM webhook_keys k
+               WHERE k.endpoint_id = e.id AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id DESC)
+           ELSE ARRAY(
+               SELECT k.sealed FROM webhook_keys k
+               WHERE k.team_id = e.team_id AND k.endpoint_id IS NULL
+                 AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id DESC)
+           END AS keys
     FROM webhook_endpoints e
     WHERE e.id = ANY(:endpoint_ids)
+), room AS MATERIALIZED (
+    SELECT id, rate_limit, tokens, keys, LEAST(room, floor(tokens)) AS free, floor(tokens) <= room AS metered
+    FROM bucket
 ), picked AS MATERIALIZED (
-    SELECT d.id, r.id AS endpoint_id
+    SELECT d.id, r.id AS endpoint_id, r.keys,
+           d.order_key IS NULL OR NOT EXISTS (
+               SELECT FROM webhook_deliveries b
+               WHERE b.endpoint_id = r.id AND b.order_key = d.order_key AND b.place < d.place
+                 AND b.status IN ('pending', 'leased', 'held')) AS first
     FROM room r CROSS JOIN LATERAL (
-        SELECT id FROM webhook_deliveries
+        SELECT id, order_key, place FROM webhook_deliveries
         WHERE endpoint_id = r.id AND status = 'pending' AND next_attempt_at <= now()
         ORDER BY next_attempt_at, id
         LIMIT LEAST(r.free, :share)
         FOR UPDATE SKIP LOCKED
     ) d
 ), served AS (
-    SELECT r.id, r.free, (SELECT count(*) FROM picked p WHERE p.endpoint_id = r.id) AS got,
+    SELECT r.*, (SELECT count(*) FROM picked p WHERE p.endpoint_id = r.id) AS got,
            (SELECT d.next_attempt_at FROM webhook_deliveries d
             WHERE d.endpoint_id = r.id AND d.status = 'pending' AND NOT EXISTS (SELECT FROM picked p WHERE p.id = d.id)
             ORDER BY d.next_attempt_at LIMIT 1) AS following
@@ -49,30 +65,34 @@ WITH room AS MATERIALIZED (
 ), noted AS (
     UPDATE webhook_endpoints e SET
         last_served_at = CASE WHEN s.got > 0 THEN now() ELSE e.last_served_at END,
+        tokens = s.tokens - s.got, tokens_at = CASE WHEN s.rate_limit IS NOT NULL THEN now() END,
         next_due_at = CASE
-            WHEN s.got >= s.free THEN NULL  -- full: settling looks again
-            WHEN s.got > 0 THEN LEAST(s.following, now() + make_interval(secs => :second_look))
-            ELSE s.following
+            WHEN s.got >= s.free AND s.metered IS NOT TRUE THEN NULL  -- full: settling looks again
+            ELSE GREATEST(
+                CASE WHEN s.got > 0 THEN LEAST(s.following, now() + make_interval(secs => :second_look))
+                     ELSE s.following END,
+                CASE WHEN s.got >= s.free THEN now() + make_interval(secs => (1 + s.got - s.tokens) / s.rate_limit) END)
         END
     FROM served s
     WHERE e.id = s.id
 )
 UPDATE webhook_deliveries d
-SET status = 'leased', attempt = d.attempt + 1, lease_token = :token,
-    lease_expires_at = now() + make_interval(secs => :lease)
+SET status = CASE WHEN p.first THEN 'leased' ELSE 'pending' END,
+    attempt = d.attempt + CASE WHEN p.first THEN 1 ELSE 0 END,
+    lease_token = CASE WHEN p.first THEN :token END,
+    lease_expires_at = CASE WHEN p.first THEN now() + make_interval(secs => :lease) END,
+    next_attempt_at = CASE WHEN p.first THEN d.next_attempt_at END
 FROM picked p JOIN webhook_endpoints e ON e.id = p.endpoint_id
 WHERE d.id = p.id
-RETURNING d.id, d.team_id, d.endpoint_id, d.event_id, d.event_type, d.body, d.attempt, d.lease_token,
-          e.url, e.headers, e.secrets, e.schedule, e.kind
+RETURNING d.id, d.team_id, d.endpoint_id, d.event_id, d.event_type, d.job_id, d.body, d.full_payload, d.order_key,
+          d.attempt, d.earlier_attempts, d.lease_token, p.keys, e.url, e.headers, e.schedule, e.kind, e.uid
 """)
 
 SECOND_LOOK = 0.2
 """Seconds after which a served endpoint is looked at again: a fan-out that commits just now was not visible."""
 
 
-def claim(
-    session: Session, *, room: int, slice_: int, token: str, lease: float, threshold: int
-) -> Sequence[RowMapping]:
+def claim(session: Session, *, room: int, slice_: int, token: str, lease: float) -> Sequence[RowMapping]:
     """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first."""
     endpoint_ids = session.scalars(CHOOSE, {"slice": min(room, slice_)}).all()
     if not endpoint_ids:
@@ -82,10 +102,10 @@ def claim(
         "share": room // len(endpoint_ids),
         "token": token,
         "lease": lease,
-        "threshold": threshold,
         "second_look": SECOND_LOOK,
     }
-    return session.execute(LEASE, parameters).mappings().all()
+    rows = session.execute(LEASE, parameters).mappings().all()
+    return [row for row in rows if row["lease_token"] is not None]
 
 
 OWNED = text("SELECT EXISTS (SELECT FROM webhook_deliveries WHERE id = :id AND lease_token = :token)")
@@ -97,16 +117,18 @@ def owns_lease(session: Session, *, delivery_id: str, token: str) -> bool:
 
 
 LOCK = text("""
-SELECT id, status, consecutive_failures, open_until > now() AS resting FROM webhook_endpoints
+SELECT id, team_id, uid, url, kind, status, consecutive_failures, failing_since, warned, allowance, max_in_flight,
+       recent_tries, recent_failures, recent_since, open_until > now() AS resting
+FROM webhook_endpoints
 WHERE id = ANY(:ids)
 ORDER BY id
 FOR NO KEY UPDATE
 """)
 
 
-def lock_endpoints(session: Session, *, ids: Iterable[str]) -> dict[str, RowMapping]:
+def lock_endpoints(session: Session, *, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """Lock the endpoints that are to be written, in order; those deleted meanwhile are missing."""
-    return {row["id"]: row for row in session.execute(LOCK, {"ids": sorted(ids)}).mappings()}
+    return {row["id"]: dict(row) for row in session.execute(LOCK, {"ids": sorted(ids)}).mappings()}
 
 
 # next_attempt_at stays when the endpoint was paused meanwhile: resuming finds the time there.
@@ -129,12 +151,13 @@ WITH given AS MATERIALIZED (
     JOIN webhook_deliveries w ON w.id = r.delivery_id
     LEFT JOIN webhook_endpoints e ON e.id = w.endpoint_id
     WHERE d.id = r.delivery_id AND d.status = 'leased' AND d.lease_token = r.token
-    RETURNING d.id, d.team_id, d.attempt
+    RETURNING d.id, d.team_id, d.attempt, d.earlier_attempts
 ), tried AS (
     INSERT INTO webhook_attempts (id, team_id, delivery_id, number, delivered, started_at, duration_ms, timings,
         status_code, error_class, error, request_headers, response_headers, response_body, peer_address)
-    SELECT r.attempt_id, s.team_id, s.id, s.attempt, r.delivered, r.started_at, r.duration_ms, r.timings,
-           r.status_code, r.error_class, r.error, r.request_headers, r.response_headers, r.response_body, r.peer_address
+    SELECT r.attempt_id, s.team_id, s.id, s.earlier_attempts + s.attempt, r.delivered, r.started_at, r.duration_ms,
+           r.timings, r.status_code, r.error_class, r.error, r.request_headers, r.response_headers, r.response_body,
+           r.peer_address
     FROM settled s JOIN given r ON r.delivery_id = s.id
 )
 SELECT id FROM settled
@@ -148,19 +171,24 @@ def settle(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> set[str]:
 
 UPDATE_ENDPOINTS = text("""
 UPDATE webhook_endpoints e SET
-    consecutive_failures = n.failures,
+    consecutive_failures = n.failures, allowance = n.allowance,
+    recent_tries = n.tries, recent_failures = n.failed, recent_since = n.since,
     open_until = CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END,
     last_success_at = CASE WHEN n.delivered THEN now() ELSE e.last_success_at END,
-    failing_since = CASE WHEN n.healthy THEN NULL ELSE COALESCE(e.failing_since, now()) END,
-    status = CASE WHEN n.gone THEN 'disabled' ELSE e.status END,
-    status_reason = CASE WHEN n.gone THEN 'the receiver answered 410 Gone' ELSE e.status_reason END,
-    updated_at = CASE WHEN n.gone THEN now() ELSE e.updated_at END,
+    failing_since = CASE WHEN n.healthy THEN NULL WHEN n.delivered THEN now()
+                         ELSE COALESCE(e.failing_since, now()) END,
+    warned = CASE WHEN n.delivered THEN 0 ELSE GREATEST(e.warned, n.warn) END,
+    status = CASE WHEN n.disabled IS NULL THEN e.status ELSE 'disabled' END,
+    status_reason = COALESCE(n.disabled, e.status_reason),
+    updated_at = CASE WHEN n.disabled IS NULL THEN e.updated_at ELSE now() END,
     next_due_at = GREATEST(
         LEAST((SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
                ORDER BY d.next_attempt_at LIMIT 1), clock_timestamp() + make_interval(secs => :second_look)),
-        CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END)
+        CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END,
+        e.tokens_at + make_interval(secs => (1 - e.tokens) / e.rate_limit))
 FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS n (
-    id text, failures integer, rest double precision, delivered boolean, healthy boolean, gone boolean)
+    id text, failures integer, allowance integer, tries integer, failed integer, since timestamptz,
+    rest double precision, delivered boolean, healthy boolean, warn smallint, disabled text)
 WHERE e.id = n.id
 """)
 
@@ -170,9 +198,9 @@ HOLD = text("UPDATE webhook_deliveries SET status = 'held' WHERE endpoint_id = A
 def note_endpoints(session: Session, *, notes: Sequence[Mapping[str, Any]]) -> None:
     """Write what tries told about endpoints that the caller has locked, and when to look at them again."""
     session.execute(UPDATE_ENDPOINTS, {"notes": json.dumps(list(notes)), "second_look": SECOND_LOOK})
-    gone = [note["id"] for note in notes if note["gone"]]
-    if gone:
-        session.execute(HOLD, {"ids": gone})
+    disabled = [note["id"] for note in notes if note["disabled"] is not None]
+    if disabled:
+        session.execute(HOLD, {"ids": disabled})
 
 
 RELEASE = text("""
@@ -230,7 +258,7 @@ WITH RECURSIVE busy AS (
 ), late AS (
     SELECT e.id, GREATEST(busy.next_attempt_at, e.open_until) AS due
     FROM busy JOIN webhook_endpoints e ON e.id = busy.endpoint_id
-    WHERE e.status = 'active'
+    WHERE e.status = 'active' AND busy.next_attempt_at IS NOT NULL  -- null: all wait for their turn
       AND (e.next_due_at IS NULL OR e.next_due_at > GREATEST(busy.next_attempt_at, e.open_until))
     ORDER BY e.id
     FOR NO KEY UPDATE OF e SKIP LOCKED

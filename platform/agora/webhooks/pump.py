@@ -18,14 +18,16 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.egress.policy import Policy
+from agora.egress.resolver import LookUp, SystemLookUp, look_up_of
+from agora.egress.session import guarded_session
 from agora.errors import AgoraError
 from agora.settings import get_settings
 from agora.telemetry import get_logger
-from agora.webhooks import delivery_queries, settling, vault
-from agora.webhooks.egress import LookUp, Policy, SystemLookUp, guarded_session
-from agora.webhooks.schedule import BREAKER_THRESHOLD
+from agora.webhooks import delivery_queries, full, order_queries, settling, vault
 from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
-from agora.webhooks.settling import Ended, Leased
+from agora.webhooks.settling import Ended, Leased, Settled
+from agora.webhooks.wire import ReceiverConnector
 
 LEASE_MARGIN = 10.0
 """Seconds that a lease outlives the deadline of its try: time to settle, also through a short outage."""
@@ -38,6 +40,8 @@ LONGEST_PAUSE = 1.0
 MARK_SECONDS = 0.25
 MARK_MOST = 500
 OUTAGE_PAUSE = 0.5
+PROMOTE_AGAIN = (0.2, 1.0)
+"""Seconds after an ordered delivery has ended, at which the next of its key is looked for once more."""
 
 TRIES = Counter("agora_webhook_tries_total", "Tries of webhook deliveries, by outcome.", ["outcome"])
 TRY_SECONDS = Histogram("agora_webhook_try_seconds", "How long tries of webhook deliveries took.")
@@ -63,6 +67,7 @@ class Pump:
         self._ended: list[Ended] = []
         self._unsent: list[Leased] = []
         self._has_ended = asyncio.Event()
+        self._promotions: set[asyncio.Task[None]] = set()
         self._marked_at = 0.0
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="agora-webhooks-db")
 
@@ -101,9 +106,10 @@ class Pump:
         return claimed
 
     def _session(self) -> ClientSession:
-        look_up = self._look_up = self._look_up or SystemLookUp()
+        look_up = self._look_up = self._look_up or look_up_of()
         return guarded_session(
-            self._policy, look_up, ssl=self._ssl, traces=[tracing()], response_class=PeerResponse
+            self._policy, look_up, ssl=self._ssl, traces=[tracing()], connector=ReceiverConnector,
+            response_class=PeerResponse,
         )  # fmt: skip
 
     async def _claim(self, session: ClientSession) -> int:
@@ -128,11 +134,10 @@ class Pump:
         lease = self._timeout + LEASE_MARGIN
         with transaction() as session:
             rows = delivery_queries.claim(
-                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=lease,
-                threshold=BREAKER_THRESHOLD,
-            )  # fmt: skip
+                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=lease
+            )
         default = get_settings().webhook_schedule
-        return [Leased.of(row, default) for row in rows]
+        return full.complete([Leased.of(row, default) for row in rows])
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -163,12 +168,12 @@ class Pump:
         try:
             message = Message(
                 webhook_id=delivery.event_id, url=delivery.url, body=delivery.body.encode(),
-                keys=tuple(vault.keys_of(delivery.secrets)), headers=vault.unseal_headers(delivery.headers),
+                keys=tuple(vault.keys_of(delivery.keys)), headers=vault.unseal_headers(delivery.headers),
             )  # fmt: skip
         except AgoraError as error:  # the key of this process is not the one that encrypted the secrets
-            attempt = Try(started_at=now())
-            attempt.fail("secret", str(error))
-            return attempt
+            return _unsendable(str(error))
+        if not message.keys:
+            return _unsendable("no key signs for this endpoint; nothing goes out unsigned")
         return await send(session, self._policy, message, seconds=self._timeout)
 
     async def _still_owns(self, delivery: Leased) -> bool:
@@ -217,7 +222,7 @@ class Pump:
         while self._ended:
             batch = self._ended[:BATCH]
             try:
-                await self._in_thread(settling.settle, batch)
+                self._heed(await self._in_thread(settling.settle, batch))
             except (OperationalError, InterfaceError) as error:
                 log.warning("deliveries cannot be settled yet", count=len(batch), error=str(error)[:300])
                 await asyncio.sleep(OUTAGE_PAUSE)
@@ -226,17 +231,38 @@ class Pump:
                 await self._settle_apart(batch)
             del self._ended[: len(batch)]
 
+    def _heed(self, settled: Settled) -> None:
+        if settled.ring:
+            self._rung = True  # the endpoints that are told were not marked: others had them locked
+        if settled.keys and not self._stopping:
+            # An event that was recorded while its predecessor ended saw that still open, and was not seen: look again.
+            for pause in PROMOTE_AGAIN:
+                asyncio.get_running_loop().call_later(pause, self._promote, settled.keys)
+
+    def _promote(self, keys: frozenset[tuple[str, str]]) -> None:
+        if not self._stopping:
+            task = asyncio.create_task(self._promote_now(keys))
+            self._promotions.add(task)
+            task.add_done_callback(self._promotions.discard)
+
+    async def _promote_now(self, keys: frozenset[tuple[str, str]]) -> None:
+        try:
+            if await self._in_thread(_promote, keys):
+                self.ring()
+        except SQLAlchemyError as error:
+            log.debug("the dispatcher will look for those whose turn it is", error=type(error).__name__)
+
     async def _settle_apart(self, batch: Sequence[Ended]) -> None:
         """One row that the database refuses must not keep the others: each alone, that one left to its lease."""
         for one in batch:
             try:
-                await self._in_thread(settling.settle, [one])
+                self._heed(await self._in_thread(settling.settle, [one]))
             except SQLAlchemyError:
                 log.exception("a delivery cannot be settled", delivery_id=one.delivery.id)
 
     async def _wind_up(self, settler: asyncio.Task[None]) -> None:
         settler.cancel()
-        rest = list(self._tasks)
+        rest = [*self._tasks, *self._promotions]
         for task in rest:
             task.cancel()
         await asyncio.gather(settler, *rest, return_exceptions=True)
@@ -256,6 +282,20 @@ class Pump:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _unsendable(why: str) -> Try:
+    attempt = Try(started_at=now())
+    attempt.fail("secret", why)
+    return attempt
+
+
+def _promote(keys: frozenset[tuple[str, str]]) -> int:
+    with transaction() as session:
+        promoted = order_queries.promote(session, keys=keys)
+        if promoted:
+            delivery_queries.mark_due(session, most=MARK_MOST)
+    return promoted
 
 
 def _mark_due() -> int:

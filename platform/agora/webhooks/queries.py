@@ -1,83 +1,17 @@
-"""SQL about webhooks as their owners see them: fan-out, endpoints, deliveries. Every function is scoped by team."""
+"""SQL about webhooks as their owners see them: endpoints, deliveries. Every function is scoped by team."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, func, select, text, update
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from agora.events.types import NewEvent
 from agora.ids import month_id
-from agora.settings import get_settings
+from agora.webhooks.fan_out_queries import body_of
 from agora.webhooks.models import AttemptRow, DeliveryRow, EndpointRow
-from agora.webhooks.states import DeliveryState, EndpointState
-
-FAN_OUT = text("""
-WITH happened AS (
-    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:types AS text[]), CAST(:bodies AS text[])) AS h (id, type, body)
-), concerned AS (
-    SELECT id, status, event_types, agents, schedule FROM webhook_endpoints
-    WHERE team_id = :team_id AND kind = 'endpoint'
-    UNION ALL
-    SELECT id, status, event_types, agents, schedule FROM webhook_endpoints
-    WHERE job_id = :job_id AND kind = 'inline' AND team_id = :team_id
-), made AS (
-    INSERT INTO webhook_deliveries (id, team_id, endpoint_id, event_id, job_id, event_type, body, status,
-                                    next_attempt_at)
-    SELECT agora_new_id('whd'), :team_id, e.id, h.id, :job_id, h.type, h.body,
-           CASE e.status WHEN 'active' THEN 'pending' ELSE 'held' END,
-           now() + make_interval(secs => COALESCE(e.schedule[1], :first))
-    FROM concerned e, happened h
-    WHERE (e.agents = '{}' OR :agent = ANY(e.agents))
-      AND (h.type = ANY(e.event_types)
-           OR h.type <> 'job.progressed' AND EXISTS (
-               SELECT FROM unnest(e.event_types) p WHERE right(p, 1) = '*' AND starts_with(h.type, left(p, -1))))
-    ON CONFLICT (event_id, endpoint_id) DO NOTHING
-    RETURNING endpoint_id, status
-), idle AS (
-    -- Only an endpoint that is not due already is written, so that a busy one is no hot row of its team's jobs.
-    SELECT e.id FROM webhook_endpoints e
-    WHERE e.id IN (SELECT endpoint_id FROM made WHERE status = 'pending')
-      AND (e.next_due_at IS NULL OR e.next_due_at > now()) AND (e.open_until IS NULL OR e.open_until <= now())
-    ORDER BY e.id
-    FOR NO KEY UPDATE
-), due AS (
-    UPDATE webhook_endpoints e SET next_due_at = now() FROM idle WHERE e.id = idle.id
-)
-SELECT count(*) FROM made WHERE status = 'pending'
-""")
-
-
-def fan_out(
-    session: Session,
-    *,
-    team_id: str,
-    job_id: str | None,
-    agent: str,
-    events: Sequence[NewEvent],
-    occurred_at: datetime,
-) -> bool:
-    """Make the deliveries of events in the transaction that records them. True: ring for them after the commit."""
-    if not events:
-        return False
-    parameters = {
-        "team_id": team_id,
-        "job_id": job_id,
-        "agent": agent,
-        "ids": [event.id for event in events],
-        "types": [event.type for event in events],
-        "bodies": [body_of(event.type, event.data, occurred_at) for event in events],
-        "first": get_settings().webhook_schedule[0],
-    }
-    return bool(session.execute(FAN_OUT, parameters).scalar_one())
-
-
-def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
-    """The body that is signed and sent: compact JSON, in ASCII, serialised here once and for all."""
-    timestamp = occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, separators=(",", ":"))
+from agora.webhooks.states import DeliveryState, EndpointState, Signing
 
 
 def insert_delivery(
@@ -128,6 +62,12 @@ def list_endpoints(
     return session.scalars(statement.order_by(EndpointRow.id.desc()).limit(limit)).all()
 
 
+def count_team_signed(session: Session, *, team_id: str) -> int:
+    """How many endpoints the team's own keys sign for."""
+    statement = select(func.count()).where(EndpointRow.team_id == team_id, EndpointRow.signing == Signing.TEAM)
+    return session.scalar(statement) or 0
+
+
 DELETE = text("DELETE FROM webhook_endpoints WHERE id = :endpoint_id AND team_id = :team_id")
 CANCEL = text("""
 UPDATE webhook_deliveries
@@ -144,25 +84,33 @@ def delete_endpoint(session: Session, *, team_id: str, endpoint_id: str) -> None
     session.execute(DELETE, parameters)
 
 
-def hold_pending(session: Session, *, team_id: str, endpoint_id: str) -> int:
+HOLD = text("""
+UPDATE webhook_deliveries SET status = 'held'
+WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'pending'
+""")
+
+
+def hold_pending(session: Session, *, team_id: str, endpoint_id: str) -> None:
     """Hold what is pending for an endpoint that the caller has locked."""
-    return _move(session, team_id=team_id, endpoint_id=endpoint_id, source="pending", target="held")
+    session.execute(HOLD, {"endpoint_id": endpoint_id, "team_id": team_id})
 
 
-def release_held(session: Session, *, team_id: str, endpoint_id: str) -> int:
-    """Make what is held for an endpoint pending again, at the times it had."""
-    return _move(session, team_id=team_id, endpoint_id=endpoint_id, source="held", target="pending")
+RELEASE_HELD = text("""
+WITH oldest AS (
+    SELECT id FROM webhook_deliveries
+    WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'held'
+    ORDER BY id
+    LIMIT :most
+    FOR UPDATE
+)
+UPDATE webhook_deliveries d SET status = 'pending' FROM oldest WHERE d.id = oldest.id
+""")
 
 
-def _move(session: Session, *, team_id: str, endpoint_id: str, source: str, target: str) -> int:
-    statement = (
-        update(DeliveryRow)
-        .where(DeliveryRow.team_id == team_id, DeliveryRow.endpoint_id == endpoint_id, DeliveryRow.status == source)
-        .values(status=target)
-        .execution_options(synchronize_session=False)
-    )
-    result = session.execute(statement)
-    return result.rowcount if isinstance(result, CursorResult) else 0
+def release_held(session: Session, *, team_id: str, endpoint_id: str, most: int) -> int:
+    """Make the oldest that are held for an endpoint, which the caller has locked, pending at the times they had."""
+    parameters = {"endpoint_id": endpoint_id, "team_id": team_id, "most": most}
+    return session.execute(RELEASE_HELD, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 def list_deliveries(

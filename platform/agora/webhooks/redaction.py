@@ -8,6 +8,7 @@ from agora.webhooks.types import REDACTED
 SENSITIVE = re.compile(r"auth|cookie|token|secret|key|passw|credential|session", re.IGNORECASE)
 MAX_HEADERS = 60
 MAX_VALUE = 512
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def redact(headers: Mapping[str, str] | Iterable[tuple[str, str]], *, own: Iterable[str] = ()) -> dict[str, str]:
@@ -27,5 +28,5 @@ def redact(headers: Mapping[str, str] | Iterable[tuple[str, str]], *, own: Itera
 
 
 def printable(text: str) -> str:
-    """Text that Postgres and JSON can hold: no NUL, no lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    """Text that Postgres and JSON can hold and a terminal may show: controls and lone surrogates are replaced."""
+    return _CONTROLS.sub("\ufffd", text).encode("utf-8", "replace").decode("utf-8")

@@ -18,11 +18,6 @@ LONGEST_PAUSE = 7 * 24 * 3600.0
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
 
-BREAKER_THRESHOLD = 5
-"""So many failures of the endpoint itself in a row, and it rests."""
-FIRST_REST = 30.0
-LONGEST_REST = 15 * 60.0
-
 
 class Outcome(StrEnum):
     """What one try came to."""
@@ -43,11 +38,6 @@ def classify(status: int | None) -> Outcome:
     if status == GONE:
         return Outcome.GONE
     return Outcome.SLOWED if status in SLOW_DOWN else Outcome.FAILED
-
-
-def hurts_endpoint(outcome: Outcome) -> bool:
-    """Whether the outcome says something against the endpoint as a whole, not only this delivery."""
-    return outcome in {Outcome.UNREACHED, Outcome.SLOWED}
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -82,19 +72,6 @@ def next_try(
         return None
     pause = schedule[tries] * (1 + JITTER * (2 * rng() - 1))
     return max(pause, retry_after or 0.0)
-
-
-def rest(failures: int, retry_after: float | None) -> float | None:
-    """Seconds that an endpoint rests after so many failures in a row, growing; None while it may go on.
-
-    A Retry-After rests the whole endpoint, but for a quarter of an hour at most: one delivery's answer must not
-    stop all others for a day. Its own delivery waits as long as asked.
-    """
-    grown = 0.0
-    if failures >= BREAKER_THRESHOLD:
-        grown = min(FIRST_REST * 2.0 ** min(failures - BREAKER_THRESHOLD, 10), LONGEST_REST)
-    asked = min(retry_after or 0.0, LONGEST_REST)
-    return max(grown, asked) or None
 
 
 def fault_of_schedule(schedule: Sequence[float]) -> str | None:

@@ -17,6 +17,7 @@ from aiohttp import (
     ClientOSError,
     ClientPayloadError,
     ClientResponse,
+    ClientResponseError,
     ClientSession,
     ClientTimeout,
     ServerDisconnectedError,
@@ -26,14 +27,19 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from agora.clock import now
+from agora.egress.policy import EgressRefused, Policy
+from agora.egress.resolver import ResolveFailed
 from agora.webhooks import signing
-from agora.webhooks.egress import EgressRefused, Policy, ResolveFailed
 from agora.webhooks.redaction import MAX_VALUE, printable, redact
-from agora.webhooks.schedule import Outcome, classify
+from agora.webhooks.schedule import Outcome, classify, parse_retry_after
+from agora.webhooks.signing import SigningKey
 
 MAX_BODY = 64 * 1024
 CHUNK = 16 * 1024
 MAX_ERROR = 500
+MOST_STALE = 3
+"""Kept connections that one try may find dropped by the receiver; a new one that is dropped is a failure."""
+HEAD_IS_ENOUGH = frozenset({Outcome.GONE, Outcome.SLOWED})
 REDIRECTIONS = range(300, 400)
 
 
@@ -49,13 +55,16 @@ class Message:
     webhook_id: str
     url: str
     body: bytes
-    keys: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[SigningKey, ...] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
 class Try:
-    """How one try went. ``status`` is None without a complete answer; ``timings`` are milliseconds since its start."""
+    """How one try went; ``timings`` are milliseconds since its start.
+
+    ``status`` is None without a complete answer, save for 410 and what asks us to slow down: there the head is enough.
+    """
 
     started_at: datetime
     status: int | None = None
@@ -77,7 +86,9 @@ class Try:
 
     def fail(self, error_class: str, error: str) -> None:
         """End without a complete answer."""
-        self.status, self.error_class, self.error = None, error_class, printable(error)[:MAX_ERROR]
+        if classify(self.status) not in HEAD_IS_ENOUGH:
+            self.status = None
+        self.error_class, self.error = error_class, printable(error)[:MAX_ERROR]
 
 
 class PeerResponse(ClientResponse):
@@ -122,7 +133,7 @@ async def send(session: ClientSession, policy: Policy, message: Message, *, seco
         async with asyncio.timeout(seconds):
             await _exchange(session, policy, message, attempt)
     except TimeoutError:
-        stage = "the answer's body" if attempt.status else _stage(attempt)
+        stage = _stage(attempt) if attempt.status is None else "the answer's body"
         attempt.fail("timeout", f"no complete answer within {seconds:g} s, waiting for {stage}")
     except (ClientError, OSError, EgressRefused, ValueError) as error:
         attempt.fail(class_of(error), _words(error))
@@ -138,14 +149,15 @@ def _stage(attempt: Try) -> str:
 
 async def _exchange(session: ClientSession, policy: Policy, message: Message, attempt: Try) -> None:
     url = policy.vet_url(message.url)
-    try:
-        await _post(session, url, message, attempt)
-    except (ServerDisconnectedError, ClientOSError):
-        # The receiver closed a kept connection as we wrote to it: no fault of either, and the id is the same.
-        if not attempt.reused or attempt.status is not None:
-            raise
+    for _ in range(MOST_STALE):
         attempt.reused = False
-        await _post(session, url, message, attempt)
+        try:
+            return await _post(session, url, message, attempt)
+        except (ServerDisconnectedError, ClientOSError):
+            # The receiver closed a kept connection as we wrote to it: no fault of either, and the id is the same.
+            if not attempt.reused or attempt.status is not None:
+                raise
+    return await _post(session, url, message, attempt)
 
 
 async def _post(session: ClientSession, url: URL, message: Message, attempt: Try) -> None:
@@ -153,11 +165,11 @@ async def _post(session: ClientSession, url: URL, message: Message, attempt: Try
     attempt.request_headers = redact(headers, own=message.headers)
     async with session.post(
         url, data=message.body, headers=headers, allow_redirects=False, trace_request_ctx=attempt,
-        timeout=ClientTimeout(total=None),
+        timeout=ClientTimeout(total=None), read_bufsize=CHUNK,
     ) as response:  # fmt: skip
         attempt.mark("first_byte")
         attempt.status = response.status
-        attempt.retry_after = response.headers.get("Retry-After", "")[:MAX_VALUE] or None
+        attempt.retry_after = _longest_retry_after(response)
         attempt.response_headers = redact(response.headers.items())
         attempt.peer_address = getattr(response, "peer", None)
         body, whole = await _read(response)
@@ -180,6 +192,12 @@ def headers_of(message: Message, timestamp: int) -> dict[str, str]:
         signing.TIMESTAMP_HEADER: str(timestamp),
         signing.SIGNATURE_HEADER: signing.sign(message.webhook_id, timestamp, message.body, message.keys),
     }
+
+
+def _longest_retry_after(response: ClientResponse) -> str | None:
+    """The Retry-After that asks for most: when there are several, none is undercut."""
+    values = [value[:MAX_VALUE] for value in response.headers.getall("Retry-After", ())]
+    return max(values, key=lambda value: parse_retry_after(value, now()) or 0.0, default=None)
 
 
 async def _read(response: ClientResponse) -> tuple[bytes, bool]:
@@ -218,5 +236,12 @@ def class_of(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, ServerDisconnectedError):  # its own text may hold the headers that had come
+        return "the receiver closed the connection before its answer"
     text = str(getattr(error, "os_error", None) or error)
-    return text or type(error).__name__
+    if isinstance(error, ClientResponseError | ClientPayloadError):  # their own text speaks of a 400 of the parser
+        broken = error if isinstance(error, ClientResponseError) else error.__cause__
+        text = f"the answer cannot be read: {getattr(broken, 'message', text)}"
+    if not text and isinstance(error, ClientConnectorError):
+        return "the receiver closed the connection during the handshake"
+    return " ".join(text.split()) or type(error).__name__

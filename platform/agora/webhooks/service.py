@@ -1,5 +1,6 @@
 """What teams do with webhooks: endpoints, deliveries, tests. API handlers and the CLI's back end call only this."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,9 +15,11 @@ from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid
 from agora.events.types import NewEvent
 from agora.ids import is_id, new_id
 from agora.paging import Page
-from agora.webhooks import queries, shapes, signing, vault, views
+from agora.settings import get_settings
+from agora.webhooks import key_queries, keys, queries, shapes, vault, views
+from agora.webhooks.breaker import FIRST_ALLOWANCE
 from agora.webhooks.models import EndpointRow
-from agora.webhooks.states import DeliveryState, EndpointState
+from agora.webhooks.states import DeliveryState, EndpointState, Signing
 from agora.webhooks.types import (
     TEST_EVENT,
     CreatedEndpoint,
@@ -28,6 +31,8 @@ from agora.webhooks.types import (
 )
 
 MAX_ATTEMPTS_SHOWN = 200
+WARNED_BEFORE = 1
+"""Of an endpoint that was resumed: its next success is a recovery, and it is warned of again from the beginning."""
 INLINE_POINTER = "/webhook"
 
 
@@ -39,23 +44,16 @@ def create_endpoint(new: NewEndpoint, *, team_id: str) -> CreatedEndpoint:
         Conflict: the team has an endpoint with this uid.
     """
     fields = asdict(new)
-    given = fields.pop("secret")
+    given, algorithm = fields.pop("secret"), fields.pop("algorithm")
     checked = _columns(shapes.check_fields(fields))
-    secret = _own_or_new(given)
+    key = keys.new_key(given, algorithm)
     try:
         with transaction() as session:
-            row = queries.insert_endpoint(
-                session, team_id=team_id, id=new_id("whe"), kind="endpoint", secrets=[vault.seal(secret)], **checked
-            )
-            return CreatedEndpoint(endpoint=views.endpoint(row), secret=secret)
+            row = queries.insert_endpoint(session, team_id=team_id, id=new_id("whe"), kind="endpoint", **checked)
+            keys.insert(session, key, team_id=team_id, endpoint_id=row.id)
+            return CreatedEndpoint(endpoint=views.endpoint(row), secret=key.text)
     except IntegrityError as error:
         raise _uid_taken(error, new.uid) from None
-
-
-def _own_or_new(given: str | None, *, pointer: str = "/secret") -> str:
-    if given is None:
-        return signing.generate_secret()
-    return signing.format_secret(signing.parse_secret(given, pointer=pointer))
 
 
 def _columns(checked: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +73,8 @@ def _uid_taken(error: IntegrityError, uid: str | None) -> Exception:
 def create_inline(session: Session, *, team_id: str, job_id: str, webhook: InlineWebhook) -> str | None:
     """Make the one-off endpoint of a job, in the transaction that submits it; returns the secret if one was made.
 
+    Without a secret of its own, the team's keys sign for it; a team that has none gets one made for this job.
+
     Raises:
         Invalid: url, events or secret are not acceptable; pointers begin with ``/webhook``.
     """
@@ -84,12 +84,16 @@ def create_inline(session: Session, *, team_id: str, job_id: str, webhook: Inlin
         first = error.errors[0]
         raise invalid_field(INLINE_POINTER + first.pointer, first.rule, first.message, first.value) from None
     types = shapes.check_event_types(webhook.events, pointer=f"{INLINE_POINTER}/events")
-    secret = _own_or_new(webhook.secret, pointer=f"{INLINE_POINTER}/secret")
-    queries.insert_endpoint(
+    key = keys.new_key(webhook.secret, pointer=f"{INLINE_POINTER}/secret")
+    by_team = webhook.secret is None and bool(key_queries.list_keys(session, team_id=team_id, endpoint_id=None))
+    row = queries.insert_endpoint(
         session, team_id=team_id, id=new_id("whe"), kind="inline", job_id=job_id, url=url, event_types=types,
-        secrets=[vault.seal(secret)],
+        signing=Signing.TEAM if by_team else Signing.OWN,
     )  # fmt: skip
-    return secret if webhook.secret is None else None
+    if by_team:
+        return None
+    keys.insert(session, key, team_id=team_id, endpoint_id=row.id)
+    return key.text if webhook.secret is None else None
 
 
 def get_endpoint(ref: str, *, team_id: str) -> Endpoint:
@@ -167,14 +171,16 @@ def pause_endpoint(ref: str, *, team_id: str) -> Endpoint:
 
 
 def resume_endpoint(ref: str, *, team_id: str) -> Endpoint:
-    """Make an endpoint active; what was held becomes pending and drains at a new endpoint's pace. Raises NotFound."""
+    """Make an endpoint active. What was held becomes pending at a pace, beside what is new. Raises NotFound."""
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
         moment = now()
         row.status, row.status_reason, row.updated_at = EndpointState.ACTIVE, None, moment
         row.consecutive_failures, row.open_until, row.failing_since, row.last_success_at = 0, None, None, None
+        row.allowance, row.recent_since, row.warned = FIRST_ALLOWANCE, None, min(row.warned, WARNED_BEFORE)
         row.next_due_at = moment
-        queries.release_held(session, team_id=team_id, endpoint_id=row.id)
+        first = math.ceil(get_settings().webhook_drain_rate)
+        row.draining = queries.release_held(session, team_id=team_id, endpoint_id=row.id, most=first) == first
         session.flush()
         found = views.endpoint(row)
     broker.ring_deliveries()

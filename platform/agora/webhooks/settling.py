@@ -1,19 +1,26 @@
 """From how tries went to what is written about them: the deliveries, their attempts, and their endpoints."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.db.session import transaction
 from agora.ids import new_id
-from agora.webhooks import delivery_queries, schedule
+from agora.settings import get_settings
+from agora.webhooks import breaker, delivery_queries, notices, order_queries, schedule
+from agora.webhooks.breaker import Told, Verdict
+from agora.webhooks.notices import Notice
 from agora.webhooks.schedule import Outcome
 from agora.webhooks.sender import Try
-from agora.webhooks.states import DeliveryState
+from agora.webhooks.states import DELIVERY_ENDED, DeliveryState
+
+DAY = 24 * 3600.0
+GONE_REASON = "the receiver answered 410 Gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,23 +32,28 @@ class Leased:
     endpoint_id: str
     event_id: str
     event_type: str
+    job_id: str | None
     body: str = field(repr=False)
+    full_payload: bool
+    order_key: str | None
     attempt: int
     token: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    secrets: Sequence[str] = field(repr=False)
+    keys: Sequence[str] = field(repr=False)
     pauses: Sequence[float]
     inline: bool
+    uid: str | None
 
     @classmethod
     def of(cls, row: RowMapping, default: Sequence[float]) -> "Leased":
         """A claimed row; ``default`` is the platform's schedule."""
         return cls(
             id=row["id"], team_id=row["team_id"], endpoint_id=row["endpoint_id"], event_id=row["event_id"],
-            event_type=row["event_type"], body=row["body"], attempt=row["attempt"], token=row["lease_token"],
-            url=row["url"], headers=row["headers"], secrets=row["secrets"], pauses=row["schedule"] or default,
-            inline=row["kind"] == "inline",
+            event_type=row["event_type"], job_id=row["job_id"], body=row["body"], full_payload=row["full_payload"],
+            order_key=row["order_key"], attempt=row["attempt"], token=row["lease_token"], url=row["url"],
+            headers=row["headers"], keys=row["keys"], pauses=row["schedule"] or default,
+            inline=row["kind"] == "inline", uid=row["uid"],
         )  # fmt: skip
 
 
@@ -77,10 +89,9 @@ def decide(ended: Ended, *, rng: Callable[[], float] = random.random) -> tuple[D
     return (DeliveryState.HELD if outcome is Outcome.GONE else DeliveryState.PENDING), pause
 
 
-def row_of(ended: Ended) -> dict[str, Any]:
+def row_of(ended: Ended, state: DeliveryState, pause: float | None) -> dict[str, Any]:
     """The values that the settling statement takes."""
     delivery, attempt = ended.delivery, ended.attempt
-    state, pause = decide(ended)
     return {
         "delivery_id": delivery.id,
         "token": delivery.token,
@@ -102,40 +113,83 @@ def row_of(ended: Ended) -> dict[str, Any]:
     }
 
 
-def note_of(endpoint: Mapping[str, Any] | RowMapping, tries: Iterable[Ended]) -> dict[str, Any]:
-    """What the tries of one batch, in the order in which they ended, tell about their endpoint.
-
-    While the endpoint rests, failures of tries that were under way say nothing new. Before its first rest, a burst of
-    failures counts as the threshold at most: it is one outage, not many.
-    """
-    failures = before = endpoint["consecutive_failures"]
-    delivered, gone, last, asked = False, False, None, 0.0
-    for ended in tries:
-        last = ended.outcome
-        delivered, gone = delivered or last is Outcome.DELIVERED, gone or last is Outcome.GONE
-        if not schedule.hurts_endpoint(last):
-            failures, asked = 0, 0.0
-        elif not endpoint["resting"]:
-            failures = min(failures + 1, max(before + 1, schedule.BREAKER_THRESHOLD))
-            asked = max(asked, ended.retry_after or 0.0)
-    rest = schedule.rest(failures, asked) if failures and not endpoint["resting"] else None
-    healthy = last is Outcome.DELIVERED
+def note_of(endpoint: Mapping[str, Any], verdict: Verdict, *, disable_days: float) -> dict[str, Any]:
+    """The values that the statement about endpoints takes; ``disabled`` is why, if it is."""
+    reason = GONE_REASON if verdict.gone else None
+    if verdict.warn == 100:  # noqa: PLR2004  # all of the time has gone by
+        reason = f"no delivery succeeded for {disable_days:g} days"
     return {
-        "id": endpoint["id"], "failures": failures, "rest": rest, "delivered": delivered, "healthy": healthy,
-        "gone": gone,
+        "id": endpoint["id"], "failures": verdict.failures, "allowance": verdict.allowance, "tries": verdict.tries,
+        "failed": verdict.failed, "since": verdict.since.isoformat(), "rest": verdict.rest,
+        "delivered": verdict.delivered, "healthy": verdict.healthy, "warn": 100 if reason else verdict.warn or 0,
+        "disabled": reason,
     }  # fmt: skip
 
 
-def settle(batch: Sequence[Ended]) -> int:
-    """Write a batch of ended tries in one transaction, each guarded by its lease; returns how many were still ours."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What came of settling: how many leases were still ours, whether to ring, and keys whose order goes on."""
+
+    count: int
+    ring: bool
+    keys: frozenset[tuple[str, str]] = frozenset()
+
+
+def settle(batch: Sequence[Ended]) -> Settled:
+    """Write a batch of ended tries in one transaction, each guarded by its lease."""
+    decided = [(one, *decide(one)) for one in batch]
     with transaction() as session:
         endpoints = delivery_queries.lock_endpoints(session, ids={one.delivery.endpoint_id for one in batch})
-        ours = delivery_queries.settle(session, rows=[row_of(one) for one in batch])
-        told: dict[str, list[Ended]] = {}
-        for one in batch:
-            if one.delivery.id in ours and one.delivery.endpoint_id in endpoints:
-                told.setdefault(one.delivery.endpoint_id, []).append(one)
-        notes = [note_of(endpoints[endpoint_id], tries) for endpoint_id, tries in told.items()]
-        if notes:
-            delivery_queries.note_endpoints(session, notes=notes)
-    return len(ours)
+        ours = delivery_queries.settle(session, rows=[row_of(*one) for one in decided])
+        decided = [one for one in decided if one[0].delivery.id in ours]
+        keys = frozenset(
+            (one.delivery.endpoint_id, one.delivery.order_key)
+            for one, state, _ in decided
+            if one.delivery.order_key is not None and state in DELIVERY_ENDED
+        )
+        order_queries.promote(session, keys=keys)
+        found = _note(session, endpoints, [one for one, _, _ in decided])
+        found += _given_up(decided)
+        ring = notices.record(session, found) if found else False
+    return Settled(count=len(ours), ring=ring, keys=keys)
+
+
+def _note(session: Session, endpoints: Mapping[str, Mapping[str, Any]], batch: Sequence[Ended]) -> list[Notice]:
+    """Write what the tries tell about their endpoints, but for those deleted meanwhile; what to tell their teams."""
+    told: dict[str, list[Ended]] = {}
+    for one in batch:
+        if one.delivery.endpoint_id in endpoints:
+            told.setdefault(one.delivery.endpoint_id, []).append(one)
+    days, moment = get_settings().webhook_disable_days, now()
+    notes, found = [], []
+    for endpoint_id, tries in told.items():
+        endpoint = endpoints[endpoint_id]
+        outcomes = [Told(outcome=one.outcome, retry_after=one.retry_after) for one in tries]
+        verdict = breaker.judge(endpoint, outcomes, moment, disable_after=days * DAY)
+        notes.append(note_of(endpoint, verdict, disable_days=days))
+        found += _told(endpoint, verdict, notes[-1]["disabled"], tries[-1])
+    if notes:
+        delivery_queries.note_endpoints(session, notes=notes)
+    return found
+
+
+def _told(endpoint: Mapping[str, Any], verdict: Verdict, disabled: str | None, last: Ended) -> list[Notice]:
+    if endpoint["kind"] != "endpoint":
+        return []
+    if disabled is not None:
+        return [notices.disabled(endpoint, notices.GONE if verdict.gone else notices.FAILING, disabled)]
+    if verdict.recovered:
+        return [notices.recovered(endpoint)]
+    if verdict.warn is not None:
+        after = get_settings().webhook_disable_days * DAY
+        return [notices.failing(endpoint, verdict.warn, last.attempt.error, disable_after=after)]
+    return []
+
+
+def _given_up(decided: Sequence[tuple[Ended, DeliveryState, float | None]]) -> list[Notice]:
+    found = (
+        notices.exhausted(one.delivery, last_status_code=one.attempt.status, last_error=one.attempt.error)
+        for one, state, _ in decided
+        if state is DeliveryState.EXHAUSTED
+    )
+    return [notice for notice in found if notice is not None]

@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
+from agora.egress.policy import EgressRefused, Policy
 from agora.errors import FieldError, Invalid, invalid_field
-from agora.events.types import EVENT_TYPES, OWN_PREFIX
-from agora.webhooks.egress import EgressRefused, Policy
+from agora.events.catalogue import CATALOGUE, matches_some
+from agora.events.declare import NAME
 from agora.webhooks.schedule import fault_of_schedule
-from agora.webhooks.types import TEST_EVENT
+from agora.webhooks.states import Order, Payload
 
 MAX_URL = 2048
 MAX_DESCRIPTION = 1000
@@ -18,10 +20,11 @@ MAX_HEADERS = 20
 MAX_HEADER_VALUE = 4096
 MAX_LIST = 100
 MAX_IN_FLIGHT = 1000
+SLOWEST_RATE, FASTEST_RATE = 0.01, 10_000
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _UID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PATTERN = re.compile(r"\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?")
+_PATTERN = re.compile(rf"\*|{NAME}(\.\*)?")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 RESERVED_HEADERS = frozenset(
@@ -52,14 +55,9 @@ def check_event_types(types: Any, *, pointer: str = "/event_types") -> list[str]
     chosen = _texts(types, pointer, _PATTERN, "event types such as job.succeeded, job.* or *")
     if not chosen:
         raise invalid_field(pointer, "min-items", f"{pointer[1:]} must name at least one event type")
-    known = (*EVENT_TYPES, TEST_EVENT)
-    named = f"known are {', '.join(EVENT_TYPES)}, and {OWN_PREFIX}* of agents"
     for pattern in chosen:
-        own = pattern.startswith(OWN_PREFIX)
-        start = pattern.removesuffix("*")
-        matched = any(kind.startswith(start) for kind in known) if start != pattern else pattern in known
-        if not (own or matched):
-            message = f"{pointer[1:]}: {pattern} is no event type; {named}"
+        if not matches_some(pattern):
+            message = f"{pointer[1:]}: {pattern} is no event type; known are {', '.join(CATALOGUE)}"
             raise invalid_field(pointer, "event-type", message, pattern)
     return chosen
 
@@ -123,6 +121,37 @@ def check_max_in_flight(number: Any) -> int:
     return number
 
 
+def check_projects(projects: Any) -> list[str]:
+    """Ids of projects; none means all."""
+    return _texts(projects, "/projects", re.compile(r"[A-Za-z0-9_.-]{1,128}"), "ids of projects")
+
+
+def check_rate_limit(rate: Any) -> float | None:
+    """Deliveries per second."""
+    if rate is None:
+        return None
+    if not _is_number(rate) or not SLOWEST_RATE <= rate <= FASTEST_RATE:
+        message = f"rate_limit must be {SLOWEST_RATE} to {FASTEST_RATE} deliveries per second"
+        raise invalid_field("/rate_limit", "range", message, rate)
+    return float(rate)
+
+
+def check_fifo(fifo: Any) -> str | None:
+    """Within what deliveries keep their order; None: nothing."""
+    return None if fifo is None else _one_of("fifo", fifo, Order)
+
+
+def check_payload(payload: Any) -> str:
+    """How much the bodies say."""
+    return _one_of("payload", payload, Payload)
+
+
+def _one_of(name: str, value: Any, known: type[StrEnum]) -> str:
+    if not isinstance(value, str) or value not in set(known):
+        raise invalid_field(f"/{name}", "enum", f"{name} must be one of {', '.join(known)}", value)
+    return value
+
+
 def check_metadata(metadata: Any) -> dict[str, Any]:
     """The caller's own notes."""
     if not isinstance(metadata, Mapping) or len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
@@ -140,6 +169,10 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "headers": check_headers,
     "schedule": check_schedule,
     "max_in_flight": check_max_in_flight,
+    "projects": check_projects,
+    "rate_limit": check_rate_limit,
+    "fifo": check_fifo,
+    "payload": check_payload,
     "metadata": check_metadata,
 }
 """Every field that an owner may set, but the secret."""

@@ -15,8 +15,11 @@ class NewEndpoint:
     """An endpoint to be made.
 
     ``event_types`` are types, or beginnings such as ``job.*``; ``*`` is everything but ``job.progressed``, which must
-    be named in full. Empty ``agents`` means every agent. Without a ``secret``, one is made. ``schedule``: pauses in
-    seconds, one per try; None means the platform's.
+    be named in full. Empty ``agents`` means every agent, empty ``projects`` every project and what has none. Without a
+    ``secret``, one of ``algorithm`` (v1) is made. ``schedule``: pauses in seconds, one per try; None means the
+    platform's. ``rate_limit``: deliveries per second. ``fifo``: within what deliveries keep their order, ``endpoint``,
+    ``job`` or ``project``. ``payload`` full: events about jobs also hold the job's input and output, as far as they
+    fit.
     """
 
     url: str
@@ -24,16 +27,25 @@ class NewEndpoint:
     description: str = ""
     uid: str | None = None
     agents: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     secret: str | None = None
+    algorithm: str | None = None
     schedule: tuple[float, ...] | None = None
     max_in_flight: int = 32
+    rate_limit: float | None = None
+    fifo: str | None = None
+    payload: str = "thin"
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """An endpoint as the API shows it. ``headers`` has its values redacted where their names sound secret."""
+    """An endpoint as the API shows it. ``headers`` has its values redacted where their names sound secret.
+
+    ``schema_version`` is that of the payloads, pinned when it was made. ``allowance``: how many deliveries may be under
+    way to it just now. ``draining``: what was held is being released at a pace.
+    """
 
     id: str
     team_id: str
@@ -44,9 +56,16 @@ class Endpoint:
     description: str
     event_types: Sequence[str]
     agents: Sequence[str]
+    projects: Sequence[str]
     headers: Mapping[str, str]
     schedule: Sequence[float] | None
     max_in_flight: int
+    rate_limit: float | None
+    fifo: str | None
+    payload: str
+    schema_version: int
+    allowance: int
+    draining: bool
     metadata: Mapping[str, Any]
     status: str
     status_reason: str | None
@@ -56,6 +75,25 @@ class Endpoint:
     open_until: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A signing key as its owner sees it: ``public_key`` (``whpk_``) verifies what a v1a key signs."""
+
+    id: str
+    algorithm: str
+    public_key: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreatedKey:
+    """A new key with its secret, which is shown this once."""
+
+    key: Key
+    secret: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +156,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InlineWebhook:
-    """A one-off callback of one job. Without a secret, one is made and returned once."""
+    """A one-off callback of one job. Without a secret, the team's own keys sign; if it has none, one is made."""
 
     url: str
     secret: str | None = None

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from agora.crypto import decrypt, encrypt
-from agora.webhooks.signing import parse_secret
+from agora.webhooks.signing import SigningKey, parse_key
 
-CACHED = 2048
+CACHED = 4096
 
 
 def seal(text: str) -> str:
@@ -21,7 +21,7 @@ def seal_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 @lru_cache(maxsize=CACHED)
 def unseal(sealed: str) -> str:
-    """The plain text. Raises SettingsError when the key of this process is not the one that encrypted it."""
+    """The plain text. Raises SettingsError when no key of this process is the one that encrypted it."""
     return decrypt(sealed.encode("ascii")).decode()
 
 
@@ -30,6 +30,11 @@ def unseal_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: unseal(value) for name, value in headers.items()}
 
 
-def keys_of(secrets: Sequence[str]) -> list[bytes]:
-    """The signing keys in sealed secrets, newest first."""
-    return [parse_secret(unseal(secret)) for secret in secrets]
+@lru_cache(maxsize=CACHED)
+def _key(sealed: str) -> SigningKey:
+    return parse_key(unseal(sealed))
+
+
+def keys_of(sealed: Sequence[str]) -> list[SigningKey]:
+    """The keys in sealed texts, in their order."""
+    return [_key(one) for one in sealed]

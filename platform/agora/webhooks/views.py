@@ -14,8 +14,11 @@ def endpoint(row: EndpointRow) -> Endpoint:
     return Endpoint(
         id=row.id, team_id=row.team_id, uid=row.uid, kind=row.kind, job_id=row.job_id, url=row.url,
         description=row.description, event_types=tuple(row.event_types), agents=tuple(row.agents),
-        headers=redact(vault.unseal_headers(row.headers)), schedule=tuple(row.schedule) if row.schedule else None,
-        max_in_flight=row.max_in_flight, metadata=row.meta, status=row.status, status_reason=row.status_reason,
+        projects=tuple(row.projects), headers=redact(vault.unseal_headers(row.headers)),
+        schedule=tuple(row.schedule) if row.schedule else None, max_in_flight=row.max_in_flight,
+        rate_limit=row.rate_limit, fifo=row.fifo, payload=row.payload, schema_version=row.schema_version,
+        allowance=min(row.allowance, row.max_in_flight), draining=row.draining, metadata=row.meta,
+        status=row.status, status_reason=row.status_reason,
         last_success_at=row.last_success_at, failing_since=row.failing_since,
         consecutive_failures=row.consecutive_failures, open_until=row.open_until, created_at=row.created_at,
         updated_at=row.updated_at,
