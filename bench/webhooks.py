@@ -40,6 +40,8 @@ def measure(cases: Cases, sizes: Sizes, rounds: int, chosen: tuple[str, ...], *,
                 f"p50 {paced.at(50):.0f} p99 {paced.at(99):.0f} ms, idle p50 {idle.at(50):.0f} ms")  # fmt: skip
             if costs:
                 show(sustained.costs.statements, sustained.deliveries)
+                print("  each event by itself:")
+                show(single.costs.statements, single.deliveries)
     rate = found.rate(first) if first in found.rounds else cases.sustain(teams[first], sizes.deliveries // 4).rate
     for number in range(2 * rounds if "hanging" in chosen else 0):
         for hanging in (False, True) if number % 2 == 0 else (True, False):
@@ -63,9 +65,10 @@ def say(line: str) -> None:
 
 def show(statements: list[Statement], deliveries: int) -> None:
     """What each statement costs a delivery."""
-    for one in sorted(statements, key=lambda one: -one.ms)[:20]:
-        text = " ".join(one.text.split())[:90]
-        print(f"  {one.role:10} {one.calls / deliveries:7.4f} calls {one.ms / deliveries:7.4f} ms "
+    for one in sorted(statements, key=lambda one: -one.ms - one.planning)[:16]:
+        text = " ".join(one.text.split())[:80]
+        print(f"  {one.role:10} {one.calls / deliveries:7.4f} calls {one.ms / deliveries:7.4f} ms and "
+              f"{one.planning / deliveries:7.4f} of planning "
               f"{one.wal / deliveries:6.0f} B  {text}")  # fmt: skip
 
 
