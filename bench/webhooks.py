@@ -33,12 +33,15 @@ def measure(cases: Cases, sizes: Sizes, rounds: int, chosen: tuple[str, ...], *,
     for number in range(rounds if "sustained" in chosen else 0):
         for name in list(SIGNINGS) if number % 2 == 0 else reversed(SIGNINGS):
             sustained = cases.sustain(teams[name], sizes.deliveries)
+            single = cases.sustain(teams[name], sizes.deliveries, group=1)
             paced, idle = cases.pace(teams[name], sustained.rate / 2), cases.idle(name)
-            found.rounds.setdefault(name, []).append(Round(sustained, paced, idle))
-            say(f"{name}: {sustained.rate:.0f}/s, half of it p50 {paced.at(50):.0f} p99 {paced.at(99):.0f} ms, "
-                f"idle p50 {idle.at(50):.0f} ms")  # fmt: skip
+            found.rounds.setdefault(name, []).append(Round(sustained, single, paced, idle))
+            say(f"{name}: {sustained.rate:.0f}/s, each event by itself {single.rate:.0f}/s, at half of that "
+                f"p50 {paced.at(50):.0f} p99 {paced.at(99):.0f} ms, idle p50 {idle.at(50):.0f} ms")  # fmt: skip
             if costs:
                 show(sustained.costs.statements, sustained.deliveries)
+                print("  each event by itself:")
+                show(single.costs.statements, single.deliveries)
     rate = found.rate(first) if first in found.rounds else cases.sustain(teams[first], sizes.deliveries // 4).rate
     for number in range(2 * rounds if "hanging" in chosen else 0):
         for hanging in (False, True) if number % 2 == 0 else (True, False):
@@ -62,9 +65,10 @@ def say(line: str) -> None:
 
 def show(statements: list[Statement], deliveries: int) -> None:
     """What each statement costs a delivery."""
-    for one in sorted(statements, key=lambda one: -one.ms)[:20]:
-        text = " ".join(one.text.split())[:90]
-        print(f"  {one.role:10} {one.calls / deliveries:7.4f} calls {one.ms / deliveries:7.4f} ms "
+    for one in sorted(statements, key=lambda one: -one.ms - one.planning)[:16]:
+        text = " ".join(one.text.split())[:80]
+        print(f"  {one.role:10} {one.calls / deliveries:7.4f} calls {one.ms / deliveries:7.4f} ms and "
+              f"{one.planning / deliveries:7.4f} of planning "
               f"{one.wal / deliveries:6.0f} B  {text}")  # fmt: skip
 
 

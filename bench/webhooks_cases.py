@@ -16,6 +16,8 @@ RECEIVERS = 1_150
 PER_TEAM, PER_BIG_TEAM = 5, 50
 PATIENCE = 60.0
 WARM = 1_000
+GROUP = 10
+"""Events of one transaction, and of one ring, when it is throughput that counts: as a worker's burst does."""
 PAUSES = (0.11, 0.37, 0.23, 0.53, 0.17)
 """Seconds between single events: out of step with whatever the engine does now and then."""
 
@@ -39,8 +41,6 @@ class Sizes:
 
     deliveries: int = 20_000
     window: int = 1_000
-    group: int = 10
-    """Events that are published in one transaction when it is throughput that counts: as a worker's burst does."""
     seconds: float = 20.0
     singles: int = 60
     hang_seconds: float = 30.0
@@ -85,9 +85,9 @@ class Cases:
         self._finish(self._kept_up(teams, WARM), teams)
         return teams
 
-    def _kept_up(self, teams: Sequence[Team], deliveries: int) -> Publisher:
+    def _kept_up(self, teams: Sequence[Team], deliveries: int, group: int = GROUP) -> Publisher:
         publisher = Publisher(self._receivers)
-        publisher.keep_up(teams, window=self._sizes.window, group=self._sizes.group, deliveries=deliveries)
+        publisher.keep_up(teams, window=self._sizes.window, group=group, deliveries=deliveries)
         return publisher
 
     def _finish(self, publisher: Publisher, teams: Sequence[Team]) -> Arrived:
@@ -95,11 +95,11 @@ class Cases:
         self._stage.wait_until(lambda: self._stage.is_settled(endpoints_of(teams)), "all is settled", PATIENCE)
         return compare(publisher.meant, *self._receivers.take())
 
-    def sustain(self, teams: Sequence[Team], deliveries: int) -> Sustained:
+    def sustain(self, teams: Sequence[Team], deliveries: int, *, group: int = GROUP) -> Sustained:
         """As many deliveries as the engine takes, published while it sends; every one and its try must be recorded."""
         before = self._stage.sql(COUNTS)[0]
         with self._stage.measured() as costs:
-            publisher = self._kept_up(teams, deliveries)
+            publisher = self._kept_up(teams, deliveries, group)
             self._stage.wait_until(lambda: self._stage.is_settled(endpoints_of(teams)), "all is settled", PATIENCE)
         made = publisher.deliveries
         recorded = [now - then for now, then in zip(self._stage.sql(COUNTS)[0], before, strict=True)]
@@ -143,7 +143,7 @@ class Cases:
         paced, full = Publisher(self._receivers), Publisher(self._receivers)
         paced.keep_pace(healthy, events_a_second=0.4 * rate / PER_TEAM, seconds=seconds)
         before = self._receivers.count(HEALTHY)
-        full.keep_up(healthy, window=self._sizes.window, group=self._sizes.group, seconds=seconds)
+        full.keep_up(healthy, window=self._sizes.window, group=GROUP, seconds=seconds)
         came = self._receivers.count(HEALTHY) - before
         flow.join()
         self._stage.is_settled_within(PATIENCE, endpoints_of(healthy if hanging else [*healthy, *others]))

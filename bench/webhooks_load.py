@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -11,7 +11,8 @@ from agora.db.session import transaction
 from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.jobs.chronicle import record_for_team
-from agora.webhooks import service, signing
+from agora.webhooks import keys, service, signing
+from agora.webhooks.states import Algorithm
 from agora.webhooks.types import NewEndpoint
 from bench.webhooks_receiver import Arrival, Receivers, Sample
 
@@ -19,32 +20,32 @@ EVENT = "job.succeeded"
 PUBLISHERS = 4
 POLL = 0.005
 
-SIGNINGS: dict[str, Callable[[str, str], None]] = {"v1": lambda _team_id, _endpoint_id: None}
-"""How endpoints sign: what is done with a new endpoint, ``(team id, endpoint id)``, so that it signs so. A new endpoint
-signs with v1; another way is one entry more here, and all of it is measured for it as well."""
+SIGNINGS: dict[str, tuple[str, ...]] = {"v1": (), "v1 + v1a": (Algorithm.V1A,)}
+"""Ways to sign: the algorithms of the keys that an endpoint gets beside its first, which is one of v1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team, and its endpoints by the number of their receiver."""
+    """A team, and its endpoints by the number of their receiver, with what verifies each of their signatures."""
 
     id: str
     numbers: tuple[int, ...]
     endpoints: dict[int, str]
-    secrets: dict[int, str] = field(repr=False)
+    verifiers: dict[int, tuple[str, ...]] = field(repr=False)
 
 
 def make_teams(receivers: Receivers, numbers: Sequence[int], *, size: int, signing_as: str = "v1") -> list[Team]:
     """Teams of ``size`` endpoints each, for the receivers of these numbers."""
     teams = []
     for start in range(0, len(numbers), size):
-        team_id, endpoints, secrets = new_id("team"), {}, {}
+        team_id, endpoints, verifiers = new_id("team"), {}, {}
         for number in numbers[start : start + size]:
             new = NewEndpoint(url=receivers.url(number), event_types=(EVENT,))
             made = service.create_endpoint(new, team_id=team_id)
-            SIGNINGS[signing_as](team_id, made.endpoint.id)
-            endpoints[number], secrets[number] = made.endpoint.id, made.secret
-        teams.append(Team(team_id, tuple(endpoints), endpoints, secrets))
+            others = [keys.add_key(made.endpoint.id, team_id=team_id, algorithm=one) for one in SIGNINGS[signing_as]]
+            endpoints[number] = made.endpoint.id
+            verifiers[number] = (made.secret, *(one.key.public_key or one.secret for one in others))
+        teams.append(Team(team_id, tuple(endpoints), endpoints, verifiers))
     return teams
 
 
@@ -82,8 +83,7 @@ class Publisher:
         events = [event() for _ in range(count)]
         moment = time.monotonic() if meant is None else meant
         with transaction() as session:
-            for one in events:
-                record_for_team(session, one, team_id=team.id)
+            record_for_team(session, *events, team_id=team.id)
         self.meant.update((one.id, (team, moment)) for one in events)
         broker.ring_deliveries()
         return count * len(team.numbers)
@@ -93,20 +93,24 @@ class Publisher:
     ) -> None:
         """Publish ``deliveries``, or for ``seconds``, so that about ``window`` of them are always still to arrive."""
         numbers = [number for team in teams for number in team.numbers]
-        published, before, turn = 0, self._receivers.count(numbers), 0
+        published, before, done = 0, self._receivers.count(numbers), list[Future[int]]()
         deadline = time.monotonic() + seconds
-        while published < deliveries or (not deliveries and time.monotonic() < deadline):
-            if published - (self._receivers.count(numbers) - before) > window:
-                time.sleep(POLL)
-                continue
-            published += self.publish(teams[turn % len(teams)], count=group)
-            turn += 1
+        with ThreadPoolExecutor(PUBLISHERS) as pool:
+            while published < deliveries or (not deliveries and time.monotonic() < deadline):
+                if published - (self._receivers.count(numbers) - before) > window:
+                    time.sleep(POLL)
+                    continue
+                team = teams[len(done) % len(teams)]
+                done.append(pool.submit(self.publish, team, count=group))
+                published += group * len(team.numbers)
+        for one in done:
+            one.result()
 
     def keep_pace(self, teams: Sequence[Team], *, events_a_second: float, seconds: float) -> None:
         """Publish an event at each of its times, whether the one before has arrived or not (an open loop)."""
         begun = time.monotonic()
         with ThreadPoolExecutor(PUBLISHERS) as pool:
-            done: list[Future[int]] = []
+            done = list[Future[int]]()
             for turn in range(round(events_a_second * seconds)):
                 meant = begun + turn / events_a_second
                 time.sleep(max(0.0, meant - time.monotonic()))
@@ -161,17 +165,18 @@ def compare(meant: Mapping[str, tuple[Team, float]], arrivals: Iterable[Arrival]
             times[key] += 1
     now = time.monotonic()
     wanted = {(event_id, number): at for event_id, (team, at) in meant.items() for number in team.numbers}
-    secrets = {number: secret for team, _ in meant.values() for number, secret in team.secrets.items()}
+    verifiers = {number: own for team, _ in meant.values() for number, own in team.verifiers.items()}
     return Arrived(
         latencies=[first.get(key, now) - at for key, at in wanted.items()],
         missing=len(wanted.keys() - times.keys()), extra=sum(times.values()) - len(wanted.keys() & times.keys()),
-        unsigned=sum(not _is_signed(one, secrets[one.number]) for one in samples if one.number in secrets),
+        unsigned=sum(not _is_signed(one, verifiers[one.number]) for one in samples if one.number in verifiers),
     )  # fmt: skip
 
 
-def _is_signed(sample: Sample, secret: str) -> bool:
+def _is_signed(sample: Sample, verifiers: Iterable[str]) -> bool:
     try:
-        signing.verify(sample.headers, sample.body, secret, tolerance=3600)
+        for key in verifiers:
+            signing.verify(sample.headers, sample.body, key, tolerance=3600)
     except signing.VerificationFailed as error:
         print(f"a signature does not hold: {error}")
         return False
