@@ -26,9 +26,9 @@ class Tried:
     attempt: DeliveryAttempt
 
 
-def endpoint(team, url, *, schedule=(0.0, PAUSE), **options):
-    """A new endpoint, by its id."""
-    return team.endpoint(url, schedule=schedule, **options).endpoint.id
+def endpoint(team, url, *, schedule=(0.0, PAUSE), event_types=("job.*",), **options):
+    """A new endpoint, by its id. It hears nothing of what becomes of others."""
+    return team.endpoint(url, schedule=schedule, event_types=event_types, **options).endpoint.id
 
 
 def run(engine, *, count):
