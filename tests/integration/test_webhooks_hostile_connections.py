@@ -1,4 +1,4 @@
-"""Receivers that break the connection, or do not let go of it: a real server for each, through the engine."""
+"""Receivers that break the connection, or never let go of it: a real server for each, through the engine."""
 
 import asyncio
 import socket

@@ -13,6 +13,7 @@ from tests.support.judging import (
     DEADLINE,
     MARGIN,
     PAUSE,
+    SLOWS_DOWN,
     check_failed,
     check_kept,
     check_pause,
@@ -74,6 +75,7 @@ def asked_for(moment):
         "a date": ([date(3600)], 3600.0),
         "a date in a year": ([date(YEAR)], DAY),
         "a date that has passed": ([date(-3600)], None),
+        "a date as C writes it": ([(moment + timedelta(seconds=3600)).strftime("%a %b %d %H:%M:%S %Y")], 3600.0),
         "an old kind of date": ([(moment + timedelta(seconds=3600)).strftime("%A, %d-%b-%y %H:%M:%S GMT")], 3600.0),
         "negative": (["-3600"], None),
         "a fraction": (["3600.5"], None),
@@ -163,12 +165,26 @@ def test_410_disables_the_endpoint_and_holds_what_it_has(team, hostile, engines,
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name != "said whole"])
 def test_a_refusal_for_now_counts_from_its_head_on(team, hostile, engines, name):
     behave, error_class = REFUSALS[name]
-    server = hostile.serve(behave(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\n"))
-    tried = try_once(team, engines(timeout=DEADLINE), server.url())
-    assert (tried.delivery.status, tried.delivery.last_status_code) == ("pending", 429)
-    assert (tried.attempt.status_code, tried.attempt.error_class) == (429, error_class or "status")
-    check_pause(tried, 3600.0, 3600.0)
-    assert tried.endpoint.consecutive_failures == 1
+    made = {}
+    for status in SLOWS_DOWN:
+        server = hostile.serve(behave(b"HTTP/1.1 %d Not Now\r\nRetry-After: 3600\r\n" % status))
+        made[status] = endpoint(team, server.url())
+    team.happen()
+    run(engines(timeout=DEADLINE), count=len(made))
+    for status, endpoint_id in made.items():
+        tried = found(team, endpoint_id)
+        assert (tried.delivery.status, tried.delivery.last_status_code) == ("pending", status)
+        assert (tried.attempt.status_code, tried.attempt.error_class) == (status, error_class or "status")
+        check_pause(tried, 3600.0, 3600.0)
+        assert tried.endpoint.consecutive_failures == 1
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSALS if name not in {"said whole", "body without end"}])
+def test_any_other_status_needs_its_whole_answer(team, hostile, engines, name):
+    """Else an endpoint could hold every try up to the deadline, and never be blamed for it."""
+    behave, error_class = REFUSALS[name]
+    tried = try_once(team, engines(timeout=DEADLINE), hostile.serve(behave(b"HTTP/1.1 500 No\r\n")).url())
+    check_failed(tried, None, error_class, "")
 
 
 def test_a_storm_of_429_rests_its_endpoint_and_nobody_else(team, hostile, engines):

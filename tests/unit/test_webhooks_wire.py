@@ -96,6 +96,20 @@ def test_a_byte_at_a_time_too():
         assert asyncio.run(judge([stream[n : n + 1] for n in range(len(stream))])) == wanted, name
 
 
+PIECES = [
+    *(stream for stream, _ in STREAMS.values()), b"\r\n", b"\n", b"\r", b"\x00", b":", b"0\r\n\r\n", b"HTTP/1.1 599 ",
+    b"Content-Length: 3\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+    b"Content-Encoding: gzip\r\n",
+]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=40)), max_size=8))
+def test_whatever_comes_ends_in_an_answer_in_waiting_or_in_a_broken_one(pieces):
+    outcome, *_ = asyncio.run(judge(pieces))
+    assert outcome in {"waits", "broken"} or 0 <= outcome <= 999
+
+
 def head_of(size):
     """An answer without a body, of so many bytes."""
     end = b"Content-Length: 0\r\n\r\n"
