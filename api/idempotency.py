@@ -6,7 +6,7 @@ import re
 from flask import Response, request
 
 from agora.errors import invalid_field
-from agora.jobs.types import IdempotencyKey
+from agora.idempotency.keys import IdempotencyKey
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 

@@ -43,7 +43,9 @@ class WebhookKeyOut(Schema):
 class NewWebhookKeyOut(WebhookKeyOut):
     """A new key, with its secret."""
 
-    secret = ma.fields.String(metadata={"description": "shown this once"})
+    secret = ma.fields.String(
+        allow_none=True, metadata={"description": "shown this once; null in the answer to a repeat of the request"}
+    )
 
 
 class WebhookKeyList(Schema):

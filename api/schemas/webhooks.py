@@ -87,7 +87,9 @@ class EndpointOut(Schema):
 class NewEndpointOut(EndpointOut):
     """A new endpoint, with its secret."""
 
-    secret = ma.fields.String(metadata={"description": "shown this once"})
+    secret = ma.fields.String(
+        allow_none=True, metadata={"description": "shown this once; null in the answer to a repeat of the request"}
+    )
 
 
 class DeliveryQuery(PageArgs):

@@ -3,10 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
+from flask import Response, json
+
 from agora.webhooks import keys
 from agora.webhooks.types import CreatedKey
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
+from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import Problem
 from api.schemas.webhook_keys import NewWebhookKeyOut, WebhookKeyIn, WebhookKeyList, WebhookRotateIn
 
@@ -21,12 +24,19 @@ team_keys = Blueprint(
 key_rotations = Blueprint(
     "webhook-key-rotations", __name__, url_prefix="/api/v1", description="New keys in the place of old ones."
 )
+CREATED = 201
 MISSING = "The team has no such endpoint or key."
 LAST = "It is the last key that signs, or there are ten already."
 
 
-def _shown(made: CreatedKey) -> dict[str, Any]:
-    return {**asdict(made.key), "secret": made.secret}
+_new = NewWebhookKeyOut()
+
+
+def _shown(made: CreatedKey) -> Response:
+    shown = _new.dump({**asdict(made.key), "secret": made.secret})
+    return mark_replayed(
+        Response(json.dumps(shown), status=CREATED, content_type="application/json"), made.secret is None
+    )
 
 
 @endpoint_keys.get("")
@@ -41,25 +51,27 @@ def list_endpoint_keys(ref: str) -> Any:
 @endpoint_keys.post("")
 @scope("webhooks:manage")
 @endpoint_keys.arguments(WebhookKeyIn, required=False)
-@endpoint_keys.response(201, NewWebhookKeyOut)
+@endpoint_keys.response(CREATED, NewWebhookKeyOut)
 @endpoint_keys.alt_response(404, schema=Problem, description=MISSING)
 @endpoint_keys.alt_response(409, schema=Problem, description=LAST)
 @endpoint_keys.alt_response(422, schema=Problem, description="The secret is not acceptable.")
-def add_endpoint_key(fields: dict[str, Any], ref: str) -> Any:
+def add_endpoint_key(fields: dict[str, Any], ref: str) -> Response:
     """Let one more key sign, beside those that do. Its secret is shown this once."""
-    return _shown(keys.add_key(ref, team_id=team_id(), **fields))
+    return _shown(keys.add_key(ref, team_id=team_id(), idempotency=idempotency_key(f"POST key of {ref}"), **fields))
 
 
 @key_rotations.post("/webhook-endpoints/<ref>/key-rotations")
 @scope("webhooks:manage")
 @key_rotations.arguments(WebhookRotateIn, required=False)
-@key_rotations.response(201, NewWebhookKeyOut)
+@key_rotations.response(CREATED, NewWebhookKeyOut)
 @key_rotations.alt_response(404, schema=Problem, description=MISSING)
 @key_rotations.alt_response(409, schema=Problem, description=LAST)
 @key_rotations.alt_response(422, schema=Problem, description="The secret or the overlap is not acceptable.")
-def rotate_endpoint_key(fields: dict[str, Any], ref: str) -> Any:
+def rotate_endpoint_key(fields: dict[str, Any], ref: str) -> Response:
     """Make a new key; the others of its algorithm sign beside it until the overlap ends."""
-    return _shown(keys.rotate_key(ref, team_id=team_id(), **fields))
+    return _shown(
+        keys.rotate_key(ref, team_id=team_id(), idempotency=idempotency_key(f"POST key rotation of {ref}"), **fields)
+    )
 
 
 @endpoint_keys.delete("/<key_id>")
@@ -83,23 +95,29 @@ def list_team_keys() -> Any:
 @team_keys.post("")
 @scope("webhooks:manage")
 @team_keys.arguments(WebhookKeyIn, required=False)
-@team_keys.response(201, NewWebhookKeyOut)
+@team_keys.response(CREATED, NewWebhookKeyOut)
 @team_keys.alt_response(409, schema=Problem, description=LAST)
 @team_keys.alt_response(422, schema=Problem, description="The secret is not acceptable.")
-def add_team_key(fields: dict[str, Any]) -> Any:
+def add_team_key(fields: dict[str, Any]) -> Response:
     """Let one more key of the team sign. Webhooks of jobs that bring no secret are signed with it from then on."""
-    return _shown(keys.add_key(None, team_id=team_id(), **fields))
+    return _shown(
+        keys.add_key(None, team_id=team_id(), idempotency=idempotency_key("POST /api/v1/webhook-keys"), **fields)
+    )
 
 
 @key_rotations.post("/webhook-key-rotations")
 @scope("webhooks:manage")
 @key_rotations.arguments(WebhookRotateIn, required=False)
-@key_rotations.response(201, NewWebhookKeyOut)
+@key_rotations.response(CREATED, NewWebhookKeyOut)
 @key_rotations.alt_response(409, schema=Problem, description=LAST)
 @key_rotations.alt_response(422, schema=Problem, description="The secret or the overlap is not acceptable.")
-def rotate_team_key(fields: dict[str, Any]) -> Any:
+def rotate_team_key(fields: dict[str, Any]) -> Response:
     """Make a new key of the team; the others of its algorithm sign beside it until the overlap ends."""
-    return _shown(keys.rotate_key(None, team_id=team_id(), **fields))
+    return _shown(
+        keys.rotate_key(
+            None, team_id=team_id(), idempotency=idempotency_key("POST /api/v1/webhook-key-rotations"), **fields
+        )
+    )
 
 
 @team_keys.delete("/<key_id>")

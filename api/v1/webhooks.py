@@ -3,10 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
+from flask import Response, json
+
 from agora.webhooks import service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
+from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import PageArgs, Problem
 from api.schemas.webhooks import (
     DeliveryOut,
@@ -26,18 +29,26 @@ endpoints = Blueprint(
 deliveries = Blueprint(
     "webhook-deliveries", __name__, url_prefix="/api/v1/webhook-deliveries", description="What was delivered, and how."
 )
+CREATED = 201
+ROUTE = "POST /api/v1/webhook-endpoints"
 MISSING = "The team has no such endpoint."
+_new = NewEndpointOut()
 
 
 @endpoints.post("")
 @scope("webhooks:manage")
 @endpoints.arguments(EndpointIn)
-@endpoints.response(201, NewEndpointOut)
+@endpoints.response(CREATED, NewEndpointOut)
 @endpoints.alt_response(422, schema=Problem, description="A field is not acceptable.")
-def create_endpoint(fields: dict[str, Any]) -> Any:
+def create_endpoint(fields: dict[str, Any]) -> Response:
     """Make an endpoint. Its secret is shown this once."""
-    created = service.create_endpoint(NewEndpoint(**given(fields)), team_id=team_id())
-    return {**asdict(created.endpoint), "secret": created.secret}
+    created = service.create_endpoint(
+        NewEndpoint(**given(fields)), team_id=team_id(), idempotency=idempotency_key(ROUTE)
+    )
+    shown = _new.dump({**asdict(created.endpoint), "secret": created.secret})
+    response = Response(json.dumps(shown), status=CREATED, content_type="application/json")
+    response.headers["Location"] = f"/api/v1/webhook-endpoints/{created.endpoint.id}"
+    return mark_replayed(response, created.secret is None)
 
 
 @endpoints.get("")

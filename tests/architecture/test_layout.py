@@ -52,7 +52,7 @@ NOT_SCOPED = {
     "agora/schedules/queries.py:forget_runs": "retention works for all teams",
     "agora/bulk/queries.py:lease_next": "the dispatcher works for all teams",
     "agora/bulk/queries.py:advance": "the dispatcher works for all teams",
-    "agora/jobs/queries.py:forget_keys": "retention works for all teams",
+    "agora/idempotency/queries.py:forget_keys": "retention works for all teams",
     "agora/retention/removal_queries.py": "retention works for all teams",
     "agora/retention/leftover_queries.py": "retention works for all teams",
     "agora/retention/queries.py:wait_for_removals": "a lock, no rows",

@@ -16,12 +16,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from agora.agents import Agent, StepContext
 from agora.db.session import _plain, statement
 from agora.errors import IdempotencyKeyReused
+from agora.idempotency.keys import IdempotencyKey
 from agora.ids import new_id
 from agora.jobs import accept, limits, service
 from agora.jobs.intake_queries import INSERT_JOBS
 from agora.jobs.record_queries import RECORD
 from agora.jobs.step_queries import CLAIM_ONE
-from agora.jobs.types import IdempotencyKey, Submission
+from agora.jobs.types import Submission
 from agora.settings import get_settings
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint

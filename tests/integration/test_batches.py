@@ -15,8 +15,9 @@ from agora.batches.duties import CompleteBatches
 from agora.clock import now
 from agora.dispatcher.duties import finish_cancels, refill_rings, release_due
 from agora.errors import IllegalTransition, Invalid
+from agora.idempotency.keys import IdempotencyKey
 from agora.jobs import service as jobs
-from agora.jobs.types import IdempotencyKey, JobFilter, Submission
+from agora.jobs.types import JobFilter, Submission
 from agora.settings import get_settings
 from agora.webhooks.service import create_endpoint, list_deliveries
 from agora.webhooks.types import DeliveryFilter, InlineWebhook, NewEndpoint

@@ -12,9 +12,10 @@ from agora.bulk.types import NewBulk
 from agora.clock import now
 from agora.dispatcher.duties import refill_rings
 from agora.errors import IllegalTransition, NotFound
+from agora.idempotency.keys import IdempotencyKey
 from agora.ids import new_id
 from agora.jobs import service as jobs
-from agora.jobs.types import IdempotencyKey, JobFilter
+from agora.jobs.types import JobFilter
 from agora.outcomes import Permanent
 from api.app import create_app
 from tests.support.caller import Caller

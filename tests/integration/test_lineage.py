@@ -8,10 +8,10 @@ from pydantic import BaseModel
 
 from agora.agents import Agent, Repeat, StepContext, TransactionContext
 from agora.errors import IllegalTransition, Invalid, NotFound
+from agora.idempotency.keys import IdempotencyKey
 from agora.ids import new_id
 from agora.jobs import lineage, service
 from agora.jobs.lineage import Wish
-from agora.jobs.types import IdempotencyKey
 from agora.outcomes import Cancel, Permanent
 from agora.settings import get_settings
 from api.app import create_app

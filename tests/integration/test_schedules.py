@@ -10,10 +10,11 @@ from sqlalchemy.exc import OperationalError
 from agora.agents import StepContext
 from agora.dispatcher.duties import refill_rings
 from agora.errors import Conflict, Invalid, NotFound
+from agora.idempotency.keys import IdempotencyKey
 from agora.ids import new_id
 from agora.jobs import catalogue
 from agora.jobs import service as jobs
-from agora.jobs.types import Budget, IdempotencyKey, JobFilter
+from agora.jobs.types import Budget, JobFilter
 from agora.schedules import duties, firing, queries, service
 from agora.schedules.types import NewSchedule
 from agora.webhooks.service import create_endpoint, list_deliveries

@@ -10,6 +10,7 @@ import agora.batches.models
 import agora.bulk.models
 import agora.events.models
 import agora.files.models
+import agora.idempotency.models
 import agora.identity.models
 import agora.jobs.limit_models
 import agora.jobs.models

@@ -9,8 +9,9 @@ from agora.agents import StepContext
 from agora.clock import now
 from agora.dispatcher import duties
 from agora.errors import Invalid
+from agora.idempotency.keys import IdempotencyKey
 from agora.jobs import limits, service
-from agora.jobs.types import IdempotencyKey, Submission
+from agora.jobs.types import Submission
 from agora.jobs.unique import Debounce, Unique
 from api.app import create_app
 from tests.support.caller import Caller

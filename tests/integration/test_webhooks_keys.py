@@ -273,3 +273,20 @@ def test_a_deleted_endpoint_takes_its_keys_with_it(team):
     made = service.create_endpoint(NewEndpoint(url="https://receiver.test/"), team_id=team.id)
     service.delete_endpoint(made.endpoint.id, team_id=team.id)
     assert sql("SELECT count(*) AS n FROM webhook_keys")[0]["n"] == 0
+
+
+def test_a_repeated_create_makes_no_second_endpoint_or_key_and_shows_no_secret_again(caller):
+    once = {"Idempotency-Key": "once"}
+    base = "/api/v1/webhook-endpoints"
+    body = {"url": "https://receiver.test/hook"}
+    made, again = (caller.post(base, json=body, headers=once) for _ in range(2))
+    assert (made.status_code, again.status_code) == (201, 201)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json == made.json | {"secret": None}
+    assert len(caller.get(base).json["items"]) == 1
+    assert caller.post(base, json={"url": "https://other.test/"}, headers=once).json["code"] == "idempotency-key-reused"
+    keys_of = f"{base}/{made.json['id']}/keys"
+    for path, count in ((keys_of, 2), (f"{base}/{made.json['id']}/key-rotations", 3)):
+        first, second = (caller.post(path, json={}, headers=once) for _ in range(2))
+        assert (first.json["secret"] is None, second.json) == (False, first.json | {"secret": None})
+        assert len(caller.get(keys_of).json["items"]) == count

@@ -13,13 +13,13 @@ from agora.batches.types import CANCELLING, COMPLETED, RUNNING, Batch, Submitted
 from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.jobs import budgets, catalogue, values
 from agora.jobs.catalogue import Registered
-from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check, check_metadata, insert_all
 from agora.jobs.states import JOB_ENDED, JobState
-from agora.jobs.types import IdempotencyKey, Submission
+from agora.jobs.types import Submission
 from agora.paging import Page
 
 MAX_JOBS = 1_000

@@ -23,13 +23,13 @@ from agora.bulk.types import (
 )
 from agora.db.session import transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.jobs import list_queries, views
-from agora.jobs.idempotency import earlier
 from agora.jobs.intake import check_metadata
 from agora.jobs.lineage import RETRIED
 from agora.jobs.states import JOB_OPEN, JobState
-from agora.jobs.types import IdempotencyKey, JobFilter
+from agora.jobs.types import JobFilter
 from agora.paging import Page
 
 SAMPLE = 10

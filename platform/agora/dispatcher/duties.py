@@ -18,6 +18,7 @@ from agora.db.session import transaction
 from agora.dispatcher import queries
 from agora.errors import Conflict
 from agora.events.types import job_event
+from agora.idempotency import queries as idempotency_queries
 from agora.jobs import (
     catalogue,
     catalogue_queries,
@@ -196,7 +197,9 @@ def tidy() -> int:
     """Forget old idempotency keys and workers that have long been silent."""
     with transaction() as session:
         catalogue_queries.forget_workers(session, silent=WORKER_SILENT_SECONDS)
-        return job_queries.forget_keys(session, limit=1_000) + unique_queries.forget_unique(session, limit=1_000)
+        return idempotency_queries.forget_keys(session, limit=1_000) + unique_queries.forget_unique(
+            session, limit=1_000
+        )
 
 
 def _announce(announcements: Iterable[Announcement | None]) -> int:

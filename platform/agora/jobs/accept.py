@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from agora.db.session import statement
 from agora.events.types import JobRef, job_event
+from agora.idempotency.keys import IdempotencyKey
 from agora.jobs import budgets, catalogue, concurrency, gate, unique, values
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.intake import NewJob, as_record, insert
 from agora.jobs.states import JobState
 from agora.jobs.together import Together
-from agora.jobs.types import IdempotencyKey, Job, Submission
+from agora.jobs.types import Job, Submission
 from agora.jobs.unique import Renewal
 from agora.webhooks import fan_out_queries as webhook_queries
 

@@ -16,15 +16,15 @@ from agora.agents import ActionSpec, StepSpec
 from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.jobs import budgets, catalogue, concurrency, lineage_queries, queries, values
 from agora.jobs.announce import Announcement
-from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check_metadata, insert_all
 from agora.jobs.models import JobRow, StepRow
 from agora.jobs.service import get_job
 from agora.jobs.states import STEP_DONE, JobState
-from agora.jobs.types import IdempotencyKey, Submitted
+from agora.jobs.types import Submitted
 
 RETRIED = (JobState.FAILED, JobState.CANCELLED)
 

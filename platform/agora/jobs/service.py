@@ -13,12 +13,12 @@ from agora.db.session import fill_pool, transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import job_event
+from agora.idempotency.keys import IdempotencyKey, earlier, forward
 from agora.ids import is_id, new_id
 from agora.jobs import catalogue, catalogue_queries, list_queries, manned, queries, usage_queries, views
 from agora.jobs.accept import Accepted, insert_plain
 from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import record as record_events
-from agora.jobs.idempotency import earlier, forward
 from agora.jobs.intake import check
 from agora.jobs.intake_queries import plan_insert
 from agora.jobs.models import JobRow
@@ -27,7 +27,6 @@ from agora.jobs.states import JobState, may_become
 from agora.jobs.types import (
     CatalogueAction,
     Event,
-    IdempotencyKey,
     ItemView,
     Job,
     JobFilter,

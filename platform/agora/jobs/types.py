@@ -12,15 +12,6 @@ from agora.webhooks.types import InlineWebhook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IdempotencyKey:
-    """The caller's key of a create, with the route and the SHA-256 of the request that it stands for."""
-
-    key: str
-    route: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
     """What a job may spend; None means any amount. Times are seconds.
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from agora.db.session import transaction
 from agora.errors import NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
-from agora.jobs.idempotency import earlier
-from agora.jobs.types import IdempotencyKey
 from agora.paging import Page
 from agora.retention import queries
 from agora.retention.models import HoldRow

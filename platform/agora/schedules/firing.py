@@ -17,16 +17,16 @@ from sqlalchemy.orm import Session
 from agora.db.session import transaction
 from agora.errors import AgoraError, Conflict, NotFound
 from agora.events.types import JobRef, NewEvent, job_event
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import new_id
 from agora.jobs import catalogue, values
 from agora.jobs.announce import Announcement
 from agora.jobs.catalogue import Registered
 from agora.jobs.chronicle import record_for_team
-from agora.jobs.idempotency import earlier
 from agora.jobs.intake import Lineage, NewJob, check, insert_all
 from agora.jobs.service import get_job
 from agora.jobs.states import JobState
-from agora.jobs.types import IdempotencyKey, Submission, Submitted
+from agora.jobs.types import Submission, Submitted
 from agora.schedules import queries
 from agora.schedules.models import ScheduleRow
 from agora.schedules.service import timetable

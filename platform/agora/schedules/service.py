@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.jobs import budgets, catalogue, values
-from agora.jobs.idempotency import earlier
 from agora.jobs.intake import check
-from agora.jobs.types import IdempotencyKey, Submission
+from agora.jobs.types import Submission
 from agora.paging import Page
 from agora.schedules import queries
 from agora.schedules.models import RunRow, ScheduleRow

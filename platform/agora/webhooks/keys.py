@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from agora import crypto
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import new_id
 from agora.webhooks import key_queries, queries, signing, vault
 from agora.webhooks.models import KeyRow
@@ -36,10 +37,12 @@ def new_key(secret: str | None, algorithm: str | None = None, *, pointer: str = 
     return key
 
 
-def insert(session: Session, key: SigningKey, *, team_id: str, endpoint_id: str | None) -> KeyRow:
+def insert(
+    session: Session, key: SigningKey, *, team_id: str, endpoint_id: str | None, key_id: str | None = None
+) -> KeyRow:
     """Keep a key, encrypted."""
     return key_queries.insert_key(
-        session, team_id=team_id, endpoint_id=endpoint_id, id=new_id("whk"), algorithm=key.algorithm,
+        session, team_id=team_id, endpoint_id=endpoint_id, id=key_id or new_id("whk"), algorithm=key.algorithm,
         sealed=vault.seal(key.text), public_key=key.public,
     )  # fmt: skip
 
@@ -51,26 +54,44 @@ def list_keys(ref: str | None, *, team_id: str) -> list[Key]:
         return [_view(row) for row in key_queries.list_keys(session, team_id=team_id, endpoint_id=endpoint_id)]
 
 
-def add_key(ref: str | None, *, team_id: str, secret: str | None = None, algorithm: str | None = None) -> CreatedKey:
+def add_key(
+    ref: str | None,
+    *,
+    team_id: str,
+    secret: str | None = None,
+    algorithm: str | None = None,
+    idempotency: IdempotencyKey | None = None,
+) -> CreatedKey:
     """Let one more key sign, beside those that do. ``ref`` None: a key of the team.
 
     Raises:
+        IdempotencyKeyReused: the key stands for another request.
         NotFound: the team has no such endpoint.
         Invalid: the secret or the algorithm is not acceptable.
         Conflict: there are ten keys already, or this one is among them.
     """
     key = new_key(secret, algorithm)
     with transaction() as session:
-        return _add(session, key, _owner(session, ref, team_id=team_id, lock=True), team_id=team_id)
+        endpoint_id = _owner(session, ref, team_id=team_id, lock=True)
+        return _add(session, key, endpoint_id, idempotency, team_id=team_id)
 
 
-def _add(session: Session, key: SigningKey, endpoint_id: str | None, *, team_id: str) -> CreatedKey:
+def _add(
+    session: Session, key: SigningKey, endpoint_id: str | None, idempotency: IdempotencyKey | None, *, team_id: str
+) -> CreatedKey:
+    key_id = new_id("whk")
+    known = earlier(session, idempotency, team_id=team_id, resource_id=key_id)
+    if known is not None:
+        row = key_queries.find_key(session, team_id=team_id, endpoint_id=endpoint_id, key_id=known)
+        if row is None:
+            raise NotFound(f"webhook key {known}, which this request made, was revoked")
+        return CreatedKey(key=_view(row), secret=None)
     present = key_queries.list_keys(session, team_id=team_id, endpoint_id=endpoint_id)
     if len(present) >= MAX_KEYS:
         raise Conflict(f"there are {MAX_KEYS} keys that sign already; revoke one first")
     if any(vault.unseal(one.sealed) == key.text for one in present):
         raise Conflict("this secret signs already", field="/secret")
-    row = insert(session, key, team_id=team_id, endpoint_id=endpoint_id)
+    row = insert(session, key, team_id=team_id, endpoint_id=endpoint_id, key_id=key_id)
     return CreatedKey(key=_view(row), secret=key.text)
 
 
@@ -81,6 +102,7 @@ def rotate_key(
     secret: str | None = None,
     algorithm: str | None = None,
     overlap: float = OVERLAP,
+    idempotency: IdempotencyKey | None = None,
 ) -> CreatedKey:
     """A new key; the others of its algorithm sign beside it for ``overlap`` seconds more, with 0 no longer.
 
@@ -95,7 +117,9 @@ def rotate_key(
     key = new_key(secret, algorithm)
     with transaction() as session:
         endpoint_id = _owner(session, ref, team_id=team_id, lock=True)
-        made = _add(session, key, endpoint_id, team_id=team_id)
+        made = _add(session, key, endpoint_id, idempotency, team_id=team_id)
+        if made.secret is None:
+            return made
         key_queries.expire_keys(
             session, team_id=team_id, endpoint_id=endpoint_id, algorithm=key.algorithm, but=made.key.id, seconds=overlap
         )

@@ -13,6 +13,7 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import NewEvent
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.paging import Page
 from agora.settings import get_settings
@@ -36,20 +37,26 @@ WARNED_BEFORE = 1
 INLINE_POINTER = "/webhook"
 
 
-def create_endpoint(new: NewEndpoint, *, team_id: str) -> CreatedEndpoint:
-    """Make an endpoint; its secret is shown in the answer and never again.
+def create_endpoint(
+    new: NewEndpoint, *, team_id: str, idempotency: IdempotencyKey | None = None
+) -> CreatedEndpoint:  # fmt: skip
+    """Make an endpoint; its secret is shown in the answer and never again, not in that to a repeat either.
 
     Raises:
         Invalid: names every field that is wrong.
         Conflict: the team has an endpoint with this uid.
+        IdempotencyKeyReused: the key stands for another request.
     """
     fields = asdict(new)
     given, algorithm = fields.pop("secret"), fields.pop("algorithm")
     checked = _columns(shapes.check_fields(fields))
-    key = keys.new_key(given, algorithm)
+    key, endpoint_id = keys.new_key(given, algorithm), new_id("whe")
     try:
         with transaction() as session:
-            row = queries.insert_endpoint(session, team_id=team_id, id=new_id("whe"), kind="endpoint", **checked)
+            known = earlier(session, idempotency, team_id=team_id, resource_id=endpoint_id)
+            if known is not None:
+                return CreatedEndpoint(endpoint=views.endpoint(_find(session, known, team_id=team_id)), secret=None)
+            row = queries.insert_endpoint(session, team_id=team_id, id=endpoint_id, kind="endpoint", **checked)
             keys.insert(session, key, team_id=team_id, endpoint_id=row.id)
             return CreatedEndpoint(endpoint=views.endpoint(row), secret=key.text)
     except IntegrityError as error:

@@ -90,18 +90,18 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedKey:
-    """A new key with its secret, which is shown this once."""
+    """A new key with its secret, which is shown this once: None when a repeat finds the key there already."""
 
     key: Key
-    secret: str
+    secret: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedEndpoint:
-    """A new endpoint with its secret, which is shown this once."""
+    """A new endpoint with its secret, which is shown this once: None when the endpoint was there already."""
 
     endpoint: Endpoint
-    secret: str
+    secret: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,22 @@
 """Idempotency keys of creates: taken in the transaction that makes the thing, so that a repeat finds it or nothing."""
 
+from dataclasses import dataclass
+
 from sqlalchemy.orm import Session
 
 from agora.errors import Conflict, IdempotencyKeyReused
-from agora.jobs import queries
-from agora.jobs.types import IdempotencyKey
+from agora.idempotency import queries
 
 ACCEPTED = 202
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdempotencyKey:
+    """The caller's key of a create, with the route and the SHA-256 of the request that it stands for."""
+
+    key: str
+    route: str
+    fingerprint: str
 
 
 def earlier(session: Session, idempotency: IdempotencyKey | None, *, team_id: str, resource_id: str) -> str | None:

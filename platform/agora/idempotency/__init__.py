@@ -1,0 +1,1 @@
+"""Idempotency keys of creates: a repeat gets what the first one made."""
