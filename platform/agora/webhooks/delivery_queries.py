@@ -166,7 +166,7 @@ SELECT id FROM settled
 
 def settle(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Write how tries ended, and their attempts; returns the deliveries whose lease was still the given one."""
-    return set(session.scalars(SETTLE, {"rows": json.dumps(list(rows))}))
+    return set(session.scalars(SETTLE, {"rows": json.dumps(list(rows), ensure_ascii=False)}))
 
 
 UPDATE_ENDPOINTS = text("""
