@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import (
@@ -43,8 +44,9 @@ HEAD_IS_ENOUGH = frozenset({Outcome.GONE, Outcome.SLOWED})
 REDIRECTIONS = range(300, 400)
 
 
+@lru_cache(maxsize=1)
 def user_agent() -> str:
-    """What receivers see."""
+    """What receivers see. Reading the version from the package's metadata takes as long as all else in a try."""
     return f"Agora-Webhooks/{importlib.metadata.version('agora-platform')}"
 
 
