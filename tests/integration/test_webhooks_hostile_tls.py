@@ -34,7 +34,9 @@ def test_the_right_name_under_a_trusted_authority_is_delivered(team, hostile, en
     server = hostile.serve(FINE, tls=authority.server(HOST))
     tried = try_once(team, engine, server.url(HOST))
     check_delivered(tried, 200)
-    assert set(tried.attempt.timings) == {"dns", "connect", "first_byte"}
+    timings = tried.attempt.timings
+    assert set(timings) == {"dns", "connect", "tls", "first_byte"}
+    assert timings["dns"] <= timings["connect"] < timings["tls"] <= timings["first_byte"]
     assert len(server.requests) == 1
 
 

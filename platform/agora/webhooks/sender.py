@@ -82,9 +82,9 @@ class Try:
     reused: bool = False
     clock: float = field(default_factory=time.monotonic)
 
-    def mark(self, name: str) -> None:
-        """Note how long after the start something was done."""
-        self.timings[name] = round((time.monotonic() - self.clock) * 1000, 2)
+    def mark(self, name: str, moment: float | None = None) -> None:
+        """Note how long after the start something was done: now, or at a ``moment`` of the monotonic clock."""
+        self.timings[name] = round(((moment or time.monotonic()) - self.clock) * 1000, 2)
 
     def fail(self, error_class: str, error: str) -> None:
         """End without a complete answer."""
@@ -97,12 +97,14 @@ class PeerResponse(ClientResponse):
     """A response that remembers whom it came from; its connection may be gone when the body has been read."""
 
     peer: str | None = None
+    opened_at: float | None = None
 
     async def start(self, connection: Connection) -> "PeerResponse":
         """As in aiohttp, after a look at the connection."""
         transport = connection.transport
         address = transport.get_extra_info("peername") if transport else None
         self.peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else None
+        self.opened_at = getattr(connection.protocol, "opened_at", None)
         await super().start(connection)
         return self
 
@@ -170,6 +172,7 @@ async def _post(session: ClientSession, url: URL, message: Message, attempt: Try
         timeout=ClientTimeout(total=None), read_bufsize=CHUNK,
     ) as response:  # fmt: skip
         attempt.mark("first_byte")
+        _tell_tls_apart(attempt, response, url)
         attempt.status = response.status
         attempt.retry_after = _longest_retry_after(response)
         attempt.response_headers = redact(response.headers.items())
@@ -181,6 +184,14 @@ async def _post(session: ClientSession, url: URL, message: Message, attempt: Try
     if classify(response.status) is not Outcome.DELIVERED:
         followed = " and is not followed" if response.status in REDIRECTIONS else ""
         attempt.error_class, attempt.error = "status", f"the receiver answered {response.status}{followed}"
+
+
+def _tell_tls_apart(attempt: Try, response: ClientResponse, url: URL) -> None:
+    """What aiohttp tells of a new connection is the end of its TLS handshake."""
+    opened_at = getattr(response, "opened_at", None)
+    if url.scheme == "https" and "connect" in attempt.timings and opened_at is not None:
+        attempt.timings["tls"] = attempt.timings["connect"]
+        attempt.mark("connect", opened_at)
 
 
 def headers_of(message: Message, timestamp: int) -> dict[str, str]:

@@ -106,7 +106,7 @@ class CreatedEndpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryAttempt:
-    """One try. ``timings`` are milliseconds since its start: dns, connect (with TLS), first_byte."""
+    """One try. ``timings`` are milliseconds since its start: dns, connect, tls, first_byte."""
 
     id: str
     number: int

@@ -6,6 +6,7 @@ connection waits in the pool. It also waits in vain for the rest of a body whose
 
 import functools
 import re
+import time
 from typing import Any
 
 from aiohttp import ClientError, ClientOSError, TCPConnector
@@ -33,6 +34,8 @@ class ReceiverProtocol(ResponseHandler):
 
     def __init__(self, loop: Any) -> None:
         super().__init__(loop=loop)
+        self.opened_at = time.monotonic()
+        """When TCP was connected: asyncio makes the protocol then, before TLS begins."""
         self._begin()
 
     def _begin(self) -> None:
