@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from prometheus_client import REGISTRY as PROCESS
 
 from agora import health
+from agora.webhooks import watch
 
 blueprint = Blueprint("health", __name__)
 ESSENTIAL = ("database", "auth_database", "dispatcher")
@@ -51,5 +52,23 @@ def metrics() -> Response:
             held.labels(one.name, reason).set(count)
     for kind, count in health.removed().items():
         gone.labels(kind).set(count)
+    _watch_webhooks(registry)
     tick.set(float("inf") if found is None else found)
     return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)
+
+
+def _watch_webhooks(registry: CollectorRegistry) -> None:
+    endpoints = Gauge("agora_webhook_endpoints", "Endpoints, by state.", ["state"], registry=registry)
+    lag = Gauge("agora_webhook_lag_seconds", "How late the first endpoint is that may be served.", registry=registry)
+    tries = Gauge("agora_webhook_recent_tries", "Tries of the last minute.", ["outcome"], registry=registry)
+    took = Gauge(
+        "agora_webhook_recent_try_seconds", "How long they took.", ["outcome", "quantile"], registry=registry
+    )  # fmt: skip
+    found = watch.look()
+    lag.set(found.lag_seconds)
+    for state in watch.STATES:
+        endpoints.labels(state).set(found.endpoints.get(state, 0))
+    for one in found.tries:
+        tries.labels(one.outcome).set(one.count)
+        for quantile, seconds in zip(watch.QUANTILES, one.seconds, strict=True):
+            took.labels(one.outcome, quantile).set(seconds)

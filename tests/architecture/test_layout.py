@@ -23,6 +23,7 @@ NOT_SCOPED = {
     "agora/dispatcher/queries.py": "the dispatcher works for all teams",
     "agora/jobs/catalogue_queries.py": "the catalogue and the workers are shared by all teams",
     "agora/webhooks/delivery_queries.py": "the sender works for all teams; rows are guarded by their lease token",
+    "agora/webhooks/watch_queries.py": "what operators watch concerns all teams, and shows counts only",
     "agora/webhooks/drain_queries.py": "the dispatcher works for all teams",
     "agora/webhooks/order_queries.py": "the sender and the dispatcher work for all teams",
     "agora/webhooks/fan_out_queries.py:expand_fan_out": "the dispatcher works for all teams",
