@@ -15,7 +15,8 @@ from api.v1 import (
     moves,
     queues,
     schedules,
-    webhooks,
+    webhook_operations,
+    webhook_replays,
 )
 
 BLUEPRINTS = (
@@ -29,8 +30,9 @@ BLUEPRINTS = (
     schedules.blueprint,
     agents.blueprint,
     files.blueprint,
-    webhooks.endpoints,
-    webhooks.deliveries,
+    webhook_operations.endpoints,
+    webhook_operations.deliveries,
+    webhook_replays.blueprint,
     keys.blueprint,
     queues.blueprint,
     limits.blueprint,
