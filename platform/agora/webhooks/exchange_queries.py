@@ -20,12 +20,10 @@ def list_oldest(session: Session, *, team_id: str, after: str, limit: int) -> Se
 
 def newest_algorithms(session: Session, *, team_id: str, endpoint_ids: Collection[str]) -> Mapping[str, str]:
     """How the newest key of each endpoint that signs does so."""
-    statement = (
-        select(KeyRow.endpoint_id, KeyRow.algorithm)
-        .where(KeyRow.team_id == team_id, KeyRow.endpoint_id.in_(endpoint_ids), LIVE)
-        .distinct(KeyRow.endpoint_id)
-        .order_by(KeyRow.endpoint_id, KeyRow.id.desc())
+    statement = select(KeyRow.endpoint_id, KeyRow.algorithm).where(
+        KeyRow.team_id == team_id, KeyRow.endpoint_id.in_(endpoint_ids), LIVE
     )
+    statement = statement.order_by(KeyRow.id)
     return {row.endpoint_id: row.algorithm for row in session.execute(statement) if row.endpoint_id is not None}
 
 

@@ -93,6 +93,14 @@ def count_matches(session: Session, *, team_id: str, endpoint_id: str | None, fi
     return session.scalar(counted) or 0
 
 
+def _slice(team_id: str, replay: ReplayRow, filters: ReplayFilter, scan: int) -> Select[Any]:
+    before = floor_id("whd", replay.created_at + CLOCKS)
+    scope = _in_scope(team_id, replay.endpoint_id, filters)
+    scope = scope.where(DeliveryRow.id > replay.after, DeliveryRow.id < before).order_by(DeliveryRow.id).limit(scan)
+    row = aliased(DeliveryRow, scope.subquery())
+    return select(row.id, row.endpoint_id, _fits(row, filters, replay.created_at).label("fits")).order_by(row.id)
+
+
 def list_slice(
     session: Session, *, team_id: str, replay: ReplayRow, filters: ReplayFilter, scan: int
 ) -> tuple[str | None, Sequence[tuple[str, str]]]:
@@ -100,12 +108,7 @@ def list_slice(
 
     These come as pairs of delivery and endpoint.
     """
-    before = floor_id("whd", replay.created_at + CLOCKS)
-    scope = _in_scope(team_id, replay.endpoint_id, filters)
-    scope = scope.where(DeliveryRow.id > replay.after, DeliveryRow.id < before).order_by(DeliveryRow.id).limit(scan)
-    row = aliased(DeliveryRow, scope.subquery())
-    fits = _fits(row, filters, replay.created_at).label("fits")
-    seen = session.execute(select(row.id, row.endpoint_id, fits).order_by(row.id)).all()
+    seen = session.execute(_slice(team_id, replay, filters, scan)).all()
     return seen[-1].id if len(seen) == scan else None, [(one.id, one.endpoint_id) for one in seen if one.fits]
 
 
