@@ -17,7 +17,8 @@ from api.v1 import (
     queues,
     schedules,
     webhook_keys,
-    webhooks,
+    webhook_operations,
+    webhook_replays,
 )
 
 BLUEPRINTS = (
@@ -32,8 +33,9 @@ BLUEPRINTS = (
     schedules.blueprint,
     agents.blueprint,
     files.blueprint,
-    webhooks.endpoints,
-    webhooks.deliveries,
+    webhook_operations.endpoints,
+    webhook_operations.deliveries,
+    webhook_replays.blueprint,
     webhook_keys.endpoint_keys,
     webhook_keys.team_keys,
     webhook_keys.key_rotations,
