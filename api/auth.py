@@ -12,6 +12,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 OPEN_ENDPOINTS = frozenset({"health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json"})
 """What needs no key: health, metrics, docs."""
+OWN_DOORS = frozenset({"portal"})
+"""Blueprints that let visitors in by themselves: each of their views is behind a check of their own."""
 SCOPES: dict[str, str] = {}
 """The scope that each view needs, by endpoint name; filled by ``scope``."""
 
@@ -54,7 +56,7 @@ def check_request() -> None:
         Unauthenticated: there is no valid key.
         Forbidden: the key lacks the scope, or the view declares none.
     """
-    if request.endpoint in OPEN_ENDPOINTS:
+    if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():

@@ -15,6 +15,7 @@ from api.v1 import (
     moves,
     queues,
     schedules,
+    webhook_portal_links,
     webhooks,
 )
 
@@ -31,6 +32,7 @@ BLUEPRINTS = (
     files.blueprint,
     webhooks.endpoints,
     webhooks.deliveries,
+    webhook_portal_links.blueprint,
     keys.blueprint,
     queues.blueprint,
     limits.blueprint,
