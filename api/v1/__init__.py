@@ -15,8 +15,9 @@ from api.v1 import (
     moves,
     queues,
     schedules,
+    webhook_operations,
     webhook_portal_links,
-    webhooks,
+    webhook_replays,
 )
 
 BLUEPRINTS = (
@@ -30,8 +31,9 @@ BLUEPRINTS = (
     schedules.blueprint,
     agents.blueprint,
     files.blueprint,
-    webhooks.endpoints,
-    webhooks.deliveries,
+    webhook_operations.endpoints,
+    webhook_operations.deliveries,
+    webhook_replays.blueprint,
     webhook_portal_links.blueprint,
     keys.blueprint,
     queues.blueprint,

@@ -33,6 +33,7 @@ def tend_deliveries() -> int:
         with transaction() as session:
             order_queries.promote_all(session, most=MARK_MOST)
             delivery_queries.mark_due(session, most=MARK_MOST)
+            drain_queries.mark_draining(session, most=MARK_MOST)
     if moment - _last["rung"] >= RING_SECONDS:
         with transaction() as session:
             due = delivery_queries.next_due(session)

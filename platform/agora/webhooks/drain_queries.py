@@ -1,19 +1,22 @@
-"""SQL that releases what endpoints hold, after they were resumed, at a pace. For all teams."""
+"""SQL that releases what endpoints hold, after they were resumed or for a replay, at a pace. For all teams."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+CHOOSE = text("""
+SELECT id FROM webhook_endpoints
+WHERE draining AND status = 'active' AND (open_until IS NULL OR open_until <= now())
+ORDER BY id
+LIMIT :slice
+FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# A statement of its own: it sees all that whoever had the lock before has held, and so does not end a drain too early.
 # A delivery that waits for its turn stays without a time; what rests or fails is left alone until it is well.
 DRAIN = text("""
-WITH chosen AS MATERIALIZED (
-    SELECT id FROM webhook_endpoints
-    WHERE draining AND status = 'active' AND (open_until IS NULL OR open_until <= now())
-    ORDER BY id
-    LIMIT :slice
-    FOR NO KEY UPDATE SKIP LOCKED
-), oldest AS MATERIALIZED (
+WITH oldest AS MATERIALIZED (
     SELECT d.id, c.id AS endpoint_id
-    FROM chosen c CROSS JOIN LATERAL (
+    FROM unnest(CAST(:endpoint_ids AS text[])) AS c (id) CROSS JOIN LATERAL (
         SELECT id FROM webhook_deliveries
         WHERE endpoint_id = c.id AND status = 'held'
         ORDER BY id
@@ -23,7 +26,8 @@ WITH chosen AS MATERIALIZED (
 ), released AS (
     UPDATE webhook_deliveries d SET status = 'pending' FROM oldest WHERE d.id = oldest.id
 ), counted AS (
-    SELECT c.id, (SELECT count(*) FROM oldest o WHERE o.endpoint_id = c.id) AS n FROM chosen c
+    SELECT c.id, (SELECT count(*) FROM oldest o WHERE o.endpoint_id = c.id) AS n
+    FROM unnest(CAST(:endpoint_ids AS text[])) AS c (id)
 ), noted AS (
     UPDATE webhook_endpoints e SET
         draining = c.n = :most,
@@ -37,4 +41,37 @@ SELECT COALESCE(sum(n), 0) FROM counted
 
 def drain_held(session: Session, *, slice_: int, most: int) -> int:
     """Make up to ``most`` held deliveries of each endpoint that drains pending, the oldest first; how many in all."""
-    return int(session.execute(DRAIN, {"slice": slice_, "most": most}).scalar_one())
+    endpoint_ids = session.scalars(CHOOSE, {"slice": slice_}).all()
+    if not endpoint_ids:
+        return 0
+    return int(session.execute(DRAIN, {"endpoint_ids": list(endpoint_ids), "most": most}).scalar_one())
+
+
+# From one endpoint that holds something to the next, by index: the rows of a backlog are not read.
+MARK_DRAINING = text("""
+WITH RECURSIVE holding AS (
+    (SELECT endpoint_id, 1 AS n FROM webhook_deliveries WHERE status = 'held' ORDER BY endpoint_id, id LIMIT 1)
+    UNION ALL
+    SELECT following.endpoint_id, holding.n + 1
+    FROM holding CROSS JOIN LATERAL (
+        SELECT d.endpoint_id FROM webhook_deliveries d
+        WHERE d.status = 'held' AND d.endpoint_id > holding.endpoint_id
+        ORDER BY d.endpoint_id, d.id LIMIT 1
+    ) following
+    WHERE holding.n < :most
+), forgotten AS (
+    SELECT e.id FROM holding h JOIN webhook_endpoints e ON e.id = h.endpoint_id
+    WHERE e.status = 'active' AND NOT e.draining
+    ORDER BY e.id
+    FOR NO KEY UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e SET draining = true FROM forgotten f WHERE e.id = f.id
+""")
+
+
+def mark_draining(session: Session, *, most: int) -> int:
+    """Let active endpoints drain that hold something although nobody said so; returns how many.
+
+    A delivery that was made, or given back, just as its endpoint was resumed was held by what was true before.
+    """
+    return session.execute(MARK_DRAINING, {"most": most}).rowcount  # type: ignore[attr-defined,no-any-return]
