@@ -61,7 +61,7 @@ def endpoint(endpoint_id: str) -> Response:
     )
     return page(
         "endpoint.html", endpoint=get_endpoint(link(), endpoint_id),
-        recent=portal_deliveries.get_recent(link(), endpoint_id), deliveries=deliveries, status=status,
+        stats=portal_deliveries.get_stats(link(), endpoint_id), deliveries=deliveries, status=status,
     )  # fmt: skip
 
 

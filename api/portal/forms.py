@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from flask import request
 
@@ -11,6 +12,7 @@ from agora.webhooks.types import Endpoint
 
 _FOR_OPERATORS = re.compile(r"(; an operator can allow it)? \(setting [A-Z_]+\)$")
 """What errors of the egress guard say to those who run the platform."""
+LOCAL = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 FIRST_TYPES = ("job.succeeded", "job.failed", "job.cancelled")
 
 
@@ -28,6 +30,35 @@ def seconds(name: str) -> float:
     if not value.isascii() or not value.isdigit() or len(value) > len("10000000"):
         raise invalid_field(f"/{name}", "seconds", f"{name} must be whole seconds", value)
     return float(value)
+
+
+def moment(given: str) -> datetime | None:
+    """A time in UTC as ``datetime-local`` fields send it; None for an empty one. Raises Invalid."""
+    if not given:
+        return None
+    if not LOCAL.fullmatch(given):
+        raise _no_moment(given)
+    try:
+        return datetime.fromisoformat(given).replace(tzinfo=UTC)
+    except ValueError:
+        raise _no_moment(given) from None
+
+
+def _no_moment(given: str) -> Invalid:
+    return invalid_field("/since", "date-time", "since must be a time such as 2030-01-31T06:00, in UTC", given)
+
+
+def required_moment(name: str) -> datetime:
+    """The time in a field. Raises Invalid."""
+    found = moment(request.form.get(name, ""))
+    if found is None:
+        raise invalid_field(f"/{name}", "required", f"{name} must be given")
+    return found
+
+
+def written(value: datetime) -> str:
+    """A time as ``datetime-local`` fields show it, to the minute."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

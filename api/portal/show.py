@@ -34,6 +34,8 @@ DONE: Final[Mapping[str, str]] = {
     "resumed": "The endpoint is active: what was held is delivered bit by bit.",
     "deleted": "The endpoint is deleted.",
     "tested": "A test event is on its way. Load this page again to see what became of it.",
+    "resent": "The delivery is sent again, with the same id. Load this page again to see what became of it.",
+    "recovering": "What was given up is being sent again, a few at a time.",
     "key-added": "The new key signs from now on, beside those that did before.",
     "key-rotated": "The new key signs from now on.",
     "key-revoked": "The key signs no more.",
@@ -112,6 +114,11 @@ def families(types: Iterable[str]) -> list[tuple[str, list[str]]]:
     return [(name, listed) for name, listed in found.items() if len(listed) > 1] + (
         [("others", alone)] if alone else []
     )
+
+
+def per_cent(rate: float | None) -> str:
+    """A rate; rounded down, so that 100 % means all."""
+    return "none yet" if rate is None else f"{int(rate * 1000) / 10:g} %"
 
 
 def share(succeeded: int, ended: int) -> str:

@@ -11,14 +11,16 @@ from agora.db.session import transaction
 from agora.errors import NotFound
 from agora.ids import is_id, month_id
 from agora.paging import Page
-from agora.webhooks import portal_queries, queries, service, views
+from agora.webhooks import portal_queries, queries, replays, service, stats, views
 from agora.webhooks.models import AttemptRow
+from agora.webhooks.operation_types import Replay, Stats
 from agora.webhooks.portal_links import PortalLink
-from agora.webhooks.portal_scope import find_row, get_endpoint
+from agora.webhooks.portal_scope import check_writable, get_endpoint, get_writable, note
 from agora.webhooks.service import MAX_ATTEMPTS_SHOWN
 from agora.webhooks.types import Delivery, DeliveryFilter, Endpoint
 
 RECENT = 100
+WEEK = 7 * 24 * 3600.0
 REFUSED = "egress-refused"
 NOT_ALLOWED = "the name or address of this URL may not be called from here"
 """Instead of the guard's own words: they name the address, which a customer could not look up from outside."""
@@ -36,11 +38,13 @@ class Recent:
     last_error: str | None = None
 
 
-def get_recent(link: PortalLink, endpoint_id: str) -> Recent:
-    """How one endpoint did of late. Raises NotFound."""
-    with transaction() as session:
-        find_row(session, link, endpoint_id)
-        return recent_of(session, link, [endpoint_id])[endpoint_id]
+def get_stats(link: PortalLink, endpoint_id: str) -> Stats:
+    """How one endpoint does, over the last seven days. Raises NotFound."""
+    get_endpoint(link, endpoint_id)
+    found = stats.endpoint_stats(endpoint_id, team_id=link.team_id, window=WEEK)
+    last = found.last_failure
+    shown = replace(last, error=words_of(last.error_class, last.error)) if last else None
+    return replace(found, last_failure=shown)
 
 
 def recent_of(session: Session, link: PortalLink, endpoint_ids: Sequence[str]) -> Mapping[str, Recent]:
@@ -112,3 +116,33 @@ def get_delivery(link: PortalLink, delivery_id: str) -> tuple[Endpoint, Delivery
         found = views.delivery(row, tries)
     shown = [replace(one, error=words_of(one.error_class, one.error)) for one in found.attempts]
     return views.endpoint(owner), replace(found, attempts=shown, last_error=None)
+
+
+def resend(link: PortalLink, delivery_id: str) -> None:
+    """Send a delivery again. Raises Forbidden, NotFound, Conflict, IllegalTransition."""
+    check_writable(link)
+    endpoint, _ = get_delivery(link, delivery_id)
+    replays.resend_delivery(delivery_id, team_id=link.team_id)
+    note(link, "resend", endpoint.id)
+
+
+def count_failed(link: PortalLink, endpoint_id: str, since: datetime) -> int:
+    """How many deliveries to an endpoint were given up since a time. Raises NotFound."""
+    get_endpoint(link, endpoint_id)
+    return replays.count(replays.recovery(endpoint_id, since), team_id=link.team_id)
+
+
+def recover(link: PortalLink, endpoint_id: str, since: datetime) -> str:
+    """Send again what was given up since a time; the id of the replay that does so. Raises Forbidden, NotFound."""
+    get_writable(link, endpoint_id)
+    made, _ = replays.begin(replays.recovery(endpoint_id, since), team_id=link.team_id)
+    note(link, "recover", endpoint_id)
+    return made.id
+
+
+def get_replay(link: PortalLink, replay_id: str) -> tuple[Endpoint, Replay]:
+    """A replay of one endpoint, and that endpoint. Raises NotFound."""
+    found = replays.get_replay(replay_id, team_id=link.team_id) if is_id(replay_id, "wrp") else None
+    if found is None or found.endpoint_id is None:
+        raise NotFound(f"there is no replay {replay_id}")
+    return get_endpoint(link, found.endpoint_id), found
