@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import auth, docs, health, limits, problems
+from api import auth, docs, health, limits, portal, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
 
@@ -38,6 +38,7 @@ def create_app() -> Flask:
     problems.install(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.register_blueprint(portal.blueprint)
     api = make_api()
     api.init_app(app)
     for blueprint in BLUEPRINTS:

@@ -14,6 +14,8 @@ OPEN_ENDPOINTS = frozenset({"health.live", "health.ready", "health.metrics", "do
 """What needs no key: health, metrics, docs."""
 ANY_KEY = "any"
 """Stands in for a scope where any valid key will do."""
+OWN_DOORS = frozenset({"portal"})
+"""Blueprints that let visitors in by themselves: each of their views is behind a check of their own."""
 SCOPES: dict[str, str] = {}
 """The scope that each view needs, by endpoint name; filled by ``scope``."""
 
@@ -56,7 +58,7 @@ def check_request() -> None:
         Unauthenticated: there is no valid key.
         Forbidden: the key lacks the scope, or the view declares none.
     """
-    if request.endpoint in OPEN_ENDPOINTS:
+    if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():

@@ -18,6 +18,7 @@ from api.v1 import (
     schedules,
     webhook_keys,
     webhook_operations,
+    webhook_portal_links,
     webhook_replays,
 )
 
@@ -39,6 +40,7 @@ BLUEPRINTS = (
     webhook_keys.endpoint_keys,
     webhook_keys.team_keys,
     webhook_keys.key_rotations,
+    webhook_portal_links.blueprint,
     keys.blueprint,
     queues.blueprint,
     limits.blueprint,

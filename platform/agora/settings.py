@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".agora")
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
+    public_url: str = Field(
+        "", description="Where people reach the API, such as https://agora.example. Unset: as asked."
+    )
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_password: SecretStr = SecretStr("")
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts secrets at rest. At least 32 characters.")
@@ -146,6 +149,13 @@ class Settings(BaseSettings):
         if value.get_secret_value() and len(value.get_secret_value()) < 32:  # noqa: PLR2004  # said in the message
             raise ValueError("must have at least 32 characters")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_origin(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+            raise ValueError("must be http(s)://host[:port], without a path")
+        return value.rstrip("/")
 
     @field_validator("broker_url", "redis_url")
     @classmethod

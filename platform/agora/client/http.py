@@ -13,6 +13,7 @@ from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
 from agora.client.order import OrderMethods
+from agora.client.portal import PortalMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.wire import Json
 
@@ -27,6 +28,7 @@ class Agora(
     LineageMethods,
     MoveMethods,
     OrderMethods,
+    PortalMethods,
     ScheduleMethods,
 ):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.

@@ -89,7 +89,7 @@ def count_matches(session: Session, *, team_id: str, endpoint_id: str | None, fi
     """How many deliveries fit now, of the newest million."""
     newest = _in_scope(team_id, endpoint_id, filters).order_by(DeliveryRow.id.desc()).limit(COUNTED).subquery()
     row = aliased(DeliveryRow, newest)
-    counted: Select[Any, Any, Any] = select(func.count()).select_from(row).where(_fits(row, filters, func.now()))
+    counted: Select[Any] = select(func.count()).select_from(row).where(_fits(row, filters, func.now()))
     return session.scalar(counted) or 0
 
 
