@@ -52,6 +52,8 @@ NOT_SCOPED = {
     "agora/schedules/queries.py:forget_runs": "retention works for all teams",
     "agora/bulk/queries.py:lease_next": "the dispatcher works for all teams",
     "agora/bulk/queries.py:advance": "the dispatcher works for all teams",
+    "agora/webhooks/portal_queries.py:find_link_by_hash": "it is how a visitor's team is found out",
+    "agora/webhooks/portal_queries.py:forget_links": "retention works for all teams",
     "agora/jobs/queries.py:forget_keys": "retention works for all teams",
     "agora/retention/removal_queries.py": "retention works for all teams",
     "agora/retention/leftover_queries.py": "retention works for all teams",

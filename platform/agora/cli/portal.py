@@ -12,7 +12,7 @@ from agora.cli.common import client, json_option, print_json, print_rows, read_j
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Length(click.ParamType):
+class Length(click.ParamType[int]):
     """A length of time such as 90s, 30m, 1h or 7d, in seconds."""
 
     name = "length"
