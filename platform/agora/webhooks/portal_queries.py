@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from agora.webhooks.models import AttemptRow, EndpointRow, PortalLinkRow
@@ -137,7 +138,7 @@ def list_failed_attempts(
     """The newest try that failed of each delivery; no try has an id below ``after``, which keeps old partitions out."""
     statement = (
         select(AttemptRow)
-        .distinct(AttemptRow.delivery_id)
+        .ext(distinct_on(AttemptRow.delivery_id))
         .where(
             AttemptRow.team_id == team_id, AttemptRow.delivery_id.in_(delivery_ids), AttemptRow.id >= after,
             AttemptRow.delivered.is_(False),
