@@ -26,6 +26,7 @@ COMMANDS = {
     "queues": ("agora.cli.order", "list, pause and resume queues"),
     "limits": ("agora.cli.order", "list, set and lift limits"),
     "files": ("agora.cli.files", "upload and download files"),
+    "webhooks": ("agora.cli.webhooks", "endpoints, what they got, sending it again, signing keys"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),

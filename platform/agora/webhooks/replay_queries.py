@@ -93,7 +93,7 @@ def count_matches(session: Session, *, team_id: str, endpoint_id: str | None, fi
     return session.scalar(counted) or 0
 
 
-def _slice(team_id: str, replay: ReplayRow, filters: ReplayFilter, scan: int) -> Select[Any]:
+def _slice(team_id: str, replay: ReplayRow, filters: ReplayFilter, scan: int) -> Select[Any, Any, Any]:
     before = floor_id("whd", replay.created_at + CLOCKS)
     scope = _in_scope(team_id, replay.endpoint_id, filters)
     scope = scope.where(DeliveryRow.id > replay.after, DeliveryRow.id < before).order_by(DeliveryRow.id).limit(scan)
