@@ -202,7 +202,11 @@ def _nameserver(written: str) -> tuple[IPv4Address | IPv6Address, int]:
     return address, port
 
 
-_KNOWN_EXTRAS = frozenset({"AGORA_DATA", "AGORA_INSTANCE", "AGORA_SHARED_DATA", "AGORA_API_URL", "AGORA_API_KEY"})
+_KNOWN_EXTRAS = frozenset(
+    {
+        "AGORA_DATA", "AGORA_INSTANCE", "AGORA_SHARED_DATA", "AGORA_API_URL", "AGORA_API_KEY", "AGORA_WEBHOOK_SECRET",
+    }
+)  # fmt: skip
 """AGORA_ variables that are not settings of the platform: the CLI's own, and names that the Procfile uses."""
 
 

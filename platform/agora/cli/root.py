@@ -27,6 +27,7 @@ COMMANDS = {
     "limits": ("agora.cli.order", "list, set and lift limits"),
     "files": ("agora.cli.files", "upload and download files"),
     "event-types": ("agora.cli.event_types", "list the types of events, or show one"),
+    "webhooks": ("agora.cli.webhooks", "endpoints, what they got, sending it again, signing keys"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),

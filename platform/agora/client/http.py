@@ -1,7 +1,6 @@
 """The client: every resource's methods over one wire."""
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from agora.client.batches import BatchMethods
@@ -15,6 +14,7 @@ from agora.client.moves import MoveMethods
 from agora.client.order import OrderMethods
 from agora.client.portal import PortalMethods
 from agora.client.schedules import ScheduleMethods
+from agora.client.webhooks import WebhookMethods
 from agora.client.wire import Json
 
 
@@ -30,6 +30,7 @@ class Agora(
     OrderMethods,
     PortalMethods,
     ScheduleMethods,
+    WebhookMethods,
 ):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.
 
@@ -65,23 +66,3 @@ class Agora(
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""
         self._request("DELETE", f"/keys/{quote(key_id, safe='')}", None, {}, self._timeout)
-
-    def create_endpoint(self, url: str, **fields: Any) -> Json:
-        """Make a webhook endpoint; ``secret`` is shown this once."""
-        return self._json("POST", "/webhook-endpoints", {"url": url, **fields})
-
-    def delete_endpoint(self, ref: str) -> None:
-        """Delete a webhook endpoint, by id or uid."""
-        self._request("DELETE", f"/webhook-endpoints/{quote(ref, safe='')}", None, {}, self._timeout)
-
-    def list_endpoints(self, **query: Any) -> Json:
-        """One page of webhook endpoints."""
-        return self._json("GET", "/webhook-endpoints", query=query)
-
-    def list_deliveries(self, **query: Any) -> Json:
-        """One page of webhook deliveries."""
-        return self._json("GET", "/webhook-deliveries", query=query)
-
-    def get_delivery(self, delivery_id: str) -> Json:
-        """A delivery with every try."""
-        return self._json("GET", f"/webhook-deliveries/{quote(delivery_id, safe='')}")
