@@ -7,6 +7,7 @@ from aiohttp import web
 
 from agora.db.session import transaction
 from agora.errors import Forbidden
+from agora.settings import override_environment
 from agora.webhooks import keys, portal, portal_deliveries, portal_keys, portal_links, replays, service
 from agora.webhooks.portal_links import NewLink
 from agora.webhooks.types import InlineWebhook
