@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from bench.webhooks_cases import RECEIVERS, SMALL, Cases, Sizes
+from bench.webhooks_faults import section_of
 from bench.webhooks_load import SIGNINGS
 from bench.webhooks_receiver import Receivers
 from bench.webhooks_report import Found, Round, report, shortfalls
@@ -22,7 +23,7 @@ from bench.webhooks_stage import Stage, Statement
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "RESULTS.md"
 BEGIN, END = "<!-- webhooks: made by bench/webhooks.py -->", "<!-- webhooks: end -->"
-CASES = ("sustained", "hanging", "backlog", "memory")
+CASES = ("sustained", "hanging", "backlog", "memory", "faults")
 
 
 def measure(cases: Cases, sizes: Sizes, rounds: int, chosen: tuple[str, ...], *, costs: bool) -> Found:
@@ -52,6 +53,9 @@ def measure(cases: Cases, sizes: Sizes, rounds: int, chosen: tuple[str, ...], *,
         found.without_backlog, found.beside_backlog, found.backlog_rate = cases.beside_backlog(teams[first], rate)
         say(f"beside a backlog: p99 {[round(one.at(99)) for one in found.beside_backlog]} ms, "
             f"without {[round(one.at(99)) for one in found.without_backlog]} ms")  # fmt: skip
+    if "faults" in chosen:
+        found.broken = cases.break_everything(teams[first], rate)
+        say(section_of(found.broken).strip())
     if "memory" in chosen:
         found.memory = cases.memory(teams[first])
         say(f"memory: {found.memory}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agora.broker import ring_deliveries
+from bench.webhooks_faults import Broken, break_everything
 from bench.webhooks_load import Arrived, Publisher, Team, compare, delete_teams, make_teams
 from bench.webhooks_receiver import Receivers
 from bench.webhooks_stage import SENDER, Costs, Stage
@@ -45,11 +46,12 @@ class Sizes:
     singles: int = 60
     hang_seconds: float = 30.0
     backlog: int = 500_000
+    fault_rounds: int = 2
     memory: tuple[int, int] = (5_000, 50_000)
 
 
 SMALL = Sizes(
-    deliveries=2_000, seconds=4.0, singles=10, hang_seconds=6.0, backlog=20_000, memory=(1_000, 3_000)
+    deliveries=2_000, seconds=4.0, singles=10, hang_seconds=6.0, backlog=20_000, fault_rounds=1, memory=(1_000, 3_000)
 )  # fmt: skip
 
 
@@ -187,6 +189,10 @@ class Cases:
     def _start_anew(self, teams: Sequence[Team]) -> None:
         self._stage.start(SENDER)
         self._finish(self._kept_up(teams, WARM), teams)
+
+    def break_everything(self, teams: Sequence[Team], rate: float) -> Broken:
+        """A quarter of ``rate`` while everything around is broken."""
+        return break_everything(self._stage, self._receivers, teams, rate=rate / 4, rounds=self._sizes.fault_rounds)
 
     def memory(self, teams: Sequence[Team]) -> list[tuple[int, float]]:
         """Deliveries that a fresh worker has sent, and the megabytes that it then held."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bench.webhooks_cases import Beside, Sizes, Sustained
+from bench.webhooks_faults import Broken, section_of
 from bench.webhooks_load import Arrived
 from bench.webhooks_stage import ROLES
 
@@ -47,6 +48,7 @@ class Found:
     beside_backlog: list[Arrived] = field(default_factory=list)
     backlog_rate: float = 0.0
     memory: list[tuple[int, float]] = field(default_factory=list)
+    broken: Broken | None = None
 
     def rate(self, signing_as: str) -> float:
         """Deliveries a second, the median of the rounds."""
@@ -77,6 +79,8 @@ class Found:
 def shortfalls(found: Found) -> list[str]:
     """The targets that were missed, and the deliveries that are amiss."""
     missed = [f"{case}: {one.amiss}" for case, one in found.arrived() if one.amiss]
+    if found.broken is not None and found.broken.amiss:
+        missed.append(f"broken on purpose: {found.broken.amiss}")
 
     def check(what: str, value: float, target: float, *, least: bool = False) -> None:
         if value < target if least else value > target:
@@ -115,6 +119,8 @@ def report(found: Found, rounds: int) -> str:
         parts.append(_hanging(found))
     if found.beside_backlog:
         parts.append(_backlog(found))
+    if found.broken is not None:
+        parts.append(section_of(found.broken))
     if found.memory:
         (few, then), (many, now) = found.memory[0], found.memory[-1]
         parts.append(

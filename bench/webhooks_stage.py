@@ -136,6 +136,15 @@ class Stage:
         """Stop it in order."""
         self._supervisors[role].stop_all()
 
+    def restart_postgres(self) -> None:
+        """Stop the database as an operator does, and start it again."""
+        server = self.platform.postgres
+        assert server is not None
+        self._sql.close()
+        server.stop()
+        server.start()
+        self._sql = self._stack.enter_context(psycopg.connect(self.platform.env["DATABASE_URL"], autocommit=True))
+
     def process(self, role: str) -> psutil.Process:
         """The worker or the dispatcher."""
         return psutil.Process(self._supervisors[role].pid(role))
