@@ -92,6 +92,15 @@ class NewEndpointOut(EndpointOut):
     )
 
 
+class TestIn(Schema):
+    """What to test with."""
+
+    event_type = ma.fields.String(
+        load_default=None, allow_none=True, validate=ma.validate.Length(1, 100),
+        metadata={"description": "a type of the catalogue, whose example is sent; webhook.test by default"},
+    )  # fmt: skip
+
+
 class DeliveryQuery(PageArgs):
     """Which deliveries."""
 

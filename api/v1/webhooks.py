@@ -20,6 +20,7 @@ from api.schemas.webhooks import (
     EndpointPage,
     EndpointPatch,
     NewEndpointOut,
+    TestIn,
     given,
 )
 
@@ -108,11 +109,14 @@ def resume_endpoint(ref: str) -> Any:
 
 @endpoints.post("/<ref>/test")
 @scope("webhooks:manage")
+@endpoints.arguments(TestIn, required=False)
 @endpoints.response(202, DeliveryOut)
 @endpoints.alt_response(404, schema=Problem, description=MISSING)
-def send_test(ref: str) -> Any:
-    """Send a test event."""
-    return service.send_test(ref, team_id=team_id())
+@endpoints.alt_response(409, schema=Problem, description="The endpoint is paused or disabled.")
+@endpoints.alt_response(422, schema=Problem, description="There is no such event type.")
+def send_test(fields: dict[str, Any], ref: str) -> Any:
+    """Send a test event: ``webhook.test``, or the example of a type, whatever the endpoint's filter says."""
+    return service.send_test(ref, team_id=team_id(), event_type=fields["event_type"])
 
 
 @deliveries.get("")

@@ -1,5 +1,6 @@
 """Endpoints, fan-out and deliveries as a team sees them, on a real Postgres."""
 
+import json
 import time
 
 import pytest
@@ -20,6 +21,7 @@ from agora.webhooks.models import AttemptRow, DeliveryRow, EndpointRow
 from agora.webhooks.signing import SigningKey
 from agora.webhooks.states import Algorithm
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
+from tests.support.payloads import check_payload
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -263,6 +265,18 @@ def test_a_test_event_is_sent_whatever_the_filter(team, rings):
     assert (sent.event_type, sent.status, rings) == ("webhook.test", "pending", [1])
     assert is_id(sent.event_id, "evt")
     assert service.get_delivery(sent.id, team_id=team) == sent
+
+
+def test_a_test_may_be_the_example_of_any_type(team, rings):
+    made = create(team, event_types=("job.failed",))
+    for kind in (*EVENT_TYPES, "agent.noted"):
+        sent = service.send_test(made.id, team_id=team, event_type=kind)
+        payload = json.loads(sent.body)
+        assert (sent.event_type, payload["type"]) == (kind, kind)
+        check_payload(payload)
+    with pytest.raises(Invalid) as caught:
+        service.send_test(made.id, team_id=team, event_type="job.exploded")
+    assert caught.value.errors[0].pointer == "/event_type"
 
 
 def test_lists_go_page_by_page_newest_first_and_filter(team):

@@ -12,6 +12,7 @@ from agora import broker
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid_field
+from agora.events.catalogue import find_type
 from agora.events.types import NewEvent
 from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
@@ -194,19 +195,34 @@ def resume_endpoint(ref: str, *, team_id: str) -> Endpoint:
     return found
 
 
-def send_test(ref: str, *, team_id: str) -> Delivery:
-    """Send an endpoint one ``webhook.test`` event, whatever its filter says. Raises NotFound, IllegalTransition."""
+def send_test(ref: str, *, team_id: str, event_type: str | None = None) -> Delivery:
+    """Send an endpoint one event, whatever its filter says: ``webhook.test``, or the catalogue's example of a type.
+
+    Raises:
+        NotFound: the team has no such endpoint.
+        Invalid: there is no such event type.
+        IllegalTransition: the endpoint is paused or disabled.
+    """
+    example = _example(event_type) if event_type not in {None, TEST_EVENT} else None
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
         if row.status != EndpointState.ACTIVE:
             raise IllegalTransition(f"endpoint {ref} is {row.status}; resume it first", state=row.status)
-        event = NewEvent(type=TEST_EVENT, data={"endpoint_id": row.id, "message": "This is a test event."})
+        event = example or NewEvent(type=TEST_EVENT, data={"endpoint_id": row.id, "message": "This is a test event."})
         made = queries.insert_delivery(
             session, team_id=team_id, delivery_id=new_id("whd"), endpoint=row, event=event, occurred_at=now()
         )
         found = views.delivery(made)
     broker.ring_deliveries()
     return found
+
+
+def _example(event_type: str | None) -> NewEvent:
+    try:
+        payload = find_type(event_type or TEST_EVENT).payload
+    except NotFound as error:
+        raise invalid_field("/event_type", "event-type", str(error), event_type) from None
+    return NewEvent(type=payload["type"], data=payload["data"])
 
 
 def list_deliveries(
