@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from agora.bulk.types import ACTIONS, OUTCOMES, STATUSES
-from api.schemas.common import Moment, PageArgs, Schema, page_of
+from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
 from api.schemas.jobs import MAX_REASON, JobOut
 from api.schemas.jobs import STATUSES as JOB_STATUSES
 
@@ -32,8 +32,8 @@ class BulkIn(Schema):
 
     action = ma.fields.String(required=True, validate=ma.validate.OneOf(ACTIONS))
     filter = ma.fields.Nested(BulkFilterIn, required=True)
-    all = ma.fields.Boolean(load_default=False, metadata={"description": "must be true for an empty filter"})
-    dry_run = ma.fields.Boolean(load_default=False, metadata={"description": "only count, and show the newest ten"})
+    all = Flag(load_default=False, metadata={"description": "must be true for an empty filter"})
+    dry_run = Flag(load_default=False, metadata={"description": "only count, and show the newest ten"})
     reason = ma.fields.String(validate=ma.validate.Length(0, MAX_REASON), metadata={"description": "of a cancel"})
     from_step = ma.fields.String(validate=NAME, metadata={"description": "of a retry or a fork"})
     version = ma.fields.Integer(strict=True, validate=ma.validate.Range(1, 1_000_000))

@@ -5,7 +5,7 @@ import marshmallow as ma
 from agora.schedules.service import MOST_SHOWN, SHOWN
 from agora.schedules.types import CATCH_UP, STATUSES
 from api.schemas.budgets import BudgetIn, BudgetOut
-from api.schemas.common import Moment, Schema, page_of
+from api.schemas.common import Flag, Moment, Schema, page_of
 
 LABELS = ma.fields.String(validate=ma.validate.Length(1, 100))
 
@@ -49,7 +49,7 @@ class ScheduleIn(ScheduleFields):
     action = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
     input = ma.fields.Dict(keys=ma.fields.String(), load_default=dict)
     metadata = ma.fields.Dict(keys=LABELS, load_default=dict)
-    paused = ma.fields.Boolean(load_default=False)
+    paused = Flag(load_default=False)
 
 
 class ScheduleOut(Schema):

@@ -9,7 +9,7 @@ from agora.webhooks.operation_types import ACTIONS, IMPORTED, SENT_AGAIN, STATUS
 from agora.webhooks.states import Algorithm, DeliveryState, EndpointState, Order, Payload
 from agora.webhooks.stats import LONGEST_WINDOW, SHORTEST_WINDOW, WINDOW
 from agora.webhooks.types import TEST_EVENT
-from api.schemas.common import Moment, PageArgs, Schema, page_of
+from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
 
 NAME = ma.validate.Length(1, 128)
 DRY_RUN = {"description": "only say what it would come to"}
@@ -34,7 +34,7 @@ class RecoverIn(Schema):
     """Since when."""
 
     since = Moment(required=True, metadata={"description": "deliveries that were given up at or after this"})
-    dry_run = ma.fields.Boolean(load_default=False, metadata=DRY_RUN)
+    dry_run = Flag(load_default=False, metadata=DRY_RUN)
 
 
 class ReplayIn(Schema):
@@ -56,8 +56,8 @@ class ReplayIn(Schema):
     job_id = ma.fields.String(load_default=None, allow_none=True, validate=NAME)
     since = Moment(load_default=None, allow_none=True, metadata={"description": "made at or after this"})
     until = Moment(load_default=None, allow_none=True, metadata={"description": "made at or before this"})
-    all = ma.fields.Boolean(load_default=False, metadata={"description": "must be true when nothing else is said"})
-    dry_run = ma.fields.Boolean(load_default=False, metadata=DRY_RUN)
+    all = Flag(load_default=False, metadata={"description": "must be true when nothing else is said"})
+    dry_run = Flag(load_default=False, metadata=DRY_RUN)
 
 
 class ReplayOut(Schema):
@@ -187,7 +187,7 @@ class ImportIn(Schema):
     """Endpoints to be made or changed."""
 
     endpoints = ma.fields.List(ma.fields.Nested(ExchangedEndpoint), required=True, validate=ma.validate.Length(1, MOST))
-    dry_run = ma.fields.Boolean(load_default=False, metadata=DRY_RUN)
+    dry_run = Flag(load_default=False, metadata=DRY_RUN)
 
 
 class ImportedOut(Schema):

@@ -36,6 +36,7 @@ BLUEPRINTS = (
     files.blueprint,
     webhook_operations.endpoints,
     webhook_operations.deliveries,
+    webhook_operations.exchange_,
     webhook_replays.blueprint,
     webhook_keys.endpoint_keys,
     webhook_keys.team_keys,

@@ -6,13 +6,17 @@ from typing import Any
 from agora.webhooks import exchange, replays, stats
 from agora.webhooks.operation_types import IMPORTED
 from api.auth import scope, team_id
+from api.blueprint import Blueprint
 from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.webhook_operations import ExportArgs, ExportPage, ImportIn, ImportOut, StatsOut, StatsQuery
 from api.schemas.webhooks import DeliveryOut
 from api.v1.webhooks import MISSING, deliveries, endpoints
 
-__all__ = ["deliveries", "endpoints"]
+exchange_ = Blueprint(
+    "webhook-endpoint-exchange", __name__, url_prefix="/api/v1", description="Endpoints out of and into a team."
+)
+__all__ = ["deliveries", "endpoints", "exchange_"]
 
 
 @deliveries.post("/<delivery_id>/resend")
@@ -40,10 +44,10 @@ def endpoint_stats(query: dict[str, Any], ref: str) -> Any:
     return stats.endpoint_stats(ref, team_id=team_id(), window=query["window"])
 
 
-@endpoints.get("/export")
+@exchange_.get("/webhook-endpoint-export")
 @scope("webhooks:manage")
-@endpoints.arguments(ExportArgs, location="query")
-@endpoints.response(200, ExportPage)
+@exchange_.arguments(ExportArgs, location="query")
+@exchange_.response(200, ExportPage)
 def export_endpoints(query: dict[str, Any]) -> Any:
     """Export endpoints, oldest first, in the form that an import takes.
 
@@ -52,11 +56,11 @@ def export_endpoints(query: dict[str, Any]) -> Any:
     return exchange.export_endpoints(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
 
 
-@endpoints.post("/import")
+@exchange_.post("/webhook-endpoint-import")
 @scope("webhooks:manage")
-@endpoints.arguments(ImportIn)
-@endpoints.response(200, ImportOut)
-@endpoints.alt_response(409, schema=Problem, description="A uid was taken by another endpoint just now.")
+@exchange_.arguments(ImportIn)
+@exchange_.response(200, ImportOut)
+@exchange_.alt_response(409, schema=Problem, description="A uid was taken by another endpoint just now.")
 def import_endpoints(fields: dict[str, Any]) -> Any:
     """Make or change up to 1,000 endpoints, all or none; errors name the item, as `/endpoints/3/url`.
 

@@ -260,11 +260,11 @@ def test_over_http(app, team):
     caller = Caller(app)
     team.id = caller.team_id
     team.endpoint(URL, uid="mine", headers={"X-Token": "t0ken"})
-    page = caller.get("/api/v1/webhook-endpoints/export").json
+    page = caller.get("/api/v1/webhook-endpoint-export").json
     assert (page["next_cursor"], page["items"][0]["uid"]) == (None, "mine")
     assert page["items"][0]["headers"] == {"X-Token": "[redacted]"}
     items = [*page["items"], {"url": f"{URL}/two", "uid": "two"}]
-    path = "/api/v1/webhook-endpoints/import"
+    path = "/api/v1/webhook-endpoint-import"
     dry = caller.post(path, json={"endpoints": items, "dry_run": True}).json
     assert (dry["dry_run"], dry["created"], dry["updated"], dry["unchanged"]) == (True, 1, 0, 1)
     assert dry["endpoints"][1]["id"] is None
@@ -281,4 +281,4 @@ def test_over_http(app, team):
     ):
         answer = caller.post(path, json=given)
         assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, pointer), given
-    assert Caller(app, team="other").get("/api/v1/webhook-endpoints/export").json["items"] == []
+    assert Caller(app, team="other").get("/api/v1/webhook-endpoint-export").json["items"] == []

@@ -111,7 +111,7 @@ class WebhookMethods(Wire):
         """Every webhook endpoint, oldest first, in the form that an import takes."""
         cursor = None
         while True:
-            page = self._json("GET", "/webhook-endpoints/export", query={"cursor": cursor})
+            page = self._json("GET", "/webhook-endpoint-export", query={"cursor": cursor})
             yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -120,7 +120,7 @@ class WebhookMethods(Wire):
     def import_endpoints(self, endpoints: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> Json:
         """Make or change up to 1,000 webhook endpoints, all or none; secrets of new ones are shown this once."""
         body: Json = {"endpoints": [dict(one) for one in endpoints], "dry_run": dry_run}
-        return self._json("POST", "/webhook-endpoints/import", body)
+        return self._json("POST", "/webhook-endpoint-import", body)
 
     def list_webhook_keys(self, ref: str | None = None) -> list[Json]:
         """The keys that sign for an endpoint, newest first; without one, the team's own."""
