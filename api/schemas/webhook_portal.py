@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from agora.webhooks.portal_links import DEFAULT_LIFE, LONGEST_LIFE, MAX_LABEL, MAX_SCOPE_KEYS, SHORTEST_LIFE, LinkState
-from api.schemas.common import Moment, Schema, page_of
+from api.schemas.common import Flag, Moment, Schema, page_of
 
 
 class PortalLinkIn(Schema):
@@ -17,8 +17,8 @@ class PortalLinkIn(Schema):
             "example": {"customer": "acme"},
         },
     )
-    all_endpoints = ma.fields.Boolean(metadata={"description": "every endpoint of the team; only without `scope`"})
-    read_only = ma.fields.Boolean(metadata={"description": "it may look, and change nothing"})
+    all_endpoints = Flag(metadata={"description": "every endpoint of the team; only without `scope`"})
+    read_only = Flag(metadata={"description": "it may look, and change nothing"})
     label = ma.fields.String(
         validate=ma.validate.Length(0, MAX_LABEL), metadata={"description": "who it is for; the page shows it"}
     )
