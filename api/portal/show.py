@@ -42,7 +42,9 @@ DONE: Final[Mapping[str, str]] = {
 }
 """What pages say after a form was taken; by the word in the address, so that nobody can put a text there."""
 
-STAGES: Final = (("dns", "look-up"), ("connect", "connection"), ("first_byte", "wait for the answer"))
+STAGES: Final = (
+    ("dns", "look-up"), ("connect", "connection"), ("tls", "TLS"), ("first_byte", "wait for the answer")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,16 @@ class Moment(ma.fields.AwareDateTime):
         return None if value is None else told(value)
 
 
+class Flag(ma.fields.Boolean):
+    """True or false, and nothing that only looks like it, such as 1 or "no"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        del attr, data, kwargs
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class PageArgs(Schema):
     """Where in a list."""
 

@@ -6,11 +6,12 @@ import time
 import pytest
 from aiohttp import web
 
+from agora.clock import now
 from agora.dispatcher import deliveries as duties
 from agora.webhooks import portal, portal_links, replay_duties, service, signing
 from agora.webhooks.portal_links import NewLink
 from agora.webhooks.states import DeliveryState, EndpointState
-from agora.webhooks.types import DeliveryFilter
+from agora.webhooks.types import DeliveryAttempt, DeliveryFilter
 from api.portal import show
 from tests.support.portal import ROOT, Visitor
 from tests.support.webhooks import run_until_ended, sql
@@ -359,3 +360,23 @@ def test_a_payload_that_is_no_json_is_shown_as_it_is():
     assert show.pretty("no json") == "no json"
     assert show.pretty("[" * 100_000).startswith("[[[")
     assert json.loads(show.pretty('{"a":[1,"ü"]}')) == {"a": [1, "ü"]}
+
+
+def tried(**timed):
+    return DeliveryAttempt(
+        id="wha_x", number=1, delivered=True, started_at=now(), status_code=200, error_class=None, error=None,
+        request_headers={}, response_headers=None, response_body=None, peer_address=None, **timed,
+    )  # fmt: skip
+
+
+def test_the_parts_of_a_try_follow_one_another():
+    timings = {"dns": 10.0, "connect": 30.0, "tls": 60.0, "first_byte": 90.0}
+    parts = show.segments(tried(duration_ms=100, timings=timings))
+    assert [(one.name, one.milliseconds, one.start) for one in parts] == [
+        ("dns", 10, 0), ("connect", 20, 10), ("tls", 30, 30), ("first_byte", 30, 60), ("rest", 10, 90),
+    ]  # fmt: skip
+    assert sum(one.width for one in parts) == pytest.approx(100)
+    [alone] = show.segments(tried(duration_ms=0, timings={}))
+    assert (alone.label, alone.width) == ("until it failed", 100)
+    late = show.segments(tried(duration_ms=1, timings={"first_byte": 1.4}))
+    assert [round(one.width) for one in late] == [100, 0]
