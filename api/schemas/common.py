@@ -20,15 +20,6 @@ def told(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-class Flag(ma.fields.Boolean):
-    """true or false in JSON, and nothing that only means so: 0 and "no" are mistakes."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.make_error("invalid", input=value)
-        return bool(super()._deserialize(value, attr, data, **kwargs))
-
-
 class Moment(ma.fields.AwareDateTime):
     """An RFC 3339 time; answered in UTC with a Z."""
 
