@@ -22,8 +22,8 @@ UNSTORABLE = {
     "no-surrogate": "contains half of a surrogate pair",
     "finite": "is not a finite number",
 }
-BATCHED = frozenset({"batches.submit_batch"})
-"""Views whose body holds many jobs."""
+BATCHED = frozenset({"batches.submit_batch", "webhook-endpoint-exchange.import_endpoints"})
+"""Views whose body holds many things."""
 
 
 def begin_request() -> None:

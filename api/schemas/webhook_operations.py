@@ -8,7 +8,6 @@ from agora.webhooks.exchange import MOST
 from agora.webhooks.operation_types import ACTIONS, IMPORTED, SENT_AGAIN, STATUSES
 from agora.webhooks.states import Algorithm, DeliveryState, EndpointState, Order, Payload
 from agora.webhooks.stats import LONGEST_WINDOW, SHORTEST_WINDOW, WINDOW
-from agora.webhooks.types import TEST_EVENT
 from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
 
 NAME = ma.validate.Length(1, 128)
@@ -19,15 +18,6 @@ COUNTED = {"description": "counted to 10,000"}
 def names(**options: Any) -> ma.fields.List[Any]:
     """A list of names."""
     return ma.fields.List(ma.fields.String(validate=NAME), **options)
-
-
-class WebhookTestIn(Schema):
-    """Which event to send."""
-
-    event_type = ma.fields.String(
-        load_default=TEST_EVENT, validate=NAME,
-        metadata={"description": "its example in the catalogue of event types is sent"},
-    )  # fmt: skip
 
 
 class RecoverIn(Schema):

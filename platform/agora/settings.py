@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     db_connect_seconds: int = Field(5, ge=1)
 
     max_body_bytes: int = Field(MIB, ge=KIB)
-    max_batch_bytes: int = Field(16 * MIB, ge=KIB, description="The body of a batch of jobs.")
+    max_batch_bytes: int = Field(
+        16 * MIB, ge=KIB, description="The body of a batch of jobs, or of an import of endpoints."
+    )
     max_file_bytes: int = Field(64 * MIB, ge=KIB)
     inline_value_bytes: int = Field(64 * KIB, ge=KIB)
     max_value_bytes: int = Field(16 * MIB, ge=KIB)

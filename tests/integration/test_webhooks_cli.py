@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from agora.clock import now
+from agora.events.catalogue import find_type
 from agora.webhooks import replay_duties, service
 from tests.support.caller import Caller
 from tests.support.replays import URL, some_ended, state, work_off
@@ -101,6 +102,39 @@ def test_a_test_event_is_sent(agora, team, receiver, engines):
     assert service.get_delivery(delivery_id, team_id=team.id).status == "succeeded"
     [(_, body, *_)] = receiver.got["/hook"]
     assert as_json(body)["type"] == "webhook.test"
+    agora("webhooks", "endpoints", "test", "mine", "--type", "job.failed")
+    run_until_ended(engines(), team)
+    sent, example = as_json(receiver.got["/hook"][1][1]), find_type("job.failed").payload
+    assert (sent["type"], sent["data"]) == ("job.failed", example["data"])
+    assert "no event type job.odd" in agora("webhooks", "endpoints", "test", "mine", "--type", "job.odd", code=1)
+
+
+@pytest.mark.parametrize("of", [("--endpoint", "mine"), ()])
+def test_keys_are_listed_added_rotated_and_revoked(agora, stranger, team, of):
+    team.endpoint(URL, uid="mine")
+    first = as_json(agora("webhooks", "keys", "list", *of, "--json"))
+    assert len(first) == len(of) // 2  # a team begins without keys of its own
+    added = agora("webhooks", "keys", "add", *of, "--algorithm", "v1a")
+    key_id, public = re.fullmatch(r"(whk_\w+)  v1a  whsk_\S+\npublic key: (whpk_\S+)\n", added).groups()
+    own = "whsec_" + "QUFB" * 8
+    assert own in agora("webhooks", "keys", "add", *of, "--secret", own)
+    listed = agora("webhooks", "keys", "list", *of)
+    assert re.search(rf"^{key_id} +v1a +\S+ +- +{re.escape(public)}$", listed, re.MULTILINE)
+    rotated = as_json(agora("webhooks", "keys", "rotate", *of, "--overlap", "60", "--json"))
+    assert rotated["secret"].startswith("whsec_")
+    found = {one["id"]: one for one in as_json(agora("webhooks", "keys", "list", *of, "--json"))}
+    ends = {one["id"] for one in found.values() if one["expires_at"]}
+    assert ends == set(found) - {rotated["id"], key_id}
+    assert agora("webhooks", "keys", "revoke", key_id, *of) == f"{key_id}  revoked\n"
+    if of:
+        assert "only key" in agora("webhooks", "keys", "revoke", rotated["id"], *of, code=1)
+    else:
+        agora("webhooks", "keys", "revoke", rotated["id"], "--endpoint", "mine", code=3)
+    stranger("webhooks", "keys", "revoke", rotated["id"], *of, code=3)
+    if of:
+        stranger("webhooks", "keys", "list", *of, code=3)
+    else:
+        assert as_json(stranger("webhooks", "keys", "list", "--json")) == []
 
 
 def test_statistics_are_told(agora, team, receiver, engines):

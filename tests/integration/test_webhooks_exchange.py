@@ -256,6 +256,12 @@ def test_another_team_is_not_touched(team):
     assert service.get_endpoint("mine", team_id=team.id) == made
 
 
+def test_a_body_may_be_as_large_as_that_of_a_batch(app):
+    items = [{"url": f"{URL}/{n}", "uid": f"u{n}", "metadata": {"text": "x" * 2_000}} for n in range(1_000)]
+    done = Caller(app).post("/api/v1/webhook-endpoint-import", json={"endpoints": items})
+    assert (done.status_code, done.json["created"]) == (200, 1_000)
+
+
 def test_over_http(app, team):
     caller = Caller(app)
     team.id = caller.team_id

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.dispatcher.loop import Dispatcher
 from agora.errors import Invalid, NotFound
 from agora.idempotency.keys import IdempotencyKey
 from agora.ids import floor_id
@@ -23,7 +24,7 @@ from tests.support.replays import (
     state,
     work_off,
 )
-from tests.support.webhooks import Team, sql
+from tests.support.webhooks import Team, eventually, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
 
@@ -44,6 +45,22 @@ def test_old_replays_are_forgotten_and_running_ones_are_not(team):
     replay_duties.forget_replays()
     found = replays.list_replays(team_id=team.id).items
     assert sorted(one.status for one in found) == ["completed", "running"]
+
+
+def test_a_dispatcher_does_all_of_it(team, receiver, engines):
+    endpoint = team.endpoint(receiver.url("/hook")).endpoint
+    ids = some_ended(team, endpoint, 5)
+    replay = begin(team, everything=True)
+    dispatcher, engine = Dispatcher(), engines()
+
+    def arrived():
+        dispatcher.tick()
+        engine.run_once()
+        return set(state(ids).values()) == {"succeeded"}
+
+    eventually(arrived)
+    assert (get(team, replay).status, get(team, replay).done) == ("completed", 5)
+    assert len(receiver.got["/hook"]) == 5
 
 
 def test_a_filter_survives_its_row():
