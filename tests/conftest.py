@@ -23,10 +23,11 @@ SECRET = "tests-only-tests-only-tests-only-tests-only"
 UNTOUCHED = {"alembic_version"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Two processes share the tests: one those that start a whole platform, on ports of its own, one all others.
+    """Two processes share the tests: one those that start a whole platform, on fixed ports, one all others.
 
-    Both mostly wait, so they hardly get into each other's way.
+    Both mostly wait, so they hardly get into each other's way. First of all hooks, so that xdist sees the groups.
     """
     for item in items:
         whole = {"acceptance", "chaos"} & set(item.path.parts)
