@@ -54,7 +54,7 @@ lint: $(DEV) ## style, types, imports
 
 .PHONY: test
 test: lint ## lint, then every test that needs nothing but wheels
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not extra" --cov --cov-report=term:skip-covered --cov-fail-under=75 $(ARGS)
+	@$(if $(ARGS),$(BIN)/python -m pytest -q -m "not extra" $(ARGS),tests/both.sh $(BIN))
 
 .PHONY: test-extra
 test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer

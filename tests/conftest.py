@@ -23,17 +23,6 @@ SECRET = "tests-only-tests-only-tests-only-tests-only"
 UNTOUCHED = {"alembic_version"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Two processes share the tests: one those that start a whole platform, on fixed ports, one all others.
-
-    Both mostly wait, so they hardly get into each other's way. First of all hooks, so that xdist sees the groups.
-    """
-    for item in items:
-        whole = {"acceptance", "chaos"} & set(item.path.parts)
-        item.add_marker(pytest.mark.xdist_group("platform" if whole else "services"))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def loopback_only():
     """No test may dial another machine."""
