@@ -16,14 +16,17 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import text
 
 from agora import broker
 from agora.clock import now
 from agora.db.session import transaction
 from agora.dispatcher import deliveries as duty
+from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.settings import get_settings
 from agora.webhooks import delivery_queries, service, vault
+from agora.webhooks.fan_out_queries import fan_out
 from tests.support.receiver import Receiver, hang, nul
 from tests.support.webhooks import eventually, sql
 
@@ -349,3 +352,17 @@ def test_tls_is_verified_against_the_name_and_a_trusted_authority(team, engines,
         assert len(secure.got["/right"]) == 1
     finally:
         secure.close()
+
+
+def test_an_event_that_was_being_recorded_when_its_endpoint_was_deleted_is_not_left_open(team, receiver):
+    made = team.endpoint(receiver.url("/hook")).endpoint
+    other = team.endpoint(receiver.url("/other")).endpoint
+    event = NewEvent(type="job.failed", data={})
+    with transaction() as session:
+        fan_out(session, team_id=team.id, job_id=None, agent="a", events=[event], occurred_at=now())
+        # The delete sees nothing of it, and waits for nothing: it is as if it had committed just before.
+        session.execute(text("DELETE FROM webhook_endpoints WHERE id = :id"), {"id": made.id})
+    assert team.statuses() == ["pending", "pending"]
+    assert duty.cancel_orphans() == 1
+    assert {one.endpoint_id: one.status for one in team.deliveries()} == {made.id: "cancelled", other.id: "pending"}
+    assert duty.cancel_orphans() == 0

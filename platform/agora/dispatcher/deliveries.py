@@ -43,6 +43,12 @@ def tend_deliveries() -> int:
     return returned
 
 
+def cancel_orphans() -> int:
+    """Cancel deliveries to endpoints that were deleted while their event was being recorded; how many."""
+    with transaction() as session:
+        return delivery_queries.cancel_orphans(session, slice_=SLICE)
+
+
 def drain_held() -> int:
     """Release what resumed endpoints still hold, at the pace of the settings; how many deliveries."""
     moment = time.monotonic()

@@ -68,6 +68,7 @@ def all_duties() -> list[Duty]:
         Duty(batch_duties.CompleteBatches(), every=0.5),
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(deliveries.expand_fan_outs, every=0.1),
+        Duty(deliveries.cancel_orphans, every=10 * MINUTE),
         Duty(deliveries.drain_held, every=0.5),
         Duty(replay_duties.work_off, every=0.05),
         Duty(duties.tidy, every=MINUTE),

@@ -192,7 +192,13 @@ FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS n (
 WHERE e.id = n.id
 """)
 
-HOLD = text("UPDATE webhook_deliveries SET status = 'held' WHERE endpoint_id = ANY(:ids) AND status = 'pending'")
+# At most so many, since others wait for this transaction; what stays pending is not sent while its endpoint is not
+# active.
+HOLD = text("""
+UPDATE webhook_deliveries SET status = 'held'
+WHERE id IN (SELECT id FROM webhook_deliveries WHERE endpoint_id = ANY(:ids) AND status = 'pending' LIMIT 10000)
+  AND status = 'pending'
+""")
 
 
 def note_endpoints(session: Session, *, notes: Sequence[Mapping[str, Any]]) -> None:
@@ -273,7 +279,10 @@ def mark_due(session: Session, *, most: int) -> int:
 
 
 NEXT_DUE = text("""
-SELECT extract(epoch FROM min(next_due_at) - clock_timestamp()) FROM webhook_endpoints WHERE status = 'active'
+SELECT extract(epoch FROM (
+    SELECT next_due_at FROM webhook_endpoints
+    WHERE status = 'active' AND next_due_at IS NOT NULL AND (open_until IS NULL OR open_until <= now())
+    ORDER BY next_due_at LIMIT 1) - clock_timestamp())
 """)
 
 
@@ -281,3 +290,18 @@ def next_due(session: Session) -> float | None:
     """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending."""
     seconds = session.execute(NEXT_DUE).scalar()
     return None if seconds is None else float(seconds)
+
+
+CANCEL_ORPHANS = text("""
+UPDATE webhook_deliveries SET status = 'cancelled', ended_at = now(), last_error = 'the endpoint was deleted'
+WHERE status IN ('pending', 'held') AND id IN (
+    SELECT d.id FROM webhook_deliveries d
+    WHERE d.status IN ('pending', 'held')
+      AND NOT EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = d.endpoint_id)
+    LIMIT :slice)
+""")
+
+
+def cancel_orphans(session: Session, *, slice_: int) -> int:
+    """Cancel what is open for endpoints that are gone: events that were being recorded when these were deleted."""
+    return session.execute(CANCEL_ORPHANS, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]

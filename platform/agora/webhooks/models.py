@@ -49,6 +49,7 @@ class EndpointRow(Base):
         CheckConstraint("rate_limit BETWEEN 0.01 AND 10000", name="rate_limit"),
         CheckConstraint("allowance >= 1", name="allowance"),
         CheckConstraint("warned BETWEEN 0 AND 100", name="warned"),
+        Index("webhook_endpoints_any_team_id_idx", "team_id"),
         Index("webhook_endpoints_draining_idx", "id", postgresql_where=text("draining AND status = 'active'")),
         Index("webhook_endpoints_due_idx", "next_due_at", postgresql_where=text("status = 'active'")),
         Index("webhook_endpoints_job_id_idx", "job_id", postgresql_where=text("kind = 'inline'")),

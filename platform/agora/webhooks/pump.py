@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from aiohttp import ClientSession
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from agora.clock import now
 from agora.db.session import transaction
@@ -40,6 +41,7 @@ LONGEST_PAUSE = 1.0
 MARK_SECONDS = 0.25
 MARK_MOST = 500
 OUTAGE_PAUSE = 0.5
+OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 PROMOTE_AGAIN = (0.2, 1.0)
 """Seconds after an ordered delivery has ended, at which the next of its key is looked for once more."""
 
@@ -116,13 +118,13 @@ class Pump:
         room = self._capacity - len(self._tasks) - len(self._ended)
         if room <= 0:
             return 0
+        claimed_at = time.monotonic()
         try:
             claimed = await self._in_thread(self._claim_rows, room)
         except SQLAlchemyError as error:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
             return 0
-        claimed_at = time.monotonic()
         for delivery in claimed:
             task = asyncio.create_task(self._deliver(session, delivery, claimed_at))
             self._tasks.add(task)
@@ -223,11 +225,12 @@ class Pump:
             batch = self._ended[:BATCH]
             try:
                 self._heed(await self._in_thread(settling.settle, batch))
-            except (OperationalError, InterfaceError) as error:
+            except OUTAGES as error:
                 log.warning("deliveries cannot be settled yet", count=len(batch), error=str(error)[:300])
                 await asyncio.sleep(OUTAGE_PAUSE)
                 continue
-            except SQLAlchemyError:
+            except Exception:
+                log.exception("deliveries cannot be settled together", count=len(batch))
                 await self._settle_apart(batch)
             del self._ended[: len(batch)]
 
@@ -255,10 +258,15 @@ class Pump:
     async def _settle_apart(self, batch: Sequence[Ended]) -> None:
         """One row that the database refuses must not keep the others: each alone, that one left to its lease."""
         for one in batch:
-            try:
-                self._heed(await self._in_thread(settling.settle, [one]))
-            except SQLAlchemyError:
-                log.exception("a delivery cannot be settled", delivery_id=one.delivery.id)
+            while True:
+                try:
+                    self._heed(await self._in_thread(settling.settle, [one]))
+                except OUTAGES:
+                    await asyncio.sleep(OUTAGE_PAUSE)
+                    continue
+                except Exception:
+                    log.exception("a delivery cannot be settled", delivery_id=one.delivery.id)
+                break
 
     async def _wind_up(self, settler: asyncio.Task[None]) -> None:
         settler.cancel()

@@ -25,7 +25,7 @@ def insert_delivery(
     )  # fmt: skip
     session.add(row)
     if row.status == DeliveryState.PENDING:
-        endpoint.next_due_at = func.now()
+        endpoint.next_due_at = func.greatest(func.now(), endpoint.open_until)
     session.flush()
     session.refresh(row)
     return row
@@ -86,12 +86,17 @@ def delete_endpoint(session: Session, *, team_id: str, endpoint_id: str) -> None
 
 HOLD = text("""
 UPDATE webhook_deliveries SET status = 'held'
-WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'pending'
+WHERE id IN (SELECT id FROM webhook_deliveries
+             WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'pending' LIMIT 10000)
+  AND team_id = :team_id AND status = 'pending'
 """)
 
 
 def hold_pending(session: Session, *, team_id: str, endpoint_id: str) -> None:
-    """Hold what is pending for an endpoint that the caller has locked."""
+    """Hold what is pending for an endpoint that the caller has locked: ten thousand of it, so that nobody waits long.
+
+    More is not sent either, since claims pass an endpoint by that is not active; it only is not shown as held.
+    """
     session.execute(HOLD, {"endpoint_id": endpoint_id, "team_id": team_id})
 
 

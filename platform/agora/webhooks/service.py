@@ -93,7 +93,9 @@ def create_inline(session: Session, *, team_id: str, job_id: str, webhook: Inlin
         raise invalid_field(INLINE_POINTER + first.pointer, first.rule, first.message, first.value) from None
     types = shapes.check_event_types(webhook.events, pointer=f"{INLINE_POINTER}/events")
     key = keys.new_key(webhook.secret, pointer=f"{INLINE_POINTER}/secret")
-    by_team = webhook.secret is None and bool(key_queries.list_keys(session, team_id=team_id, endpoint_id=None))
+    by_team = webhook.secret is None and any(
+        one.expires_at is None for one in key_queries.list_keys(session, team_id=team_id, endpoint_id=None)
+    )
     row = queries.insert_endpoint(
         session, team_id=team_id, id=new_id("whe"), kind="inline", job_id=job_id, url=url, event_types=types,
         signing=Signing.TEAM if by_team else Signing.OWN,

@@ -17,7 +17,7 @@ from agora.webhooks.breaker import Told, Verdict
 from agora.webhooks.notices import Notice
 from agora.webhooks.schedule import Outcome
 from agora.webhooks.sender import Try
-from agora.webhooks.states import DELIVERY_ENDED, DeliveryState
+from agora.webhooks.states import DELIVERY_ENDED, DeliveryState, EndpointState
 
 DAY = 24 * 3600.0
 GONE_REASON = "the receiver answered 410 Gone"
@@ -115,7 +115,7 @@ def row_of(ended: Ended, state: DeliveryState, pause: float | None) -> dict[str,
 
 def note_of(endpoint: Mapping[str, Any], verdict: Verdict, *, disable_days: float) -> dict[str, Any]:
     """The values that the statement about endpoints takes; ``disabled`` is why, if it is."""
-    reason = GONE_REASON if verdict.gone else None
+    reason = GONE_REASON if verdict.gone and endpoint["status"] != EndpointState.DISABLED else None
     if verdict.warn == 100:  # noqa: PLR2004  # all of the time has gone by
         reason = f"no delivery succeeded for {disable_days:g} days"
     return {

@@ -53,6 +53,7 @@ ALTER TABLE webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_warned_check CHECK (warned BETWEEN 0 AND 100);
 UPDATE webhook_endpoints SET allowance = max_in_flight
 WHERE last_success_at IS NOT NULL AND consecutive_failures = 0;
+CREATE INDEX webhook_endpoints_any_team_id_idx ON webhook_endpoints (team_id);
 CREATE INDEX webhook_endpoints_draining_idx ON webhook_endpoints (id) WHERE draining AND status = 'active';
 """
 
