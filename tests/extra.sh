@@ -4,7 +4,7 @@ set -euo pipefail
 bin=$1
 declare -A package=([chromium]=chromium [rabbitmq-server]=rabbitmq-server [pgbouncer]=pgbouncer)
 declare -A tests=(
-  [chromium]=tests/acceptance/test_pages.py [rabbitmq-server]=tests/chaos/test_rabbitmq.py
+  [chromium]="tests/acceptance/test_pages.py tests/acceptance/test_portal.py" [rabbitmq-server]=tests/chaos/test_rabbitmq.py
   [pgbouncer]=tests/acceptance/test_pgbouncer.py
 )
 skipped=()
@@ -14,8 +14,8 @@ for program in "${!package[@]}"; do
     (apt-get update -q && apt-get install -q -y --no-install-recommends "${package[$program]}") >/dev/null 2>&1 || true
   fi
   if ! command -v "$program" >/dev/null; then
-    echo "test-extra: $program is missing (Debian: apt-get install ${package[$program]}); ${tests[$program]} is not run"
-    skipped+=("--ignore=${tests[$program]}")
+    echo "test-extra: $program is missing (Debian: apt-get install ${package[$program]}); not run: ${tests[$program]}"
+    for file in ${tests[$program]}; do skipped+=("--ignore=$file"); done
   fi
 done
 exec "$bin/python" -m pytest -q -m extra "${skipped[@]}"
