@@ -26,6 +26,7 @@ NOT_SCOPED = {
     "agora/webhooks/watch_queries.py": "what operators watch concerns all teams, and shows counts only",
     "agora/webhooks/portal_queries.py:forget_links": "retention works for all teams",
     "agora/webhooks/portal_queries.py:find_link_by_hash": "it is how a visitor's team is found out",
+    "agora/webhooks/backstop_queries.py": "the sender and the dispatcher work for all teams",
     "agora/webhooks/drain_queries.py": "the dispatcher works for all teams",
     "agora/webhooks/order_queries.py": "the sender and the dispatcher work for all teams",
     "agora/webhooks/replay_queries.py:lock_next": "the dispatcher works for all teams",

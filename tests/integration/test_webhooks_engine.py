@@ -97,7 +97,7 @@ def test_a_delivery_whose_sender_was_killed_is_sent_again_with_the_same_id(team,
     assert (killed.returncode, killed.stdout.strip()) == (-signal.SIGKILL, b"1"), killed.stderr
     assert team.statuses() == ["leased"]
     assert engines().run_once() == 0
-    eventually(duty.tend_deliveries, seconds=5)
+    eventually(duty.return_lost, seconds=5)
     engines().run_once()
     [delivery] = team.deliveries()
     assert (delivery.status, delivery.attempt) == ("succeeded", 1)
@@ -126,7 +126,7 @@ def test_a_delivery_whose_sender_is_always_lost_is_given_up(team, receiver):
         " lease_expires_at = now() - interval '1 second'",
         lost=duty.LOST_LEASE_LIMIT - 1,
     )
-    assert duty.tend_deliveries() == 1
+    assert duty.return_lost() == 1
     [delivery] = team.deliveries()
     assert (delivery.status, delivery.last_error) == ("exhausted", "the sender was lost")
 
@@ -206,6 +206,7 @@ def test_the_backstop_finds_what_no_endpoint_tells_of(team, receiver, engines, m
     rings = []
     monkeypatch.setattr(broker, "ring_deliveries", lambda: rings.append(1))
     monkeypatch.setattr(duty, "_last", {"marked": float("-inf"), "rung": float("-inf")})
+    monkeypatch.setattr(duty, "reached", duty.Reached())
     team.endpoint(receiver.url("/hook"))
     team.happen()
     sql("UPDATE webhook_endpoints SET next_due_at = NULL")

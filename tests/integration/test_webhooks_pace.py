@@ -13,7 +13,7 @@ from agora.dispatcher import deliveries as duty
 from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.settings import get_settings
-from agora.webhooks import delivery_queries, drain_queries, order_queries, service
+from agora.webhooks import backstop_queries, delivery_queries, drain_queries, order_queries, service
 from agora.webhooks.fan_out_queries import expand_fan_out, fan_out
 from tests.support.receiver import hang
 from tests.support.webhooks import eventually, run_until_ended, sql
@@ -110,7 +110,7 @@ def test_a_slow_rate_lets_the_first_go_at_once_and_tells_when_the_next_may(team,
     engine = engines()
     assert [engine.run_once() for _ in range(3)] == [1, 0, 0]
     with transaction() as session:
-        assert 8 < delivery_queries.next_due(session) <= 10
+        assert 8 < backstop_queries.next_due(session) <= 10
     sql("UPDATE webhook_endpoints SET tokens_at = tokens_at - interval '10 s', next_due_at = now()")
     assert engine.run_once() == 1
 
@@ -174,8 +174,9 @@ def test_an_event_recorded_while_its_predecessor_ends_is_not_forgotten(team, rec
     assert sorted(team.statuses()) == ["pending", "succeeded"]
     assert claim() == []
     with transaction() as session:
-        assert order_queries.promote_all(session, most=100) == 1
-        delivery_queries.mark_due(session, most=100)
+        turned, reached = order_queries.promote_all(session, most=100)
+        assert (len(turned), reached) == (1, order_queries.BEGINNING)
+        backstop_queries.wake(session, endpoint_ids=turned)
     assert engine.run_once() == 1
     assert ids_at(receiver)[-1] == event.id
 
@@ -209,7 +210,7 @@ def test_two_that_came_at_once_are_sent_one_after_the_other(team, receiver):
             event = NewEvent(type="job.failed", data={})
             fan_out(session, team_id=team.id, job_id=None, agent="a", events=[event], occurred_at=now())
     with transaction() as session:
-        delivery_queries.mark_due(session, most=10)
+        backstop_queries.mark_due(session, most=10, lease=30.0)
     [first] = claim()
     assert claim() == []
     rows = sql("SELECT id, status, next_attempt_at FROM webhook_deliveries ORDER BY place")
@@ -231,7 +232,9 @@ def test_a_claim_looks_at_no_more_for_a_long_queue_than_for_a_short_one(team, re
 
 def pages_of_a_claim(endpoint_id):
     """How many pages of 8 KiB a claim looks at, by the plan that senders come to have."""
-    parameters = {"endpoint_ids": [endpoint_id], "share": 100, "token": "t", "lease": 9.0, "second_look": 0.2}
+    parameters = {
+        "endpoint_ids": [endpoint_id], "share": 100, "token": "t", "lease": 9.0, "silent": 1.0, "second_look": 0.2,
+    }  # fmt: skip
     with transaction() as session:
         session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {delivery_queries.LEASE.text}")

@@ -223,7 +223,7 @@ def test_lost_senders_before_it_do_not_count_against_it(team, receiver, engines)
         UPDATE webhook_deliveries SET status = 'leased', attempt = 1, lease_token = 't',
             lease_expires_at = now() - interval '1 s'
     """)
-    duties.tend_deliveries()
+    duties.return_lost()
     run_until_ended(engines(), team)
     assert only(team).status == "succeeded"
 

@@ -1,11 +1,12 @@
 """What the dispatcher does for webhook deliveries: the backstop of rings, of senders that died, and slow work."""
 
 import time
+from dataclasses import dataclass
 
 from agora import broker
 from agora.db.session import transaction
 from agora.settings import get_settings
-from agora.webhooks import delivery_queries, drain_queries, fan_out_queries, order_queries
+from agora.webhooks import backstop_queries, delivery_queries, drain_queries, fan_out_queries, notices, order_queries
 
 SLICE = 500
 LOST_LEASE_LIMIT = 20
@@ -23,30 +24,61 @@ EXPAND_ROUNDS = 20
 _last = {"marked": float("-inf"), "rung": float("-inf"), "drained": float("-inf")}
 
 
-def tend_deliveries() -> int:
-    """Take deliveries back from lost senders, correct what endpoints say is due, and ring when something is late."""
+@dataclass(slots=True)
+class Reached:
+    """How far the sweeps have come: each looks at so many at a time, goes on there, and begins anew at the end."""
+
+    due: str = ""
+    draining: str = ""
+    order: tuple[str, str] = order_queries.BEGINNING
+
+
+reached = Reached()
+
+
+def return_lost() -> int:
+    """Take deliveries back from senders that died; tell of those that are given up with it; how many."""
     with transaction() as session:
-        returned = delivery_queries.return_lost(session, slice_=SLICE, limit=LOST_LEASE_LIMIT)
-    moment = time.monotonic()
-    if returned or moment - _last["marked"] >= MARK_SECONDS:
+        lost = backstop_queries.return_lost(session, slice_=SLICE, limit=LOST_LEASE_LIMIT)
+        if lost:
+            notices.record_given_up(session, lost)
+            backstop_queries.wake(session, endpoint_ids=[row.endpoint_id for row in lost])
+    if lost:
+        broker.ring_deliveries()
+    return len(lost)
+
+
+def tend_deliveries() -> int:
+    """Correct what endpoints say is due, whose turn it is and who drains, and ring when something is late."""
+    moment, corrected = time.monotonic(), 0
+    if moment - _last["marked"] >= MARK_SECONDS:
         _last["marked"] = moment
-        with transaction() as session:
-            order_queries.promote_all(session, most=MARK_MOST)
-            delivery_queries.mark_due(session, most=MARK_MOST)
-            drain_queries.mark_draining(session, most=MARK_MOST)
+        corrected = sweep()
     if moment - _last["rung"] >= RING_SECONDS:
         with transaction() as session:
-            due = delivery_queries.next_due(session)
+            due = backstop_queries.next_due(session)
         if due is not None and due < -LATE_SECONDS:
             _last["rung"] = moment
             broker.ring_deliveries()
-    return returned
+    return corrected
+
+
+def sweep() -> int:
+    """Look at the next endpoints with something open, whatever they say of themselves; how many were wrong."""
+    lease = delivery_queries.lease_of(get_settings().webhook_timeout)
+    with transaction() as session:
+        turned, reached.order = order_queries.promote_all(session, most=MARK_MOST, after=reached.order)
+        backstop_queries.wake(session, endpoint_ids=turned)
+    with transaction() as session:
+        due, reached.due = backstop_queries.mark_due(session, most=MARK_MOST, lease=lease, after=reached.due)
+        draining, reached.draining = drain_queries.mark_draining(session, most=MARK_MOST, after=reached.draining)
+    return len(turned) + due + draining
 
 
 def cancel_orphans() -> int:
     """Cancel deliveries to endpoints that were deleted while their event was being recorded; how many."""
     with transaction() as session:
-        return delivery_queries.cancel_orphans(session, slice_=SLICE)
+        return backstop_queries.cancel_orphans(session, slice_=SLICE)
 
 
 def drain_held() -> int:

@@ -66,6 +66,7 @@ def all_duties() -> list[Duty]:
         Duty(bulk_duties.work_off, every=0.05),
         Duty(batch_duties.cancel_batches, every=0.2),
         Duty(batch_duties.CompleteBatches(), every=0.5),
+        Duty(deliveries.return_lost, every=0.2, after_outage=True),
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(deliveries.expand_fan_outs, every=0.1),
         Duty(deliveries.cancel_orphans, every=10 * MINUTE),

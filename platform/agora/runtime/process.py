@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
+GRACE_SECONDS = 15.0
 EXTRA_SECONDS = 10.0
 """How much longer than the command's grace its watchdog may take."""
 
@@ -64,7 +65,7 @@ def start(
     output: IO[bytes] | int | None = subprocess.PIPE,
     cwd: Path | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
-    grace: float = 15.0,
+    grace: float = GRACE_SECONDS,
     owner: tuple[int, int] | None = None,
 ) -> Guarded:
     """Start a command under a watchdog. ``owner`` is the user and group id to run it as (only root can)."""

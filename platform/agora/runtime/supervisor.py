@@ -12,11 +12,13 @@ from pathlib import Path
 
 from agora.errors import SettingsError
 from agora.runtime import process
+from agora.settings import get_settings
 
 LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$")
 VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+SETTLE_SECONDS = 5.0
 HEALTHY_SECONDS = 20.0
 """A process that ran so long starts again without a growing pause."""
 
@@ -118,7 +120,9 @@ class Supervisor:
 
     def _spawn(self, service: Service) -> None:
         service.started = time.monotonic()
-        service.running = process.start(service.command, env=self._env, cwd=self._cwd)
+        # A webhooks worker lets tries under way end, which may take as long as one try.
+        grace = max(process.GRACE_SECONDS, get_settings().webhook_timeout + SETTLE_SECONDS)
+        service.running = process.start(service.command, env=self._env, cwd=self._cwd, grace=grace)
 
     def _watch(self, service: Service) -> None:
         pause = FIRST_PAUSE

@@ -1,6 +1,7 @@
 """The delivery engine of a process: one thread with one event loop. Celery only rings it."""
 
 import asyncio
+import resource
 import threading
 from typing import Any
 
@@ -12,9 +13,27 @@ from agora.webhooks.pump import Pump
 
 CAPACITY = 256
 """Deliveries that one process sends at a time."""
+WAITING = 1024
+"""Further ones that only wait for their receivers, as long as the process may open so many connections."""
+SPARE_FILES = 256
+"""Files that a process needs beside the connections to receivers."""
+SETTLE_SECONDS = 1.0
 JOIN_SECONDS = 15.0
 
 log = get_logger(__name__)
+
+
+def allow_waiting(capacity: int) -> int:
+    """Let this process open as many connections as its hard limit allows; how many tries may wait beside the others."""
+    wanted = capacity + WAITING + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        log.warning("the limit of open files is low: fewer webhooks may wait for silent receivers", limit=soft)
+        return max(0, soft - capacity - SPARE_FILES)
+    return WAITING
 
 
 class DeliveryEngine:
@@ -42,7 +61,8 @@ class DeliveryEngine:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump: Pump | None = None
-        self._drain_seconds = get_settings().drain_seconds
+        # What was sent must be settled: else a receiver that takes its time would get it again after each deploy.
+        self._drain_seconds = max(get_settings().drain_seconds, self._timeout + SETTLE_SECONDS)
         self._stopped = False
 
     def start(self) -> None:
@@ -87,8 +107,9 @@ class DeliveryEngine:
 
     def _make(self) -> Pump:
         return Pump(
-            policy=self._policy, capacity=self._capacity, timeout=self._timeout, ssl=self._ssl, look_up=self._look_up
-        )
+            policy=self._policy, capacity=self._capacity, waiting=allow_waiting(self._capacity), timeout=self._timeout,
+            ssl=self._ssl, look_up=self._look_up,
+        )  # fmt: skip
 
     def _run(self, ready: threading.Event) -> None:
         async def main() -> None:

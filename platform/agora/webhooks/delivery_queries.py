@@ -1,4 +1,4 @@
-"""SQL of the sender: claim, settle, release, take back. For all teams; rows are guarded by their lease token.
+"""SQL of the sender: claim, settle, release. For all teams; rows are guarded by their lease token.
 
 Lock order everywhere: endpoints by id, then deliveries. What locks deliveries first never waits for an endpoint.
 """
@@ -18,18 +18,25 @@ LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
 """)
 
+# How many more deliveries an endpoint may have under way. None while the oldest of them has been silent for a while and
+# nothing succeeded since it began: else many endpoints that go silent at once would fill every sender.
+ROOM = """GREATEST(0, (
+    SELECT CASE WHEN min(l.lease_expires_at) < now() + make_interval(secs => :lease - :silent)
+                 AND COALESCE(e.last_success_at < min(l.lease_expires_at) - make_interval(secs => :lease), true)
+                THEN 0 ELSE LEAST(e.max_in_flight, e.allowance) - count(*) END
+    FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased'))"""
+
 # The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot
 # of its own: so the cap holds. A rate is a bucket of one second's worth, at least one. Of deliveries that keep an
 # order, one that is due although another is before it gives up its time until it is the first.
-LEASE = text("""
+LEASE = text(f"""
 WITH bucket AS MATERIALIZED (
     SELECT e.id, e.rate_limit,
            CASE WHEN e.rate_limit IS NOT NULL THEN LEAST(
                GREATEST(1, e.rate_limit),
                COALESCE(e.tokens, GREATEST(1, e.rate_limit))
                + e.rate_limit * extract(epoch FROM now() - COALESCE(e.tokens_at, now()))) END AS tokens,
-           GREATEST(0, LEAST(e.max_in_flight, e.allowance) - (
-               SELECT count(*) FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased')) AS room,
+           {ROOM} AS room,
            CASE e.signing WHEN 'own' THEN ARRAY(
                SELECT k.sealed FROM webhook_keys k
                WHERE k.endpoint_id = e.id AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id DESC)
@@ -90,22 +97,34 @@ RETURNING d.id, d.team_id, d.endpoint_id, d.event_id, d.event_type, d.job_id, d.
 
 SECOND_LOOK = 0.2
 """Seconds after which a served endpoint is looked at again: a fan-out that commits just now was not visible."""
+SILENT_SECONDS = 1.0
+"""An endpoint that has not answered for so long, and did not succeed since, gets no more until it has."""
+LEASE_MARGIN = 10.0
+"""Seconds that a lease outlives the deadline of its try: time to settle, also through a short outage."""
+MOST_LOOKS = 5
+"""Slices of endpoints that one claim looks through when none of them has room."""
+
+
+def lease_of(timeout: float) -> float:
+    """Seconds of a lease for tries with this deadline."""
+    return timeout + LEASE_MARGIN
 
 
 def claim(session: Session, *, room: int, slice_: int, token: str, lease: float) -> Sequence[RowMapping]:
     """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first."""
-    endpoint_ids = session.scalars(CHOOSE, {"slice": min(room, slice_)}).all()
-    if not endpoint_ids:
-        return []
-    parameters = {
-        "endpoint_ids": list(endpoint_ids),
-        "share": room // len(endpoint_ids),
-        "token": token,
-        "lease": lease,
-        "second_look": SECOND_LOOK,
-    }
-    rows = session.execute(LEASE, parameters).mappings().all()
-    return [row for row in rows if row["lease_token"] is not None]
+    most, parameters = min(room, slice_), {
+        "token": token, "lease": lease, "silent": SILENT_SECONDS, "second_look": SECOND_LOOK,
+    }  # fmt: skip
+    for _ in range(MOST_LOOKS):
+        endpoint_ids = session.scalars(CHOOSE, {"slice": most}).all()
+        if not endpoint_ids:
+            break
+        chosen = {"endpoint_ids": list(endpoint_ids), "share": room // len(endpoint_ids)}
+        rows = session.execute(LEASE, parameters | chosen).mappings().all()
+        leased = [row for row in rows if row["lease_token"] is not None]
+        if leased or len(endpoint_ids) < most:
+            return leased
+    return []
 
 
 OWNED = text("SELECT EXISTS (SELECT FROM webhook_deliveries WHERE id = :id AND lease_token = :token)")
@@ -222,86 +241,3 @@ def release(session: Session, *, ids: Sequence[str], tokens: Sequence[str]) -> i
     """Give leases back unsent, without spending a try."""
     parameters = {"ids": list(ids), "tokens": list(tokens)}
     return session.execute(RELEASE, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
-
-
-LOST = text("""
-WITH lost AS (
-    SELECT id FROM webhook_deliveries
-    WHERE status = 'leased' AND lease_expires_at < now()
-    ORDER BY lease_expires_at
-    LIMIT :slice
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE webhook_deliveries d SET
-    status = CASE WHEN d.lost_leases + 1 >= :limit THEN 'exhausted'
-                  WHEN e.status = 'active' THEN 'pending' ELSE 'held' END,
-    ended_at = CASE WHEN d.lost_leases + 1 >= :limit THEN now() END,
-    last_error = 'the sender was lost', attempt = d.attempt - 1, lost_leases = d.lost_leases + 1,
-    next_attempt_at = now(), lease_token = NULL, lease_expires_at = NULL
-FROM lost JOIN webhook_deliveries w ON w.id = lost.id JOIN webhook_endpoints e ON e.id = w.endpoint_id
-WHERE d.id = lost.id
-""")
-
-
-def return_lost(session: Session, *, slice_: int, limit: int) -> int:
-    """Take deliveries back from senders that went silent; a try that nobody saw end is not spent."""
-    return session.execute(LOST, {"slice": slice_, "limit": limit}).rowcount  # type: ignore[attr-defined,no-any-return]
-
-
-# From one endpoint with something pending to the next, by index: the rows of a backlog are not read.
-MARK_DUE = text("""
-WITH RECURSIVE busy AS (
-    (SELECT endpoint_id, next_attempt_at, 1 AS n FROM webhook_deliveries WHERE status = 'pending'
-     ORDER BY endpoint_id, next_attempt_at LIMIT 1)
-    UNION ALL
-    SELECT following.endpoint_id, following.next_attempt_at, busy.n + 1
-    FROM busy CROSS JOIN LATERAL (
-        SELECT d.endpoint_id, d.next_attempt_at FROM webhook_deliveries d
-        WHERE d.status = 'pending' AND d.endpoint_id > busy.endpoint_id
-        ORDER BY d.endpoint_id, d.next_attempt_at LIMIT 1
-    ) following
-    WHERE busy.n < :most
-), late AS (
-    SELECT e.id, GREATEST(busy.next_attempt_at, e.open_until) AS due
-    FROM busy JOIN webhook_endpoints e ON e.id = busy.endpoint_id
-    WHERE e.status = 'active' AND busy.next_attempt_at IS NOT NULL  -- null: all wait for their turn
-      AND (e.next_due_at IS NULL OR e.next_due_at > GREATEST(busy.next_attempt_at, e.open_until))
-    ORDER BY e.id
-    FOR NO KEY UPDATE OF e SKIP LOCKED
-)
-UPDATE webhook_endpoints e SET next_due_at = late.due FROM late WHERE e.id = late.id
-""")
-
-
-def mark_due(session: Session, *, most: int) -> int:
-    """Correct ``next_due_at`` of endpoints that have more pending than it tells; returns how many were wrong."""
-    return session.execute(MARK_DUE, {"most": most}).rowcount  # type: ignore[attr-defined,no-any-return]
-
-
-NEXT_DUE = text("""
-SELECT extract(epoch FROM (
-    SELECT next_due_at FROM webhook_endpoints
-    WHERE status = 'active' AND next_due_at IS NOT NULL AND (open_until IS NULL OR open_until <= now())
-    ORDER BY next_due_at LIMIT 1) - clock_timestamp())
-""")
-
-
-def next_due(session: Session) -> float | None:
-    """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending."""
-    seconds = session.execute(NEXT_DUE).scalar()
-    return None if seconds is None else float(seconds)
-
-
-CANCEL_ORPHANS = text("""
-UPDATE webhook_deliveries SET status = 'cancelled', ended_at = now(), last_error = 'the endpoint was deleted'
-WHERE status IN ('pending', 'held') AND id IN (
-    SELECT d.id FROM webhook_deliveries d
-    WHERE d.status IN ('pending', 'held')
-      AND NOT EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = d.endpoint_id)
-    LIMIT :slice)
-""")
-
-
-def cancel_orphans(session: Session, *, slice_: int) -> int:
-    """Cancel what is open for endpoints that are gone: events that were being recorded when these were deleted."""
-    return session.execute(CANCEL_ORPHANS, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]

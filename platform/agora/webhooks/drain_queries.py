@@ -50,7 +50,8 @@ def drain_held(session: Session, *, slice_: int, most: int) -> int:
 # From one endpoint that holds something to the next, by index: the rows of a backlog are not read.
 MARK_DRAINING = text("""
 WITH RECURSIVE holding AS (
-    (SELECT endpoint_id, 1 AS n FROM webhook_deliveries WHERE status = 'held' ORDER BY endpoint_id, id LIMIT 1)
+    (SELECT endpoint_id, 1 AS n FROM webhook_deliveries WHERE status = 'held' AND endpoint_id > :after
+     ORDER BY endpoint_id, id LIMIT 1)
     UNION ALL
     SELECT following.endpoint_id, holding.n + 1
     FROM holding CROSS JOIN LATERAL (
@@ -64,14 +65,19 @@ WITH RECURSIVE holding AS (
     WHERE e.status = 'active' AND NOT e.draining
     ORDER BY e.id
     FOR NO KEY UPDATE OF e SKIP LOCKED
+), marked AS (
+    UPDATE webhook_endpoints e SET draining = true FROM forgotten f WHERE e.id = f.id
+    RETURNING e.id
 )
-UPDATE webhook_endpoints e SET draining = true FROM forgotten f WHERE e.id = f.id
+SELECT (SELECT count(*) FROM marked) AS n, (SELECT endpoint_id FROM holding WHERE n = :most) AS reached
 """)
 
 
-def mark_draining(session: Session, *, most: int) -> int:
-    """Let active endpoints drain that hold something although nobody said so; returns how many.
+def mark_draining(session: Session, *, most: int, after: str = "") -> tuple[int, str]:
+    """Let active endpoints behind ``after`` drain that hold something although nobody said so.
 
-    A delivery that was made, or given back, just as its endpoint was resumed was held by what was true before.
+    A delivery that was made, or given back, just as its endpoint was resumed was held by what was true before. Returns
+    how many, and where to go on; empty when that is the beginning.
     """
-    return session.execute(MARK_DRAINING, {"most": most}).rowcount  # type: ignore[attr-defined,no-any-return]
+    row = session.execute(MARK_DRAINING, {"most": most, "after": after}).one()
+    return int(row.n), row.reached or ""

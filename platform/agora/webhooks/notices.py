@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from agora.events.queries import add_events
 from agora.events.types import NewEvent
 from agora.webhooks.fan_out_queries import Happened, fan_out_all
+from agora.webhooks.states import DeliveryState
 
 OWN_PREFIX = "webhook."
 GONE = "gone"
@@ -77,13 +78,23 @@ def exhausted(delivery: Any, *, last_status_code: int | None, last_error: str | 
         "uid": delivery.uid,
         "event_id": delivery.event_id,
         "event_type": delivery.event_type,
-        "attempts": delivery.attempt,
+        "attempts": delivery.earlier_attempts + delivery.attempt,
         "last_status_code": last_status_code,
         "last_error": last_error,
         "links": {"self": f"/api/v1/webhook-deliveries/{delivery.id}"},
     }
     event = NewEvent(type="webhook.delivery.exhausted", data=data)
     return Notice(team_id=delivery.team_id, event=event, about=delivery.endpoint_id)
+
+
+def record_given_up(session: Session, lost: Sequence[Any]) -> None:
+    """Tell of deliveries that are given up because their senders died each time; ``lost`` are all taken back now."""
+    found = (
+        exhausted(row, last_status_code=row.last_status_code, last_error=row.last_error)
+        for row in lost
+        if row.status == DeliveryState.EXHAUSTED
+    )
+    record(session, [notice for notice in found if notice is not None])
 
 
 def record(session: Session, notices: Sequence[Notice]) -> bool:

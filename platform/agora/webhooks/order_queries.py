@@ -29,6 +29,7 @@ PROMOTE_ALL = text(f"""
 WITH RECURSIVE open AS (
     (SELECT endpoint_id, order_key, 1 AS n FROM webhook_deliveries
      WHERE order_key IS NOT NULL AND status IN ('pending', 'leased', 'held')
+       AND (endpoint_id, order_key) > (:after, :after_key)
      ORDER BY endpoint_id, order_key, place LIMIT 1)
     UNION ALL
     SELECT following.endpoint_id, following.order_key, open.n + 1
@@ -40,8 +41,15 @@ WITH RECURSIVE open AS (
     ) following
     WHERE open.n < :most
 )
-{_PROMOTED.format(keys="open")}
+, promoted AS (
+    {_PROMOTED.format(keys="open")}
+    RETURNING d.endpoint_id
+)
+SELECT ARRAY(SELECT DISTINCT endpoint_id FROM promoted) AS endpoint_ids,
+       (SELECT ARRAY[endpoint_id, order_key] FROM open WHERE n = :most) AS reached
 """)
+
+BEGINNING = ("", "")
 
 
 def promote(session: Session, *, keys: Collection[tuple[str, str]]) -> int:
@@ -53,6 +61,13 @@ def promote(session: Session, *, keys: Collection[tuple[str, str]]) -> int:
     return session.execute(PROMOTE, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
-def promote_all(session: Session, *, most: int) -> int:
-    """The same for up to ``most`` keys, whichever they are: those that settling could not see."""
-    return session.execute(PROMOTE_ALL, {"most": most}).rowcount  # type: ignore[attr-defined,no-any-return]
+def promote_all(
+    session: Session, *, most: int, after: tuple[str, str] = BEGINNING
+) -> tuple[list[str], tuple[str, str]]:  # fmt: skip
+    """The same for ``most`` keys behind ``after``, whichever they are: those that settling could not see.
+
+    Returns the endpoints that have something due by that, and where to go on.
+    """
+    parameters = {"most": most, "after": after[0], "after_key": after[1]}
+    row = session.execute(PROMOTE_ALL, parameters).one()
+    return row.endpoint_ids, tuple(row.reached) if row.reached else BEGINNING

@@ -5,11 +5,11 @@ receiver is called.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from aiohttp import ClientSession
@@ -18,28 +18,25 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from agora.clock import now
-from agora.db.session import transaction
 from agora.egress.policy import Policy
 from agora.egress.resolver import LookUp, SystemLookUp, look_up_of
 from agora.egress.session import guarded_session
 from agora.errors import AgoraError
-from agora.settings import get_settings
 from agora.telemetry import get_logger
-from agora.webhooks import delivery_queries, full, order_queries, settling, vault
+from agora.webhooks import delivery_queries, settling, vault
+from agora.webhooks.outbox import Outbox
 from agora.webhooks.sender import Message, PeerResponse, Try, send, tracing
 from agora.webhooks.settling import Ended, Leased, Settled
 from agora.webhooks.wire import ReceiverConnector
 
-LEASE_MARGIN = 10.0
-"""Seconds that a lease outlives the deadline of its try: time to settle, also through a short outage."""
 STALE_SECONDS = 1.0
 """A delivery that is sent so much later than it was claimed is first looked up again: its lease may be lost."""
-ENDPOINTS_PER_CLAIM = 200
 BATCH = 200
+WAITING_SECONDS = 0.5
+"""A try that has lasted so long only waits, which costs next to nothing: its place goes to another."""
 SHORTEST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 MARK_SECONDS = 0.25
-MARK_MOST = 500
 OUTAGE_PAUSE = 0.5
 OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 PROMOTE_AGAIN = (0.2, 1.0)
@@ -56,16 +53,21 @@ log = get_logger(__name__)
 class Pump:
     """One run of the loop. Made and used inside it; ``ring`` and ``stop`` are called through the loop's thread."""
 
-    def __init__(self, *, policy: Policy, capacity: int, timeout: float, ssl: Any, look_up: LookUp | None) -> None:
+    def __init__(
+        self, *, policy: Policy, capacity: int, waiting: int, timeout: float, ssl: Any, look_up: LookUp | None
+    ) -> None:  # fmt: skip
         self._policy = policy
         self._capacity = capacity
+        self._waiting = waiting
         self._timeout = timeout
+        self._outbox = Outbox(timeout)
         self._ssl = ssl
         self._look_up = look_up
         self._wake = asyncio.Event()
         self._rung = False
         self._stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], float] = {}
+        """With when each began, in that order."""
         self._ended: list[Ended] = []
         self._unsent: list[Leased] = []
         self._has_ended = asyncio.Event()
@@ -115,34 +117,31 @@ class Pump:
         )  # fmt: skip
 
     async def _claim(self, session: ClientSession) -> int:
-        room = self._capacity - len(self._tasks) - len(self._ended)
+        room = self._room()
         if room <= 0:
             return 0
         claimed_at = time.monotonic()
         try:
-            claimed = await self._in_thread(self._claim_rows, room)
+            claimed = await self._in_thread(self._outbox.claim, room)
         except SQLAlchemyError as error:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
             return 0
         for delivery in claimed:
             task = asyncio.create_task(self._deliver(session, delivery, claimed_at))
-            self._tasks.add(task)
+            self._tasks[task] = claimed_at
             task.add_done_callback(self._finished)
         IN_FLIGHT.set(len(self._tasks))
         return len(claimed)
 
-    def _claim_rows(self, room: int) -> list[Leased]:
-        lease = self._timeout + LEASE_MARGIN
-        with transaction() as session:
-            rows = delivery_queries.claim(
-                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=lease
-            )
-        default = get_settings().webhook_schedule
-        return full.complete([Leased.of(row, default) for row in rows])
+    def _room(self) -> int:
+        """How many more may be claimed. A try that only waits for its receiver takes no place, as far as that goes."""
+        silent_since = time.monotonic() - WAITING_SECONDS
+        waiting = sum(1 for _ in takewhile(lambda begun: begun < silent_since, self._tasks.values()))
+        return self._capacity + min(waiting, self._waiting) - len(self._tasks) - len(self._ended)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         IN_FLIGHT.set(len(self._tasks))
         if not task.cancelled() and task.exception() is not None:
             log.error("a delivery ended in a fault of ours", exc_info=task.exception())
@@ -179,12 +178,8 @@ class Pump:
         return await send(session, self._policy, message, seconds=self._timeout)
 
     async def _still_owns(self, delivery: Leased) -> bool:
-        def look() -> bool:
-            with transaction() as session:
-                return delivery_queries.owns_lease(session, delivery_id=delivery.id, token=delivery.token)
-
         try:
-            return await self._in_thread(look)
+            return await self._in_thread(self._outbox.owns, delivery)
         except SQLAlchemyError:
             return False  # not to be known: another process may be at it
 
@@ -204,12 +199,12 @@ class Pump:
         if time.monotonic() - self._marked_at < MARK_SECONDS:
             return False
         self._rung, self._marked_at = False, time.monotonic()
-        return await self._in_thread(_mark_due) > 0
+        return await self._in_thread(self._outbox.mark_due) > 0
 
     async def _pause(self) -> float:
-        if len(self._tasks) + len(self._ended) >= self._capacity:
-            return LONGEST_PAUSE
-        due = await self._in_thread(_next_due)
+        if self._room() <= 0:
+            return WAITING_SECONDS  # by then some of them do
+        due = await self._in_thread(self._outbox.next_due)
         longest = MARK_SECONDS if self._rung else LONGEST_PAUSE
         return longest if due is None else min(longest, max(SHORTEST_PAUSE, due))
 
@@ -250,7 +245,7 @@ class Pump:
 
     async def _promote_now(self, keys: frozenset[tuple[str, str]]) -> None:
         try:
-            if await self._in_thread(_promote, keys):
+            if await self._in_thread(self._outbox.promote, keys):
                 self.ring()
         except SQLAlchemyError as error:
             log.debug("the dispatcher will look for those whose turn it is", error=type(error).__name__)
@@ -275,10 +270,11 @@ class Pump:
             task.cancel()
         await asyncio.gather(settler, *rest, return_exceptions=True)
         try:
-            async with asyncio.timeout(LEASE_MARGIN):
+            async with asyncio.timeout(delivery_queries.LEASE_MARGIN):
                 await self._settle_all()
                 if self._unsent:
-                    await self._in_thread(_release, self._unsent)
+                    released = await self._in_thread(self._outbox.release, self._unsent)
+                    log.info("leases given back", count=released)
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("leases are left to run out", count=len(self._unsent), error=type(error).__name__)
         self._close()
@@ -296,30 +292,3 @@ def _unsendable(why: str) -> Try:
     attempt = Try(started_at=now())
     attempt.fail("secret", why)
     return attempt
-
-
-def _promote(keys: frozenset[tuple[str, str]]) -> int:
-    with transaction() as session:
-        promoted = order_queries.promote(session, keys=keys)
-        if promoted:
-            delivery_queries.mark_due(session, most=MARK_MOST)
-    return promoted
-
-
-def _mark_due() -> int:
-    with transaction() as session:
-        return delivery_queries.mark_due(session, most=MARK_MOST)
-
-
-def _next_due() -> float | None:
-    with transaction() as session:
-        return delivery_queries.next_due(session)
-
-
-def _release(unsent: Sequence[Leased]) -> None:
-    ids, tokens = [one.id for one in unsent], list({one.token for one in unsent})
-    with transaction() as session:
-        released = delivery_queries.release(session, ids=ids, tokens=tokens)
-    with transaction() as session:
-        delivery_queries.mark_due(session, most=MARK_MOST)
-    log.info("leases given back", count=released)

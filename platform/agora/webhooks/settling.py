@@ -37,6 +37,7 @@ class Leased:
     full_payload: bool
     order_key: str | None
     attempt: int
+    earlier_attempts: int
     token: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -51,7 +52,8 @@ class Leased:
         return cls(
             id=row["id"], team_id=row["team_id"], endpoint_id=row["endpoint_id"], event_id=row["event_id"],
             event_type=row["event_type"], job_id=row["job_id"], body=row["body"], full_payload=row["full_payload"],
-            order_key=row["order_key"], attempt=row["attempt"], token=row["lease_token"], url=row["url"],
+            order_key=row["order_key"], attempt=row["attempt"],
+            earlier_attempts=row["earlier_attempts"], token=row["lease_token"], url=row["url"],
             headers=row["headers"], keys=row["keys"], pauses=row["schedule"] or default,
             inline=row["kind"] == "inline", uid=row["uid"],
         )  # fmt: skip

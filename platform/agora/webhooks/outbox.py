@@ -1,0 +1,64 @@
+"""What the pump does in the database: claims, looks, corrections; each a transaction, in a thread beside the loop."""
+
+import secrets
+from collections.abc import Sequence
+
+from agora.db.session import transaction
+from agora.settings import get_settings
+from agora.webhooks import backstop_queries, delivery_queries, full, order_queries
+from agora.webhooks.settling import Leased
+
+ENDPOINTS_PER_CLAIM = 200
+MARK_MOST = 500
+
+
+class Outbox:
+    """The deliveries as one sender sees them, whose tries have ``timeout`` seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._lease = delivery_queries.lease_of(timeout)
+        self._marked_up_to = ""
+
+    def claim(self, room: int) -> list[Leased]:
+        """Lease up to ``room`` due deliveries, with their full bodies where these are asked for."""
+        with transaction() as session:
+            rows = delivery_queries.claim(
+                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease
+            )
+        default = get_settings().webhook_schedule
+        return full.complete([Leased.of(row, default) for row in rows])
+
+    def owns(self, delivery: Leased) -> bool:
+        """Whether the lease is still ours."""
+        with transaction() as session:
+            return delivery_queries.owns_lease(session, delivery_id=delivery.id, token=delivery.token)
+
+    def mark_due(self) -> int:
+        """Correct what some endpoints say is due, going on where the last look ended; how many were wrong."""
+        with transaction() as session:
+            marked, self._marked_up_to = backstop_queries.mark_due(
+                session, most=MARK_MOST, lease=self._lease, after=self._marked_up_to
+            )
+        return marked
+
+    def promote(self, keys: frozenset[tuple[str, str]]) -> int:
+        """Make the next of these orders due, if they wait for their turn; how many did."""
+        with transaction() as session:
+            promoted = order_queries.promote(session, keys=keys)
+            if promoted:
+                backstop_queries.wake(session, endpoint_ids=[endpoint_id for endpoint_id, _ in keys])
+        return promoted
+
+    def next_due(self) -> float | None:
+        """Seconds until an endpoint should be looked at; None: nothing is pending."""
+        with transaction() as session:
+            return backstop_queries.next_due(session)
+
+    def release(self, unsent: Sequence[Leased]) -> int:
+        """Give leases back without spending a try; how many were still ours."""
+        ids, tokens = [one.id for one in unsent], list({one.token for one in unsent})
+        with transaction() as session:
+            released = delivery_queries.release(session, ids=ids, tokens=tokens)
+        with transaction() as session:
+            backstop_queries.wake(session, endpoint_ids=[one.endpoint_id for one in unsent])
+        return released
