@@ -36,7 +36,7 @@ def test_every_fault_in_a_mix(tmp_path):
 @pytest.mark.parametrize(
     ("without", "scale", "faults", "kinds"),
     [
-        ("memo,rering", replace(HASTY, slow=0.3), ("flushall",), {"paid twice", "stuck"}),
+        ("memo,rering", replace(HASTY, slow=0.3), ("messages-lost",), {"paid twice", "stuck"}),
         ("fence", ZOMBIES, ("worker-child-frozen",), {"illegal move"}),
     ],
 )

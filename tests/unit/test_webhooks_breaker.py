@@ -72,11 +72,11 @@ def test_it_starts_slowly_and_doubles_with_each_round():
     assert verdict(endpoint(), *[OK] * 100).allowance == 32
 
 
-def test_a_receiver_that_asks_for_less_gets_half_and_a_silent_one_two():
+def test_a_receiver_that_asks_for_less_gets_half_and_a_silent_one_gets_one():
     assert verdict(endpoint(), SLOWED).allowance == 16
     assert verdict(endpoint(), SLOWED, SLOWED).allowance == 8
     assert verdict(endpoint(allowance=1), SLOWED).allowance == 1
-    assert verdict(endpoint(), UNREACHED).allowance == 2
+    assert verdict(endpoint(), UNREACHED).allowance == 1
     assert verdict(endpoint(), FAILED).allowance == 32
 
 

@@ -98,13 +98,14 @@ NEXT_DUE = text("""
 SELECT extract(epoch FROM (
     SELECT next_due_at FROM webhook_endpoints
     WHERE status = 'active' AND next_due_at IS NOT NULL AND (open_until IS NULL OR open_until <= now())
+      AND (consecutive_failures = 0 OR :also_failing)
     ORDER BY next_due_at LIMIT 1) - clock_timestamp())
 """)
 
 
-def next_due(session: Session) -> float | None:
+def next_due(session: Session, *, also_failing: bool = True) -> float | None:
     """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending."""
-    seconds = session.execute(NEXT_DUE).scalar()
+    seconds = session.execute(NEXT_DUE, {"also_failing": also_failing}).scalar()
     return None if seconds is None else float(seconds)
 
 

@@ -1,7 +1,7 @@
 """What tries tell about their endpoint: how many it may get at a time, when it rests, when it is disabled. Pure.
 
 An endpoint's allowance starts small, grows by one with each success (so it doubles with each round) up to its
-``max_in_flight``, is halved when the receiver asks for less, and falls to two when it does not answer. After a run of
+``max_in_flight``, is halved when the receiver asks for less, and falls to one when it does not answer. After a run of
 failures, or a minute in which most tries failed, the endpoint rests; then it gets one probe, and grows from there.
 """
 
@@ -21,7 +21,8 @@ BAD_RATIO = 0.5
 FIRST_REST = 30.0
 LONGEST_REST = 15 * 60.0
 FIRST_ALLOWANCE = 4
-FAILING_ALLOWANCE = 2
+FAILING_ALLOWANCE = 1
+"""One that does not answer holds each try until its deadline: it must not hold more than one place."""
 WARNINGS = (50, 75, 90)
 """Per cent of the time to its disabling after which a team is told that its endpoint fails."""
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 CHOOSE = text("""
 SELECT id FROM webhook_endpoints
 WHERE status = 'active' AND next_due_at <= now() AND (open_until IS NULL OR open_until <= now())
+  AND (consecutive_failures = 0 OR :also_failing)
 ORDER BY last_served_at NULLS FIRST, id
 LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
@@ -110,13 +111,18 @@ def lease_of(timeout: float) -> float:
     return timeout + LEASE_MARGIN
 
 
-def claim(session: Session, *, room: int, slice_: int, token: str, lease: float) -> Sequence[RowMapping]:
-    """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first."""
+def claim(
+    session: Session, *, room: int, slice_: int, token: str, lease: float, also_failing: bool = True
+) -> Sequence[RowMapping]:
+    """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first.
+
+    Without ``also_failing``, none to endpoints whose last try failed.
+    """
     most, parameters = min(room, slice_), {
         "token": token, "lease": lease, "silent": SILENT_SECONDS, "second_look": SECOND_LOOK,
     }  # fmt: skip
     for _ in range(MOST_LOOKS):
-        endpoint_ids = session.scalars(CHOOSE, {"slice": most}).all()
+        endpoint_ids = session.scalars(CHOOSE, {"slice": most, "also_failing": also_failing}).all()
         if not endpoint_ids:
             break
         chosen = {"endpoint_ids": list(endpoint_ids), "share": room // len(endpoint_ids)}

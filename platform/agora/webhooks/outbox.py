@@ -19,12 +19,16 @@ class Outbox:
         self._lease = delivery_queries.lease_of(timeout)
         self._marked_up_to = ""
 
-    def claim(self, room: int) -> list[Leased]:
-        """Lease up to ``room`` due deliveries, with their full bodies where these are asked for."""
+    def claim(self, room: int, also_failing: bool) -> list[Leased]:
+        """Lease up to ``room`` due deliveries, with their full bodies where these are asked for.
+
+        Without ``also_failing``, none to endpoints whose last try failed.
+        """
         with transaction() as session:
             rows = delivery_queries.claim(
-                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease
-            )
+                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease,
+                also_failing=also_failing,
+            )  # fmt: skip
         default = get_settings().webhook_schedule
         return full.complete([Leased.of(row, default) for row in rows])
 
@@ -49,10 +53,10 @@ class Outbox:
                 backstop_queries.wake(session, endpoint_ids=[endpoint_id for endpoint_id, _ in keys])
         return promoted
 
-    def next_due(self) -> float | None:
+    def next_due(self, also_failing: bool) -> float | None:
         """Seconds until an endpoint should be looked at; None: nothing is pending."""
         with transaction() as session:
-            return backstop_queries.next_due(session)
+            return backstop_queries.next_due(session, also_failing=also_failing)
 
     def release(self, unsent: Sequence[Leased]) -> int:
         """Give leases back without spending a try; how many were still ours."""

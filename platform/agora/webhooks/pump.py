@@ -122,7 +122,7 @@ class Pump:
             return 0
         claimed_at = time.monotonic()
         try:
-            claimed = await self._in_thread(self._outbox.claim, room)
+            claimed = await self._in_thread(self._outbox.claim, room, self._may_probe())
         except SQLAlchemyError as error:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
@@ -136,9 +136,16 @@ class Pump:
 
     def _room(self) -> int:
         """How many more may be claimed. A try that only waits for its receiver takes no place, as far as that goes."""
+        waiting = min(self._count_waiting(), self._waiting)
+        return self._capacity + waiting - len(self._tasks) - len(self._ended)
+
+    def _count_waiting(self) -> int:
         silent_since = time.monotonic() - WAITING_SECONDS
-        waiting = sum(1 for _ in takewhile(lambda begun: begun < silent_since, self._tasks.values()))
-        return self._capacity + min(waiting, self._waiting) - len(self._tasks) - len(self._ended)
+        return sum(1 for _ in takewhile(lambda begun: begun < silent_since, self._tasks.values()))
+
+    def _may_probe(self) -> bool:
+        """Whether endpoints whose last try failed get more: not when tries that wait take half of all places."""
+        return self._count_waiting() <= (self._capacity + self._waiting) // 2
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
@@ -204,7 +211,7 @@ class Pump:
     async def _pause(self) -> float:
         if self._room() <= 0:
             return WAITING_SECONDS  # by then some of them do
-        due = await self._in_thread(self._outbox.next_due)
+        due = await self._in_thread(self._outbox.next_due, self._may_probe())
         longest = MARK_SECONDS if self._rung else LONGEST_PAUSE
         return longest if due is None else min(longest, max(SHORTEST_PAUSE, due))
 

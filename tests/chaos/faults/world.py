@@ -75,6 +75,12 @@ def messages_reordered(stage, _target, rng):
     yield f"{len(held)} messages"
 
 
+@fault("messages")
+def messages_lost(stage, _target, _rng):
+    """Part of the messages never arrive, as when a broker's replica without the newest ones takes over."""
+    yield f"{len(stage.broker.hold_back(stage.scale.outage))} messages"
+
+
 @fault("poison")
 def poison_steps(stage, _target, rng):
     """A few jobs whose steps hurt their process."""
