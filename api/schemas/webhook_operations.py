@@ -9,6 +9,7 @@ from agora.webhooks.operation_types import ACTIONS, IMPORTED, SENT_AGAIN, STATUS
 from agora.webhooks.states import Algorithm, DeliveryState, EndpointState, Order, Payload
 from agora.webhooks.stats import LONGEST_WINDOW, SHORTEST_WINDOW, WINDOW
 from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
+from api.schemas.webhooks import METADATA_FILTER
 
 NAME = ma.validate.Length(1, 128)
 DRY_RUN = {"description": "only say what it would come to"}
@@ -154,6 +155,7 @@ class ExchangedEndpoint(Schema):
     event_types = names()
     agents = names()
     projects = names()
+    metadata_filter = ma.fields.Dict(keys=ma.fields.String(), metadata=METADATA_FILTER)
     headers = ma.fields.Dict(
         keys=ma.fields.String(), values=ma.fields.String(),
         metadata={"description": "[redacted] keeps the value that the endpoint has; a new one needs the value"},

@@ -10,6 +10,8 @@ from api.schemas.common import Moment, PageArgs, Schema, page_of
 FIFO = {"description": "within what deliveries keep their order: one is sent only when those before it have ended"}
 PAYLOAD = {"description": "thin: ids, status, links; full: also the job's input and output, as far as they fit"}
 
+METADATA_FILTER = {"description": "only events whose metadata, mostly that of their job, contains all of this"}
+
 
 class EndpointIn(Schema):
     """An endpoint to be made."""
@@ -28,6 +30,7 @@ class EndpointIn(Schema):
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer(strict=True)
     projects = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    metadata_filter = ma.fields.Dict(keys=ma.fields.String(), metadata=METADATA_FILTER)
     rate_limit = ma.fields.Float(allow_none=True, metadata={"description": "deliveries per second"})
     fifo = ma.fields.String(allow_none=True, validate=ma.validate.OneOf(list(Order)), metadata=FIFO)
     payload = ma.fields.String(validate=ma.validate.OneOf(list(Payload)), metadata=PAYLOAD)
@@ -46,6 +49,7 @@ class EndpointPatch(Schema):
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer(strict=True)
     projects = ma.fields.List(ma.fields.String(validate=ma.validate.Length(1, 100)))
+    metadata_filter = ma.fields.Dict(keys=ma.fields.String(), metadata=METADATA_FILTER)
     rate_limit = ma.fields.Float(allow_none=True, metadata={"description": "deliveries per second"})
     fifo = ma.fields.String(allow_none=True, validate=ma.validate.OneOf(list(Order)), metadata=FIFO)
     payload = ma.fields.String(validate=ma.validate.OneOf(list(Payload)), metadata=PAYLOAD)
@@ -67,6 +71,7 @@ class EndpointOut(Schema):
     schedule = ma.fields.List(ma.fields.Float(), allow_none=True)
     max_in_flight = ma.fields.Integer()
     projects = ma.fields.List(ma.fields.String())
+    metadata_filter = ma.fields.Dict()
     rate_limit = ma.fields.Float(allow_none=True)
     fifo = ma.fields.String(allow_none=True)
     payload = ma.fields.String()
@@ -138,7 +143,8 @@ class DeliveryOut(Schema):
     event_type = ma.fields.String()
     body = ma.fields.String()
     status = ma.fields.String()
-    attempt = ma.fields.Integer()
+    attempt = ma.fields.Integer(metadata={"description": "tries since it was last sent anew"})
+    earlier_attempts = ma.fields.Integer(metadata={"description": "tries before that"})
     next_attempt_at = Moment(allow_none=True)
     last_status_code = ma.fields.Integer(allow_none=True)
     last_error = ma.fields.String(allow_none=True)

@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from agora import broker
+from agora.settings import get_settings
 from agora.webhooks.delivery import DeliveryEngine
 from api.app import create_app
 from tests.support.caller import Caller
@@ -52,6 +53,19 @@ def calm(caplog):
 @pytest.fixture
 def quiet(monkeypatch):
     monkeypatch.setattr(broker, "ring_deliveries", lambda: True)
+
+
+@pytest.fixture
+def setting(monkeypatch):
+    """Sets settings by their environment variables, for this test."""
+
+    def set_(name, value):
+        monkeypatch.setenv(name, str(value))
+        get_settings.cache_clear()
+
+    yield set_
+    monkeypatch.undo()
+    get_settings.cache_clear()
 
 
 @pytest.fixture

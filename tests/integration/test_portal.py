@@ -68,7 +68,7 @@ def test_create_test_rotate_delete(visit, team, receiver, engines):
 
     rotated = visitor.send(visitor.get(f"{ROOT}/endpoints/{endpoint.id}/keys"), "/rotate", overlap="3600")
     assert secret_on(rotated) not in {None, secret}
-    team.happen("job.succeeded")
+    team.happen("job.succeeded", data={"metadata": ACME})
     run_until_ended(engines(), team)
     headers, body, *_ = receiver.got["/hook"][1]
     for known in (secret, secret_on(rotated)):
@@ -114,7 +114,7 @@ def test_an_asymmetric_key_shows_what_verifies_and_never_what_signs(visit, team,
     public = next(word for word in made.text.split() if word.startswith("whpk_"))
     assert "whsk_" not in made.html
     assert secret_on(made) is None
-    team.happen("job.failed")
+    team.happen("job.failed", data={"metadata": ACME})
     run_until_ended(engines(), team)
     [(headers, body, *_)] = receiver.got["/hook"]
     signing.verify(headers, body, public)
@@ -210,6 +210,16 @@ def test_what_is_made_hears_of_the_project_of_its_scope_only(visit, team):
     team.happen("job.failed")
     assert team.statuses() == []
     team.happen("job.failed", data={"metadata": {"project_id": "prj_1"}})
+    assert team.statuses() == ["pending"]
+
+
+def test_what_is_made_hears_of_the_jobs_of_its_scope_only(visit, team):
+    make_endpoint(visit(scope={"customer": "acme", "seats": 5}), event_types=["job.failed"])
+    team.happen("job.failed", data={"metadata": {"customer": "other", "seats": 5}})
+    team.happen("job.failed", data={"metadata": {"customer": "acme"}})
+    team.happen("job.failed")
+    assert team.statuses() == []
+    team.happen("job.failed", data={"metadata": {"customer": "acme", "seats": 5, "order": 7}})
     assert team.statuses() == ["pending"]
 
 

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.usefixtures("db", "quiet")
 
 EVERYTHING = {
     "uid": "billing", "url": f"{URL}/billing", "description": "to billing", "event_types": ["job.*"],
-    "agents": ["probe"], "projects": ["prj_1"], "headers": {"X-Region": "eu"}, "schedule": [0.0, 5.0],
-    "max_in_flight": 7, "rate_limit": 2.5, "fifo": "job", "payload": "full", "metadata": {"customer": 7},
+    "agents": ["probe"], "projects": ["prj_1"], "metadata_filter": {"customer": 7},
+    "headers": {"X-Region": "eu"}, "schedule": [0.0, 5.0], "max_in_flight": 7, "rate_limit": 2.5,
+    "fifo": "job", "payload": "full", "metadata": {"customer": 7},
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 
 import pytest
 
@@ -161,7 +162,7 @@ def test_several_kept_connections_may_be_closed_under_us(team, hostile, engines)
 @pytest.mark.parametrize("unasked", [OK + EMPTY, OK + b"Content-", b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
 def test_what_comes_unasked_on_a_kept_connection_ends_it(team, hostile, engines, unasked):
     """A receiver cannot answer a request beforehand: the second delivery is judged by the second answer."""
-    ended = []
+    ended, recorded = [], threading.Event()
 
     async def behave(peer):
         if peer.server.connections > 1:
@@ -169,7 +170,7 @@ def test_what_comes_unasked_on_a_kept_connection_ends_it(team, hostile, engines,
             await peer.gone()
             return
         await peer.send(NO_CONTENT)
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(recorded.wait, 15.0)
         try:
             await peer.send(unasked)
             await peer.gone()
@@ -180,6 +181,7 @@ def test_what_comes_unasked_on_a_kept_connection_ends_it(team, hostile, engines,
     engine = engines(timeout=DEADLINE)
     deliveries = run_twice(team, engine, server.url())
     assert next(deliveries).status == "succeeded"
+    recorded.set()
     eventually(lambda: ended)
     assert server.still_connected() == 0
     second = next(deliveries)

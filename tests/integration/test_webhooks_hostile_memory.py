@@ -139,11 +139,11 @@ def test_bombs_in_flight_do_not_fill_the_memory(team, hostile, sender):
 
 def test_what_is_poured_into_kept_connections_fills_no_memory(team, hostile, sender):
     """Each answers well, keeps its connection, and pours answers that nobody asked for into it."""
-    pouring = []
+    pouring, recorded = [], threading.Event()
 
     async def behave(peer):
         await peer.send(NO_CONTENT)
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(recorded.wait, 15.0)
         pouring.append(peer)
         await pour(b"", NO_CONTENT * 10_000)(peer)
 
@@ -154,5 +154,6 @@ def test_what_is_poured_into_kept_connections_fills_no_memory(team, hostile, sen
     before = sender.measure()
     sender.do("ring")
     eventually(lambda: team.statuses() == ["succeeded"] * IN_FLIGHT)
+    recorded.set()
     eventually(lambda: len(pouring) == IN_FLIGHT and server.still_connected() == 0)
     assert sender.grown(before) < MOST_GROWTH

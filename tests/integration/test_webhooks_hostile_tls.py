@@ -120,7 +120,9 @@ def test_a_receiver_that_wants_a_certificate_of_ours(team, hostile, engine, auth
     context = authority.server(HOST)
     context.verify_mode = ssl.CERT_REQUIRED
     tried = try_once(team, engine, hostile.serve(FINE, tls=context).url(HOST))
-    check_failed(tried, None, "disconnected", "before its answer")
+    check_failed(tried, None, "disconnected", "")
+    # It refuses after our request has gone: whether that is read before the connection ends is a matter of luck.
+    assert any(words in tried.attempt.error for words in ("before its answer", "reset by peer"))
 
 
 async def junk(peer):

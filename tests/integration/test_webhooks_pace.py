@@ -1,4 +1,4 @@
-"""How fast and in which order an endpoint is served: slow start, rate, order, drain, large fan-outs."""
+"""How fast and in which order an endpoint is served: slow start, rate, order, drain."""
 
 import threading
 import time
@@ -12,25 +12,13 @@ from agora.db.session import transaction
 from agora.dispatcher import deliveries as duty
 from agora.events.types import NewEvent
 from agora.ids import new_id
-from agora.settings import get_settings
 from agora.webhooks import backstop_queries, delivery_queries, drain_queries, order_queries, service
-from agora.webhooks.fan_out_queries import expand_fan_out, fan_out
+from agora.webhooks.fan_out_queries import fan_out
 from tests.support.receiver import hang
 from tests.support.webhooks import eventually, run_until_ended, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
 DEAD = "http://127.0.0.1:1/closed"
-
-
-@pytest.fixture
-def setting(monkeypatch):
-    def set_(name, value):
-        monkeypatch.setenv(name, str(value))
-        get_settings.cache_clear()
-
-    yield set_
-    monkeypatch.undo()
-    get_settings.cache_clear()
 
 
 def claim(room=100):
@@ -298,64 +286,3 @@ def test_two_dispatchers_drain_without_getting_into_each_others_way(team, receiv
     with transaction() as one, transaction() as other:
         assert drain_queries.drain_held(one, slice_=10, most=5) == 5
         assert drain_queries.drain_held(other, slice_=10, most=5) == 0
-
-
-# --- large fan-outs
-
-
-def test_an_event_for_many_endpoints_is_one_row_until_the_dispatcher_expands_it(team, receiver, engines, setting):
-    setting("AGORA_WEBHOOK_FAN_OUT_LIMIT", 3)
-    for n in range(5):
-        team.endpoint(receiver.url(f"/{n}"))
-    team.endpoint(receiver.url("/other"), event_types=("job.failed",))
-    job_id = new_id("job")
-    [event] = team.happen(job_id=job_id)
-    assert team.statuses() == []
-    late = team.endpoint(receiver.url("/late")).endpoint  # it was made after the event
-    assert duty.expand_fan_outs() == 5
-    assert duty.expand_fan_outs() == 0
-    run_until_ended(engines(), team)
-    assert {path: ids_at(receiver, path) for path in receiver.got} == {f"/{n}": [event.id] for n in range(5)}
-    assert late.id not in {one.endpoint_id for one in team.deliveries()}
-    assert {one.job_id for one in team.deliveries()} == {job_id}
-    assert sql("SELECT count(*) AS n FROM webhook_fan_outs")[0]["n"] == 0
-
-
-def test_an_expansion_goes_on_in_slices_and_after_a_crash(team, receiver, setting, monkeypatch):
-    setting("AGORA_WEBHOOK_FAN_OUT_LIMIT", 1)
-    for n in range(7):
-        team.endpoint(receiver.url(f"/{n}"))
-    team.happen(count=2)
-    monkeypatch.setattr(duty, "EXPAND_ENDPOINTS", 3)
-    monkeypatch.setattr(duty, "EXPAND_ROUNDS", 1)
-    assert duty.expand_fan_outs() == 6
-
-    with transaction() as session:
-        assert expand_fan_out(session, slice_=3) == (True, 6)
-        session.rollback()  # as when the dispatcher dies before its commit
-    assert len(team.deliveries()) == 6
-    assert [duty.expand_fan_outs() for _ in range(4)] == [6, 2, 0, 0]
-    assert len({(one.event_id, one.endpoint_id) for one in team.deliveries()}) == 14
-
-
-def test_a_small_event_in_a_large_team_and_a_batch_to_few_are_made_at_once(team, receiver, setting):
-    setting("AGORA_WEBHOOK_FAN_OUT_LIMIT", 3)
-    for n in range(10):
-        team.endpoint(receiver.url(f"/{n}"), event_types=("job.failed",) if n > 1 else ("job.succeeded",))
-    team.happen("job.succeeded", count=40)
-    assert len(team.statuses()) == 50  # a page of the list
-    assert sql("SELECT count(*) AS n FROM webhook_deliveries")[0]["n"] == 80
-    assert sql("SELECT count(*) AS n FROM webhook_fan_outs")[0]["n"] == 0
-
-
-def test_filters_by_project(team, receiver):
-    team.endpoint(receiver.url("/a"), projects=("prj_a",))
-    team.endpoint(receiver.url("/all"))
-    team.happen(data={"project_id": "prj_a"})
-    team.happen(data={"metadata": {"project_id": "prj_a"}})
-    team.happen(data={"metadata": {"project_id": "prj_b"}})
-    team.happen(data={"metadata": "prj_a"})
-    counts = {row["path"]: row["n"] for row in sql(
-        "SELECT right(e.url, 4) AS path, count(*) AS n FROM webhook_deliveries d JOIN webhook_endpoints e"
-        " ON e.id = d.endpoint_id GROUP BY 1")}  # fmt: skip
-    assert sorted(counts.values()) == [2, 4]

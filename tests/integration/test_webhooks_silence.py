@@ -54,6 +54,41 @@ def test_silent_endpoints_take_no_places_from_others(team, receiver, engines):
     assert all(receiver.under_way[f"/hang/{n}"] for n in range(16))  # all the while
 
 
+def failing(team, receiver, count):
+    """Endpoints whose last try found nobody, with something to get, and served longer ago than any other."""
+    for n in range(count):
+        team.endpoint(receiver.behave(f"/hang/{n}", hang), event_types=("job.failed",))
+    team.happen("job.failed", count=2)
+    sql("UPDATE webhook_endpoints SET consecutive_failures = 1, last_served_at = now() - interval '1 day'")
+
+
+def test_endpoints_whose_last_try_failed_get_a_share_of_the_places(team, receiver, engines):
+    failing(team, receiver, 16)
+    healthy = team.endpoint(receiver.url("/healthy"), event_types=("job.succeeded",)).endpoint
+    sql("UPDATE webhook_endpoints SET allowance = 32 WHERE id = :id", id=healthy.id)
+    team.happen("job.succeeded", count=20)
+    assert engines(capacity=8, timeout=1.0).run_once() == 8
+    assert len(receiver.got["/healthy"]) == 7
+    assert len(team.statuses(statuses=("pending",))) == 13 + 32
+
+
+def test_endpoints_whose_last_try_failed_get_none_while_tries_that_wait_take_half_of_the_places(
+    team, receiver, engines, monkeypatch
+):  # fmt: skip
+    monkeypatch.setattr(delivery, "WAITING", 2)
+    failing(team, receiver, 16)
+    healthy = team.endpoint(receiver.url("/healthy"), event_types=("job.succeeded",)).endpoint
+    engine = engines(capacity=8, timeout=30.0)
+    engine.start()
+    eventually(lambda: receiver.under_way.total() > 5, seconds=20)
+    for _ in range(5):
+        team.happen("job.succeeded", count=20)
+        engine.ring()
+        eventually(lambda: not team.statuses(endpoint=healthy.id, statuses=("leased", "pending")))
+    assert len(receiver.got["/healthy"]) == 100
+    assert receiver.under_way.total() <= 5 + 1
+
+
 def test_an_endpoint_gets_no_more_while_it_is_silent(team, receiver):
     team.endpoint(receiver.url("/hook"))
     full_speed()

@@ -16,7 +16,7 @@ def ended(status=None, *, attempt=1, pauses=(0, 10, 100), inline=False, retry_af
     leased = Leased(
         id="whd_1", team_id="team_1", endpoint_id="whe_1", event_id="evt_1", event_type="job.failed", job_id=None,
         body="{}", full_payload=False, order_key=None, attempt=attempt, earlier_attempts=0, token="t", url="https://receiver.test/",
-        headers={}, keys=[SECRET], pauses=pauses, inline=inline, uid=None,
+        headers={}, keys=[SECRET], pauses=pauses, inline=inline, uid=None, failing=False,
     )  # fmt: skip
     made = Try(started_at=datetime.now(UTC), status=status, retry_after=retry_after)
     return Ended(delivery=leased, attempt=made)

@@ -11,7 +11,9 @@ from agora.cli.webhook_exchange import export_command, import_command
 from agora.cli.webhook_keys import keys_group
 from agora.cli.webhook_sends import deliveries_group, recover_command, replay_command, replays_group
 
-SHOWN = ("description", "agents", "projects", "headers", "schedule", "rate_limit", "fifo", "metadata")
+SHOWN = (
+    "description", "agents", "projects", "metadata_filter", "headers", "schedule", "rate_limit", "fifo", "metadata"
+)  # fmt: skip
 
 
 @click.group("webhooks")
@@ -38,6 +40,7 @@ def _fields(function: Any) -> Any:
         click.option("--uid", help="A name of your own."),
         click.option("--agent", "agents", multiple=True, help="Only what is about this agent's jobs."),
         click.option("--project", "projects", multiple=True, help="Only what is about this project."),
+        click.option("--metadata-filter", help="Only what is about jobs with this metadata: JSON, @file or -."),
         click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of your own."),
         click.option("--schedule", metavar="SECONDS,…", help="Pauses before the tries, one for each."),
         click.option("--max-in-flight", type=click.IntRange(1, 1000), help="Deliveries at a time."),
@@ -58,8 +61,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         given["headers"] = dict(_header(text) for text in given["headers"])
     if "schedule" in given:
         given["schedule"] = _pauses(given["schedule"])
-    if "metadata" in given:
-        given["metadata"] = read_json(given["metadata"], "--metadata")
+    for name in {"metadata", "metadata_filter"} & given.keys():
+        given[name] = read_json(given[name], f"--{name.replace('_', '-')}")
     return given
 
 

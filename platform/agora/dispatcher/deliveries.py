@@ -18,7 +18,7 @@ LATE_SECONDS = 0.2
 RING_SECONDS = 1.0
 LONGEST_DRAIN = 2.0
 """Seconds of its pace that a drain catches up with at once, after a dispatcher that was away."""
-EXPAND_ENDPOINTS = 500
+EXPAND_MOST = 500
 EXPAND_ROUNDS = 20
 
 _last = {"marked": float("-inf"), "rung": float("-inf"), "drained": float("-inf")}
@@ -76,7 +76,7 @@ def sweep() -> int:
 
 
 def cancel_orphans() -> int:
-    """Cancel deliveries to endpoints that were deleted while their event was being recorded; how many."""
+    """Cancel deliveries to endpoints that are gone for good; how many."""
     with transaction() as session:
         return backstop_queries.cancel_orphans(session, slice_=SLICE)
 
@@ -95,11 +95,11 @@ def drain_held() -> int:
 
 
 def expand_fan_outs() -> int:
-    """Make the deliveries of events that concern many endpoints, some hundred endpoints at a time; how many."""
+    """Make the deliveries of events that concern many endpoints, some hundred at a time; how many."""
     total = 0
     for _ in range(EXPAND_ROUNDS):
         with transaction() as session:
-            found, made = fan_out_queries.expand_fan_out(session, slice_=EXPAND_ENDPOINTS)
+            found, made = fan_out_queries.expand_fan_out(session, most=EXPAND_MOST)
         if not found:
             break
         total += made

@@ -111,7 +111,7 @@ class Accepted:
         self.announcement.hold(gate.enter(session, [self._job], team_id=self._job.team_id, key=key))
         self.announcement.deliveries = webhook_queries.fan_out(
             session, team_id=self._job.team_id, job_id=self._job.id, agent=self._job.agent,
-            events=[self._new.created], occurred_at=row["created_at"],
+            events=[self._new.created], occurred_at=row["created_at"], metadata=self._job.metadata,
         )  # fmt: skip
         return job
 

@@ -23,8 +23,9 @@ def fan_out(session: Session, job: JobRef, events: Sequence[NewEvent], occurred_
     if not events:
         return False
     return webhooks.fan_out(
-        session, team_id=job.team_id, job_id=job.id, agent=job.agent, events=events, occurred_at=occurred_at
-    )
+        session, team_id=job.team_id, job_id=job.id, agent=job.agent, events=events, occurred_at=occurred_at,
+        metadata=job.metadata,
+    )  # fmt: skip
 
 
 def record_for_team(session: Session, *events: NewEvent, team_id: str, agent: str = "") -> bool:

@@ -51,6 +51,7 @@ PLAIN: Final[frozenset[str]] = frozenset(
         "webhook_attempts.timings",
         "webhook_endpoints.headers",
         "webhook_endpoints.metadata",
+        "webhook_endpoints.metadata_filter",
         "webhook_fan_outs.events",
         "webhook_portal_links.scope",
         "webhook_replays.filter",

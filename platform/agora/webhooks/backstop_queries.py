@@ -98,27 +98,36 @@ NEXT_DUE = text("""
 SELECT extract(epoch FROM (
     SELECT next_due_at FROM webhook_endpoints
     WHERE status = 'active' AND next_due_at IS NOT NULL AND (open_until IS NULL OR open_until <= now())
-      AND (consecutive_failures = 0 OR :also_failing)
+      AND (consecutive_failures = 0 OR :failing)
     ORDER BY next_due_at LIMIT 1) - clock_timestamp())
 """)
 
 
-def next_due(session: Session, *, also_failing: bool = True) -> float | None:
-    """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending."""
-    seconds = session.execute(NEXT_DUE, {"also_failing": also_failing}).scalar()
+def next_due(session: Session, *, failing: bool = True) -> float | None:
+    """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending.
+
+    Without ``failing``, those whose last try found nobody do not count.
+    """
+    seconds = session.execute(NEXT_DUE, {"failing": failing}).scalar()
     return None if seconds is None else float(seconds)
 
 
 CANCEL_ORPHANS = text("""
-UPDATE webhook_deliveries SET status = 'cancelled', ended_at = now(), last_error = 'the endpoint was deleted'
+UPDATE webhook_deliveries u SET status = 'cancelled', ended_at = now(),
+    last_error = COALESCE((SELECT e.status_reason FROM webhook_endpoints e WHERE e.id = u.endpoint_id),
+                          'the endpoint was deleted')
 WHERE status IN ('pending', 'held') AND id IN (
     SELECT d.id FROM webhook_deliveries d
     WHERE d.status IN ('pending', 'held')
-      AND NOT EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = d.endpoint_id)
+      AND NOT EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = d.endpoint_id
+                        AND (e.kind = 'endpoint' OR e.status <> 'disabled'))
     LIMIT :slice)
 """)
 
 
 def cancel_orphans(session: Session, *, slice_: int) -> int:
-    """Cancel what is open for endpoints that are gone: events that were being recorded when these were deleted."""
+    """Cancel what is open for endpoints that are gone.
+
+    Events that were being recorded when these were deleted, and those of jobs whose one-off receiver answered 410.
+    """
     return session.execute(CANCEL_ORPHANS, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 CHOOSE = text("""
 SELECT id FROM webhook_endpoints
 WHERE status = 'active' AND next_due_at <= now() AND (open_until IS NULL OR open_until <= now())
-  AND (consecutive_failures = 0 OR :also_failing)
+  AND (CAST(:failing AS boolean) IS NULL OR (consecutive_failures > 0) = :failing)
 ORDER BY last_served_at NULLS FIRST, id
 LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
@@ -93,7 +93,8 @@ SET status = CASE WHEN p.first THEN 'leased' ELSE 'pending' END,
 FROM picked p JOIN webhook_endpoints e ON e.id = p.endpoint_id
 WHERE d.id = p.id
 RETURNING d.id, d.team_id, d.endpoint_id, d.event_id, d.event_type, d.job_id, d.body, d.full_payload, d.order_key,
-          d.attempt, d.earlier_attempts, d.lease_token, p.keys, e.url, e.headers, e.schedule, e.kind, e.uid
+          d.attempt, d.earlier_attempts, d.lease_token, p.keys, e.url, e.headers, e.schedule, e.kind, e.uid,
+          e.consecutive_failures > 0 AS failing
 """)
 
 SECOND_LOOK = 0.2
@@ -112,17 +113,17 @@ def lease_of(timeout: float) -> float:
 
 
 def claim(
-    session: Session, *, room: int, slice_: int, token: str, lease: float, also_failing: bool = True
+    session: Session, *, room: int, slice_: int, token: str, lease: float, failing: bool | None = None
 ) -> Sequence[RowMapping]:
     """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first.
 
-    Without ``also_failing``, none to endpoints whose last try failed.
+    ``failing``: only to endpoints whose last try found nobody, or only to all others.
     """
     most, parameters = min(room, slice_), {
         "token": token, "lease": lease, "silent": SILENT_SECONDS, "second_look": SECOND_LOOK,
     }  # fmt: skip
     for _ in range(MOST_LOOKS):
-        endpoint_ids = session.scalars(CHOOSE, {"slice": most, "also_failing": also_failing}).all()
+        endpoint_ids = session.scalars(CHOOSE, {"slice": most, "failing": failing}).all()
         if not endpoint_ids:
             break
         chosen = {"endpoint_ids": list(endpoint_ids), "share": room // len(endpoint_ids)}

@@ -42,7 +42,7 @@ def _exported(row: EndpointRow, algorithm: str | None) -> ExportedEndpoint:
     headers = vault.unseal_headers(row.headers)
     return ExportedEndpoint(
         id=row.id, uid=row.uid, url=row.url, description=row.description, event_types=row.event_types,
-        agents=row.agents, projects=row.projects,
+        agents=row.agents, projects=row.projects, metadata_filter=row.metadata_filter,
         headers={name: REDACTED if SENSITIVE.search(name) else value for name, value in headers.items()},
         algorithm=algorithm, schedule=row.schedule, max_in_flight=row.max_in_flight, rate_limit=row.rate_limit,
         fifo=row.fifo, payload=row.payload, metadata=row.meta, status=row.status,

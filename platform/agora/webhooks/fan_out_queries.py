@@ -1,7 +1,8 @@
 """SQL that makes deliveries of events, in the transaction that records them: which endpoints get what.
 
 Where events match more than ``webhook_fan_out_limit`` endpoints each, the dispatcher makes the deliveries: one row says
-so durably, and the commit of the job stays small.
+so durably, and the commit of the job stays small. What follows such events to an endpoint that keeps an order is put
+off as well, and those of a team are expanded one after the other.
 """
 
 import json
@@ -20,6 +21,7 @@ from agora.settings import get_settings
 _MATCHES = """
     (e.agents = '{}' OR h.agent = ANY(e.agents))
     AND (e.projects = '{}' OR h.project = ANY(e.projects))
+    AND (e.metadata_filter = '{}' OR h.metadata @> e.metadata_filter)
     AND (h.type = ANY(e.event_types)
          OR h.type <> 'job.progressed' AND EXISTS (
              SELECT FROM unnest(e.event_types) p WHERE right(p, 1) = '*' AND starts_with(h.type, left(p, -1))))
@@ -68,18 +70,21 @@ _MADE = """
 _SHOWN = "e.id AS endpoint_id, e.status, e.schedule, e.fifo, e.payload"
 
 _FAN_OUT = f"""
-WITH happened AS (
-    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:types AS text[]), CAST(:bodies AS text[]),
-                         CAST(:job_ids AS text[]), CAST(:agents AS text[]), CAST(:projects AS text[]),
-                         CAST(:skips AS text[]))
-         WITH ORDINALITY AS h (id, type, body, job_id, agent, project, skip, n)
+WITH happened AS MATERIALIZED (
+    SELECT id, type, body, job_id, agent, project, CAST(labels AS jsonb) AS metadata, skip, n
+    FROM unnest(CAST(:ids AS text[]), CAST(:types AS text[]), CAST(:bodies AS text[]), CAST(:job_ids AS text[]),
+                CAST(:agents AS text[]), CAST(:projects AS text[]), CAST(:labels AS text[]), CAST(:skips AS text[]))
+         WITH ORDINALITY AS h (id, type, body, job_id, agent, project, labels, skip, n)
 ), chosen AS MATERIALIZED (
     SELECT h.*, e.team_id, {_SHOWN}
     FROM webhook_endpoints e, happened h
     WHERE e.team_id = :team_id AND e.kind = 'endpoint' AND {_MATCHES}
     LIMIT (SELECT :most + 1)
 ), many AS (
-    SELECT count(*) > :most AS many FROM chosen
+    SELECT count(*) > :most
+           OR COALESCE(bool_or(fifo IS NOT NULL), false)
+              AND EXISTS (SELECT FROM webhook_fan_outs f WHERE f.team_id = :team_id) AS many
+    FROM chosen
 ), put_off AS (
     INSERT INTO webhook_fan_outs (id, team_id, events)
     SELECT agora_new_id('wfo'), :team_id, (SELECT jsonb_agg(h) FROM happened h) FROM many WHERE many
@@ -88,7 +93,8 @@ WITH happened AS (
     UNION ALL
     SELECT h.*, e.team_id, {_SHOWN}
     FROM webhook_endpoints e JOIN happened h ON e.job_id = h.job_id
-    WHERE e.job_id = ANY(CAST(:job_ids AS text[])) AND e.kind = 'inline' AND e.team_id = :team_id AND {_MATCHES}
+    WHERE e.job_id = ANY(CAST(:job_ids AS text[])) AND e.kind = 'inline' AND e.team_id = :team_id
+      AND e.status <> 'disabled' AND {_MATCHES}
 {_MADE}
 )
 SELECT EXISTS (SELECT FROM made WHERE status = 'pending')
@@ -96,16 +102,35 @@ SELECT EXISTS (SELECT FROM made WHERE status = 'pending')
 
 
 FAN_OUT = text(_FAN_OUT)
+MOST_AT_ONCE = 5_000
+"""Deliveries of one commit, however many events it has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Happened:
-    """An event with what endpoints choose by. ``skip``: an endpoint that is not told, whatever its filter."""
+    """An event with what endpoints choose by.
+
+    ``metadata`` is that of its job; without one, what the event itself says. ``skip``: an endpoint that is not told,
+    whatever its filter.
+    """
 
     event: NewEvent
     job_id: str | None = None
     agent: str = ""
+    metadata: Mapping[str, Any] | None = None
     skip: str | None = None
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """The metadata of what it is about."""
+        found = self.event.data.get("metadata") if self.metadata is None else self.metadata
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def project(self) -> str | None:
+        """The project that it is about: its own, or the one in that metadata."""
+        found = self.event.data.get("project_id") or self.labels.get("project_id")
+        return found if isinstance(found, str) else None
 
 
 def fan_out(
@@ -116,12 +141,13 @@ def fan_out(
     agent: str,
     events: Sequence[NewEvent],
     occurred_at: datetime,
+    metadata: Mapping[str, Any] | None = None,
 ) -> bool:
     """Make the deliveries of events of one job, or none, in the transaction that records them.
 
-    True: ring for them after the commit.
+    ``metadata`` is that of the job. True: ring for them after the commit.
     """
-    happened = [Happened(event=event, job_id=job_id, agent=agent) for event in events]
+    happened = [Happened(event=event, job_id=job_id, agent=agent, metadata=metadata) for event in events]
     return fan_out_all(session, team_id=team_id, happened=happened, occurred_at=occurred_at)
 
 
@@ -129,7 +155,7 @@ def fan_out_each(
     session: Session, *, team_id: str, happened: Sequence[tuple[JobRef, NewEvent]], occurred_at: datetime
 ) -> bool:
     """Make the deliveries of events of several jobs in the transaction that records them. True: ring for them."""
-    found = [Happened(event=event, job_id=job.id, agent=job.agent) for job, event in happened]
+    found = [Happened(event=event, job_id=job.id, agent=job.agent, metadata=job.metadata) for job, event in happened]
     return fan_out_all(session, team_id=team_id, happened=found, occurred_at=occurred_at)
 
 
@@ -150,19 +176,13 @@ def fan_out_all(
         "bodies": [body_of(one.event.type, one.event.data, occurred_at) for one in happened],
         "job_ids": [one.job_id for one in happened],
         "agents": [one.agent for one in happened],
-        "projects": [project_of(one.event.data) for one in happened],
+        "projects": [one.project for one in happened],
+        "labels": [json.dumps(dict(one.labels)) for one in happened],
         "skips": [one.skip for one in happened],
         "first": get_settings().webhook_schedule[0],
-        "most": get_settings().webhook_fan_out_limit * len(happened),
+        "most": min(get_settings().webhook_fan_out_limit * len(happened), MOST_AT_ONCE),
     }
     return bool(session.execute(FAN_OUT, parameters).scalar_one())
-
-
-def project_of(data: Mapping[str, Any]) -> str | None:
-    """The project that an event is about: its own, or the one in its job's metadata."""
-    metadata = data.get("metadata")
-    found = data.get("project_id") or (metadata.get("project_id") if isinstance(metadata, Mapping) else None)
-    return found if isinstance(found, str) else None
 
 
 def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
@@ -171,33 +191,40 @@ def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": bounded(data)}, separators=(",", ":"))
 
 
+# Only the first of a team, so that two dispatchers do not overtake each other.
 EXPAND = text(f"""
 WITH put_off AS MATERIALIZED (
-    SELECT id, team_id, events, after, created_at FROM webhook_fan_outs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    SELECT id, team_id, events, after, created_at, GREATEST(1, :most / jsonb_array_length(events)) AS size
+    FROM webhook_fan_outs f
+    WHERE NOT EXISTS (SELECT FROM webhook_fan_outs b WHERE b.team_id = f.team_id AND b.number < f.number)
+    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 ), slice AS MATERIALIZED (
     SELECT e.* FROM put_off o JOIN LATERAL (
         SELECT * FROM webhook_endpoints e
         WHERE e.team_id = o.team_id AND e.kind = 'endpoint' AND e.id > o.after AND e.created_at <= o.created_at
         ORDER BY e.id
-        LIMIT :slice
+        LIMIT o.size
     ) e ON true
 ), happened AS MATERIALIZED (
     SELECT h.* FROM put_off o CROSS JOIN LATERAL jsonb_to_recordset(o.events) AS h (
-        id text, type text, body text, job_id text, agent text, project text, skip text, n bigint)
+        id text, type text, body text, job_id text, agent text, project text, metadata jsonb, skip text, n bigint)
 ), matched AS (
     SELECT h.*, e.team_id, {_SHOWN} FROM slice e, happened h WHERE {_MATCHES}
 {_MADE}
 ), moved AS (
     UPDATE webhook_fan_outs f SET after = (SELECT max(id) FROM slice)
-    FROM put_off WHERE f.id = put_off.id AND (SELECT count(*) FROM slice) = :slice
+    FROM put_off WHERE f.id = put_off.id AND (SELECT count(*) FROM slice) = put_off.size
 ), ended AS (
-    DELETE FROM webhook_fan_outs f USING put_off WHERE f.id = put_off.id AND (SELECT count(*) FROM slice) < :slice
+    DELETE FROM webhook_fan_outs f USING put_off WHERE f.id = put_off.id AND (SELECT count(*) FROM slice) < put_off.size
 )
 SELECT (SELECT count(*) FROM put_off) AS found, (SELECT count(*) FROM made) AS made
 """)
 
 
-def expand_fan_out(session: Session, *, slice_: int) -> tuple[bool, int]:
-    """Make the deliveries of one fan-out that was put off, for its next endpoints: was there one, and how many."""
-    row = session.execute(EXPAND, {"slice": slice_, "first": get_settings().webhook_schedule[0]}).one()
+def expand_fan_out(session: Session, *, most: int) -> tuple[bool, int]:
+    """Make up to ``most`` deliveries of one fan-out that was put off, for its next endpoints: was there one, how many.
+
+    Endpoints get all its events together, so it may be as many as there are events.
+    """
+    row = session.execute(EXPAND, {"most": most, "first": get_settings().webhook_schedule[0]}).one()
     return bool(row.found), int(row.made)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     SmallInteger,
@@ -49,6 +50,7 @@ class EndpointRow(Base):
         CheckConstraint("rate_limit BETWEEN 0.01 AND 10000", name="rate_limit"),
         CheckConstraint("allowance >= 1", name="allowance"),
         CheckConstraint("warned BETWEEN 0 AND 100", name="warned"),
+        CheckConstraint("jsonb_typeof(metadata_filter) = 'object'", name="metadata_filter"),
         Index("webhook_endpoints_any_team_id_idx", "team_id"),
         Index("webhook_endpoints_draining_idx", "id", postgresql_where=text("draining AND status = 'active'")),
         Index("webhook_endpoints_due_idx", "next_due_at", postgresql_where=text("status = 'active'")),
@@ -70,6 +72,7 @@ class EndpointRow(Base):
     headers: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     signing: Mapped[str] = mapped_column(Text, server_default="own")
     projects: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    metadata_filter: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     payload: Mapped[str] = mapped_column(Text, server_default="thin")
     schema_version: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     rate_limit: Mapped[float | None] = mapped_column(Double)
@@ -209,15 +212,17 @@ class AttemptRow(Base):
 class FanOutRow(Base):
     """Events that concern more endpoints than a commit should wait for; the dispatcher expands them.
 
-    ``after`` is the last endpoint that has its deliveries.
+    ``after`` is the last endpoint that has its deliveries. Those of a team are expanded in the order of ``number``.
     """
 
     __tablename__ = "webhook_fan_outs"
+    __table_args__ = (Index("webhook_fan_outs_team_id_idx", "team_id", "number"),)
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
     events: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     after: Mapped[Id] = mapped_column(server_default="")
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=text("now()"))
 
 

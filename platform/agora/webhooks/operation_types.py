@@ -128,6 +128,7 @@ class ExportedEndpoint:
     event_types: Sequence[str]
     agents: Sequence[str]
     projects: Sequence[str]
+    metadata_filter: Mapping[str, Any]
     headers: Mapping[str, str]
     algorithm: str | None
     schedule: Sequence[float] | None

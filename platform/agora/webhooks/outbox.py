@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import Sequence
 
+from sqlalchemy import RowMapping
+
 from agora.db.session import transaction
 from agora.settings import get_settings
 from agora.webhooks import backstop_queries, delivery_queries, full, order_queries
@@ -19,18 +21,26 @@ class Outbox:
         self._lease = delivery_queries.lease_of(timeout)
         self._marked_up_to = ""
 
-    def claim(self, room: int, also_failing: bool) -> list[Leased]:
+    def claim(self, room: int, probes: int) -> list[Leased]:
         """Lease up to ``room`` due deliveries, with their full bodies where these are asked for.
 
-        Without ``also_failing``, none to endpoints whose last try failed.
+        Up to ``probes`` of them are for endpoints whose last try found nobody. They are asked first, so that a full
+        house does not keep them from recovering.
         """
-        with transaction() as session:
-            rows = delivery_queries.claim(
-                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease,
-                also_failing=also_failing,
-            )  # fmt: skip
+        rows = list[RowMapping]()
+        if probes > 0:
+            rows += self._claim(min(room, probes), failing=True)
+        if len(rows) < room:
+            rows += self._claim(room - len(rows), failing=False)
         default = get_settings().webhook_schedule
         return full.complete([Leased.of(row, default) for row in rows])
+
+    def _claim(self, room: int, *, failing: bool) -> Sequence[RowMapping]:
+        with transaction() as session:
+            return delivery_queries.claim(
+                session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease,
+                failing=failing,
+            )  # fmt: skip
 
     def owns(self, delivery: Leased) -> bool:
         """Whether the lease is still ours."""
@@ -53,10 +63,10 @@ class Outbox:
                 backstop_queries.wake(session, endpoint_ids=[endpoint_id for endpoint_id, _ in keys])
         return promoted
 
-    def next_due(self, also_failing: bool) -> float | None:
+    def next_due(self, failing: bool) -> float | None:
         """Seconds until an endpoint should be looked at; None: nothing is pending."""
         with transaction() as session:
-            return backstop_queries.next_due(session, also_failing=also_failing)
+            return backstop_queries.next_due(session, failing=failing)
 
     def release(self, unsent: Sequence[Leased]) -> int:
         """Give leases back without spending a try; how many were still ours."""

@@ -16,7 +16,7 @@ from agora.paging import Page
 from agora.webhooks import portal_queries, service, views
 from agora.webhooks.portal_deliveries import Recent, recent_of
 from agora.webhooks.portal_keys import NewKey
-from agora.webhooks.portal_links import PortalLink, projects_of
+from agora.webhooks.portal_links import PortalLink, labels_of, projects_of
 from agora.webhooks.portal_scope import check_writable, get_writable, note
 from agora.webhooks.states import Algorithm
 from agora.webhooks.types import ALL_TYPES, Endpoint, NewEndpoint
@@ -82,7 +82,7 @@ def create_endpoint(
         raise Conflict(f"there are {MAX_ENDPOINTS} endpoints already, the limit of this page; delete one first")
     new = NewEndpoint(
         url=url, description=description, event_types=event_types, algorithm=algorithm, metadata=link.scope,
-        projects=projects_of(link.scope),
+        projects=projects_of(link.scope), metadata_filter=labels_of(link.scope),
     )  # fmt: skip
     made = service.create_endpoint(new, team_id=link.team_id)
     note(link, "create", made.endpoint.id)

@@ -140,6 +140,11 @@ def projects_of(scope: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(shapes.check_projects([scope[PROJECT]])) if PROJECT in scope else ()
 
 
+def labels_of(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """The rest of a scope, as the filter of an endpoint: its events are about jobs with this metadata."""
+    return {name: value for name, value in scope.items() if name != PROJECT}
+
+
 def list_links(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[PortalLink]:
     """A page of links, newest first, with those that work no more until they are removed. Raises Invalid."""
     if cursor is not None and not is_id(cursor, "wpl"):

@@ -34,6 +34,11 @@ STALE_SECONDS = 1.0
 BATCH = 200
 WAITING_SECONDS = 0.5
 """A try that has lasted so long only waits, which costs next to nothing: its place goes to another."""
+PROBED_SHARE = 16
+"""A sixteenth of all places is for endpoints whose last try found nobody. Else many that are silent would fill all of
+them for as long as it takes to see that they are."""
+PROBE_SECONDS = 0.25
+"""Between two looks for what such endpoints may get."""
 SHORTEST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 MARK_SECONDS = 0.25
@@ -68,6 +73,8 @@ class Pump:
         self._stopping = False
         self._tasks: dict[asyncio.Task[None], float] = {}
         """With when each began, in that order."""
+        self._probing: set[asyncio.Task[None]] = set()
+        self._probed_at = 0.0
         self._ended: list[Ended] = []
         self._unsent: list[Leased] = []
         self._has_ended = asyncio.Event()
@@ -122,7 +129,7 @@ class Pump:
             return 0
         claimed_at = time.monotonic()
         try:
-            claimed = await self._in_thread(self._outbox.claim, room, self._may_probe())
+            claimed = await self._in_thread(self._outbox.claim, room, self._probes())
         except SQLAlchemyError as error:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
@@ -130,6 +137,8 @@ class Pump:
         for delivery in claimed:
             task = asyncio.create_task(self._deliver(session, delivery, claimed_at))
             self._tasks[task] = claimed_at
+            if delivery.failing:
+                self._probing.add(task)
             task.add_done_callback(self._finished)
         IN_FLIGHT.set(len(self._tasks))
         return len(claimed)
@@ -140,15 +149,26 @@ class Pump:
         return self._capacity + waiting - len(self._tasks) - len(self._ended)
 
     def _count_waiting(self) -> int:
-        silent_since = time.monotonic() - WAITING_SECONDS
-        return sum(1 for _ in takewhile(lambda begun: begun < silent_since, self._tasks.values()))
+        return sum(1 for _ in takewhile(_only_waits, self._tasks.values()))
 
-    def _may_probe(self) -> bool:
-        """Whether endpoints whose last try failed get more: not when tries that wait take half of all places."""
-        return self._count_waiting() <= (self._capacity + self._waiting) // 2
+    def _probes(self) -> int:
+        """How many deliveries may be claimed just now for endpoints whose last try found nobody."""
+        moment = time.monotonic()
+        if moment - self._probed_at < PROBE_SECONDS:
+            return 0
+        self._probed_at = moment
+        return self._probe_room()
+
+    def _probe_room(self) -> int:
+        """As long as tries that only wait do not take half of all places: a share of those of the others."""
+        if self._count_waiting() > (self._capacity + self._waiting) // 2:
+            return 0
+        fresh = sum(not _only_waits(self._tasks[task]) for task in self._probing)
+        return max(1, self._capacity // PROBED_SHARE) - fresh
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        self._probing.discard(task)
         IN_FLIGHT.set(len(self._tasks))
         if not task.cancelled() and task.exception() is not None:
             log.error("a delivery ended in a fault of ours", exc_info=task.exception())
@@ -211,7 +231,7 @@ class Pump:
     async def _pause(self) -> float:
         if self._room() <= 0:
             return WAITING_SECONDS  # by then some of them do
-        due = await self._in_thread(self._outbox.next_due, self._may_probe())
+        due = await self._in_thread(self._outbox.next_due, self._probe_room() > 0)
         longest = MARK_SECONDS if self._rung else LONGEST_PAUSE
         return longest if due is None else min(longest, max(SHORTEST_PAUSE, due))
 
@@ -293,6 +313,10 @@ class Pump:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _only_waits(begun: float) -> bool:
+    return begun < time.monotonic() - WAITING_SECONDS
 
 
 def _unsendable(why: str) -> Try:

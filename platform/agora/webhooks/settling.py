@@ -45,6 +45,8 @@ class Leased:
     pauses: Sequence[float]
     inline: bool
     uid: str | None
+    failing: bool
+    """The last try for its endpoint found nobody."""
 
     @classmethod
     def of(cls, row: RowMapping, default: Sequence[float]) -> "Leased":
@@ -56,6 +58,7 @@ class Leased:
             earlier_attempts=row["earlier_attempts"], token=row["lease_token"], url=row["url"],
             headers=row["headers"], keys=row["keys"], pauses=row["schedule"] or default,
             inline=row["kind"] == "inline", uid=row["uid"],
+            failing=row["failing"],
         )  # fmt: skip
 
 

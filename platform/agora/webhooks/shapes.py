@@ -154,10 +154,19 @@ def _one_of(name: str, value: Any, known: type[StrEnum]) -> str:
 
 def check_metadata(metadata: Any) -> dict[str, Any]:
     """The caller's own notes."""
-    if not isinstance(metadata, Mapping) or len(json.dumps(dict(metadata))) > MAX_METADATA_BYTES:
-        message = f"metadata must be an object of at most {MAX_METADATA_BYTES} bytes of JSON"
-        raise invalid_field("/metadata", "max-bytes", message)
-    return dict(metadata)
+    return _object("metadata", metadata)
+
+
+def check_metadata_filter(metadata: Any) -> dict[str, Any]:
+    """What the metadata of events must contain, as Postgres's ``@>`` has it; nothing means all events."""
+    return _object("metadata_filter", metadata)
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or len(json.dumps(dict(value))) > MAX_METADATA_BYTES:
+        message = f"{name} must be an object of at most {MAX_METADATA_BYTES} bytes of JSON"
+        raise invalid_field(f"/{name}", "max-bytes", message)
+    return dict(value)
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
@@ -170,6 +179,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule": check_schedule,
     "max_in_flight": check_max_in_flight,
     "projects": check_projects,
+    "metadata_filter": check_metadata_filter,
     "rate_limit": check_rate_limit,
     "fifo": check_fifo,
     "payload": check_payload,

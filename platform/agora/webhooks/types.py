@@ -15,11 +15,11 @@ class NewEndpoint:
     """An endpoint to be made.
 
     ``event_types`` are types, or beginnings such as ``job.*``; ``*`` is everything but ``job.progressed``, which must
-    be named in full. Empty ``agents`` means every agent, empty ``projects`` every project and what has none. Without a
-    ``secret``, one of ``algorithm`` (v1) is made. ``schedule``: pauses in seconds, one per try; None means the
-    platform's. ``rate_limit``: deliveries per second. ``fifo``: within what deliveries keep their order, ``endpoint``,
-    ``job`` or ``project``. ``payload`` full: events about jobs also hold the job's input and output, as far as they
-    fit.
+    be named in full. Empty ``agents`` means every agent, empty ``projects`` every project and what has none.
+    ``metadata_filter``: only events whose metadata, mostly that of their job, contains it. Without a ``secret``, one of
+    ``algorithm`` (v1) is made. ``schedule``: pauses in seconds, one per try; None means the platform's. ``rate_limit``:
+    deliveries per second. ``fifo``: within what deliveries keep their order, ``endpoint``, ``job`` or ``project``.
+    ``payload`` full: events about jobs also hold the job's input and output, as far as they fit.
     """
 
     url: str
@@ -28,6 +28,7 @@ class NewEndpoint:
     uid: str | None = None
     agents: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
+    metadata_filter: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     secret: str | None = None
     algorithm: str | None = None
@@ -57,6 +58,7 @@ class Endpoint:
     event_types: Sequence[str]
     agents: Sequence[str]
     projects: Sequence[str]
+    metadata_filter: Mapping[str, Any]
     headers: Mapping[str, str]
     schedule: Sequence[float] | None
     max_in_flight: int
@@ -125,7 +127,10 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """One event for one endpoint. ``next_attempt_at`` is None unless it is pending; get_delivery fills ``attempts``."""
+    """One event for one endpoint. ``next_attempt_at`` is None unless it is pending; get_delivery fills ``attempts``.
+
+    ``attempt`` counts the tries since it was last sent anew, ``earlier_attempts`` those before that.
+    """
 
     id: str
     team_id: str
@@ -136,6 +141,7 @@ class Delivery:
     body: str
     status: str
     attempt: int
+    earlier_attempts: int
     next_attempt_at: datetime | None
     last_status_code: int | None
     last_error: str | None

@@ -14,8 +14,9 @@ def endpoint(row: EndpointRow) -> Endpoint:
     return Endpoint(
         id=row.id, team_id=row.team_id, uid=row.uid, kind=row.kind, job_id=row.job_id, url=row.url,
         description=row.description, event_types=tuple(row.event_types), agents=tuple(row.agents),
-        projects=tuple(row.projects), headers=redact(vault.unseal_headers(row.headers)),
-        schedule=tuple(row.schedule) if row.schedule else None, max_in_flight=row.max_in_flight,
+        projects=tuple(row.projects), metadata_filter=row.metadata_filter,
+        headers=redact(vault.unseal_headers(row.headers)), schedule=tuple(row.schedule) if row.schedule else None,
+        max_in_flight=row.max_in_flight,
         rate_limit=row.rate_limit, fifo=row.fifo, payload=row.payload, schema_version=row.schema_version,
         allowance=min(row.allowance, row.max_in_flight), draining=row.draining, metadata=row.meta,
         status=row.status, status_reason=row.status_reason,
@@ -30,6 +31,7 @@ def delivery(row: DeliveryRow, attempts: Sequence[AttemptRow] = ()) -> Delivery:
     return Delivery(
         id=row.id, team_id=row.team_id, endpoint_id=row.endpoint_id, event_id=row.event_id, job_id=row.job_id,
         event_type=row.event_type, body=row.body, status=row.status, attempt=row.attempt,
+        earlier_attempts=row.earlier_attempts,
         next_attempt_at=row.next_attempt_at if row.status == DeliveryState.PENDING else None,
         last_status_code=row.last_status_code, last_error=row.last_error, created_at=row.created_at,
         ended_at=row.ended_at, attempts=tuple(attempt(one) for one in attempts),
