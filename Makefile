@@ -72,8 +72,9 @@ bench: $(BENCH) ## measure, beside peers
 	@$(BIN)/python bench/run.py $(ARGS)
 
 .PHONY: docs
-docs: $(DEV) ## write docs/events.md again, from the catalogue of event types
+docs: $(DEV) ## write docs/events.md and docs/errors.md again, from the catalogues
 	@$(BIN)/agora event-types --markdown > docs/events.md
+	@$(BIN)/python -m api.errors.markdown > docs/errors.md
 
 .PHONY: lock
 lock: .venv/bin/python ## make the lock files again

@@ -4,10 +4,20 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import auth, docs, health, limits, portal, problems
+from api import auth, docs, health, limits, portal, well_known
+from api.errors import pages, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
 
+SECURITY = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key of a team."},
+    "user": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The access token of a user. The header `Agora-Team` names one of their teams.",
+    },
+}
 OPENAPI = {
     "API_TITLE": "Agora",
     "API_VERSION": "v1",
@@ -20,8 +30,8 @@ OPENAPI = {
             "version": __version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
-        "security": [{"key": []}],
+        "components": {"securitySchemes": SECURITY},
+        "security": [{name: []} for name in SECURITY],
     },
 }
 
@@ -34,10 +44,13 @@ def create_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
     limits.install(app)
     auth.install(app)
+    app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)
     problems.install(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(well_known.blueprint)
     app.register_blueprint(portal.blueprint)
     api = make_api()
     api.init_app(app)

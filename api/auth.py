@@ -1,19 +1,32 @@
-"""Who calls, and whether they may: deny by default, each view names its scope."""
+"""Who calls, and whether they may: deny by default, each view names the permission that it needs."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from agora.errors import Forbidden, Unauthenticated
-from agora.identity.service import Principal, authenticate
+from agora.errors import Forbidden, NotFound, Unauthenticated, invalid_field
+from agora.identity import principals
+from agora.identity.principals import Principal
+from agora.identity.service import KEY_PREFIX, authenticate
+from agora.ids import is_id
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OPEN_ENDPOINTS = frozenset({"health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json"})
-"""What needs no key: health, metrics, docs."""
+OPEN_ENDPOINTS = frozenset(
+    {
+        "health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json",
+        "errors.list_errors", "errors.show_error", "sign-in.sign_up", "sign-in.verify_email",
+        "sign-in.ask_to_verify", "sign-in.sign_in_user",
+        "sign-in.refresh", "sign-in.accept_as_new", "sign-in.ask_to_reset", "sign-in.reset_password", "well-known.jwks",
+    }
+)  # fmt: skip
+"""What needs no credentials: health, metrics, docs, and what leads to credentials."""
 ANY_KEY = "any"
-"""Stands in for a scope where any valid key will do."""
+"""Stands in for a permission where whoever has valid credentials may."""
+SELF = "self"
+"""Stands in for a permission where users do something about themselves, which a key cannot."""
+TEAM_HEADER = "Agora-Team"
 OWN_DOORS = frozenset({"portal"})
 """Blueprints that let visitors in by themselves: each of their views is behind a check of their own."""
 SCOPES: dict[str, str] = {}
@@ -21,7 +34,7 @@ SCOPES: dict[str, str] = {}
 
 
 def scope(name: str) -> Callable[[View], View]:
-    """Name the scope that a view needs."""
+    """Name the permission that a view needs: a key has it by its scope, a user by the role in the team."""
 
     def mark(view: View) -> View:
         view.__agora_scope__ = name  # type: ignore[attr-defined]
@@ -55,22 +68,46 @@ def check_request() -> None:
     """Authenticate and authorise, before any view runs.
 
     Raises:
-        Unauthenticated: there is no valid key.
-        Forbidden: the key lacks the scope, or the view declares none.
+        Unauthenticated: there are no valid credentials.
+        NotFound: the user is no member of the team that the request names.
+        Forbidden: they lack the permission, or the view declares none.
     """
     if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("send `Authorization: Bearer <API key>`")
-    g.principal = authenticate(token.strip())
+        raise Unauthenticated("send `Authorization: Bearer <API key or access token>`")
+    g.principal = _authenticated(token.strip())
     if request.endpoint is None:
         return  # no such route: 404 for whoever has a key
     needed = scope_of(request.endpoint)
     if needed is None:
         raise Forbidden(f"{request.endpoint} declares no scope")
-    if needed != ANY_KEY and not g.principal.may(needed):
-        raise Forbidden(f"this key lacks the scope {needed}", needed=needed)
+    if needed == SELF and g.principal.user_id is None:
+        raise Forbidden("this is for users who signed in; an API key is nobody", needed=needed)
+    if needed not in {ANY_KEY, SELF} and not g.principal.may(needed):
+        who = "this key lacks the scope" if g.principal.role is None else f"a {g.principal.role} lacks the permission"
+        raise Forbidden(f"{who} {needed}", needed=needed)
+
+
+def _authenticated(token: str) -> Principal:
+    named = request.headers.get(TEAM_HEADER)
+    if named is not None and not is_id(named, "team"):
+        raise invalid_field(f"/headers/{TEAM_HEADER}", "pattern", f"{TEAM_HEADER} must be the id of a team", named)
+    if not token.startswith(KEY_PREFIX):
+        return principals.of_user(token, named)
+    found = authenticate(token)
+    if named not in {None, found.team_id}:
+        raise NotFound(f"there is no team {named}")
+    return found
+
+
+def user_id() -> str:
+    """The user who calls; only behind ``SELF``."""
+    found = principal().user_id
+    if found is None:
+        raise Forbidden("this is for users who signed in")
+    return found
 
 
 def install(app: Flask) -> None:

@@ -4,7 +4,9 @@ import math
 import re
 from typing import Any
 
+import structlog
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import UnsupportedMediaType
 
 from agora.errors import Invalid, NotFound, TooLarge, invalid_field
 from agora.ids import new_id
@@ -13,6 +15,8 @@ from agora.settings import get_settings
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 STREAMED = frozenset({"files.upload"})
 """Views that read the body as a stream, with a limit of their own."""
+FORMS = frozenset({"portal"})
+"""Blueprints of pages."""
 SUSPICIOUS = re.compile(rb"\x00|\\u0000|\\u[dD][89a-fA-F]|NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
 """A body that holds something that cannot be stored has one of these, and only then is it walked. JSON that is not in
 UTF-8 has NUL bytes."""
@@ -30,12 +34,25 @@ def begin_request() -> None:
     """Give the request its id, and refuse one that is too large before it is read."""
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else new_id("req")
+    structlog.contextvars.clear_contextvars()  # a kept connection's greenlet had another request before
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
     settings = get_settings()
     limit = settings.max_batch_bytes if request.endpoint in BATCHED else settings.max_body_bytes
     if request.endpoint not in STREAMED:
         request.max_content_length = limit
         if (request.content_length or 0) > limit:
             raise TooLarge(f"the body has {request.content_length} bytes, the limit is {limit}; upload files instead")
+
+
+def refuse_unread() -> None:
+    """Refuse a body that nobody would read, such as a form's: its fields would pass for missing.
+
+    Raises UnsupportedMediaType.
+    """
+    sent = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    takes_forms = request.endpoint in STREAMED or request.blueprint in FORMS
+    if sent and request.endpoint is not None and not takes_forms and not request.is_json:
+        raise UnsupportedMediaType(f"send JSON as application/json, not {request.mimetype or 'nothing'}")
 
 
 def check_json(value: Any, pointer: str) -> None:

@@ -7,8 +7,8 @@ from flask_smorest import Api
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 ANY = {
-    401: "No valid API key was sent.",
-    403: "The key lacks the scope.",
+    401: "No valid API key or access token was sent.",
+    403: "The key lacks the scope, or the user's role the permission.",
     429: "Too many requests or open streams; Retry-After says when to come back.",
     500: "A fault of the server; it is logged under the request's id.",
     503: "A database is away, or the process is full; Retry-After says when to come back.",

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Runs the tests in two processes, which mostly wait: one those that start whole platforms, on fixed ports, one all others.
+# Runs the tests in two processes side by side, which mostly wait, of about the same length: one with those that start
+# whole platforms, on fixed ports, and some besides; one with all others.
 set -uo pipefail
 bin=$1
+besides=(tests/unit tests/architecture tests/security tests/integration/test_webhooks_h*.py tests/integration/test_portal*.py)
 run() { # name, then what to run
   COVERAGE_FILE=".coverage.$1" "$bin/python" -m pytest -q -m "not extra" --cov --cov-report= "${@:2}"
 }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-run platform tests/acceptance tests/chaos >"$log" 2>&1 &
+run platform tests/acceptance tests/chaos "${besides[@]}" >"$log" 2>&1 &
 platform=$!
-run services tests --ignore=tests/acceptance --ignore=tests/chaos
+run services tests --ignore=tests/acceptance --ignore=tests/chaos "${besides[@]/#/--ignore=}"
 services=$?
 wait "$platform"
 platform=$?

@@ -10,14 +10,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agora.broker import app
+from agora.broker import app as celery
 from agora.db import engines, migrate
 from agora.events import stream
+from agora.identity import access_tokens, principals, throttle
 from agora.identity import service as identity
 from agora.jobs import catalogue
 from agora.runtime.postgres import OWNER, SHARED, EmbeddedPostgres
 from agora.runtime.valkey import EmbeddedValkey
 from agora.settings import get_settings
+from api.app import create_app
+from tests.support.caller import Caller
 
 SECRET = "tests-only-tests-only-tests-only-tests-only"
 UNTOUCHED = {"alembic_version"}
@@ -103,7 +106,7 @@ def environment(postgres, valkey, templates, tmp_path_factory):
     for name, value in values.items():
         patch.setenv(name, value)
     get_settings.cache_clear()
-    app.conf.broker_url = valkey.url  # Celery reads its settings once, and a unit test may have made it do so before
+    celery.conf.broker_url = valkey.url  # Celery reads its settings once, and a unit test may have made it do so before
     yield values
     stream.close()
     engines.dispose_all()
@@ -128,6 +131,13 @@ def empty(url):
             connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(full)))
 
 
+def forget_failures():
+    """What was counted of failed sign-ins, here and in Valkey."""
+    throttle._own.cache_clear()
+    if throttle._shared.cache_info().currsize:
+        throttle._shared(get_settings().redis_url).storage.reset()
+
+
 @pytest.fixture
 def db(environment):
     """Empty databases for one test; returns the environment that leads to them."""
@@ -135,5 +145,33 @@ def db(environment):
     empty(environment["AUTH_DATABASE_URL"])
     catalogue.forget()
     identity._remembered.clear()
+    principals.forget()
+    access_tokens._kept.clear()
+    forget_failures()
     yield environment
     engines.dispose_all()
+
+
+@pytest.fixture
+def app(db):
+    """The WSGI application."""
+    return create_app()
+
+
+@pytest.fixture
+def caller(app):
+    """A caller with a key of a team of its own."""
+    return Caller(app)
+
+
+@pytest.fixture
+def setting(monkeypatch):
+    """Sets settings by their environment variables, for this test."""
+
+    def set_(name, value):
+        monkeypatch.setenv(name, str(value))
+        get_settings.cache_clear()
+
+    yield set_
+    monkeypatch.undo()
+    get_settings.cache_clear()

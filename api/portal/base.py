@@ -13,8 +13,8 @@ from agora.errors import AgoraError, Forbidden
 from agora.telemetry import get_logger
 from agora.webhooks import portal_links
 from agora.webhooks.portal_links import LinkState, PortalLink
+from api.errors.catalogue import CATALOGUE
 from api.portal import session, show
-from api.problems import STATUS
 
 MAX_FORM_BYTES = 64 * 1024
 PAGE = 25
@@ -128,10 +128,9 @@ def nothing(rest: str) -> Response:
 @blueprint.errorhandler(AgoraError)
 def on_domain_error(error: AgoraError) -> Response:
     """An error of the domain, as a page."""
-    status = STATUS[error.slug]
-    if status >= SERVER_ERROR and status != UNAVAILABLE:
+    if error.slug not in CATALOGUE:
         return on_unexpected(error)
-    return told(status, error.title(), f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    return told(CATALOGUE[error.slug].status, error.title(), f"{str(error)[:1].upper()}{str(error)[1:]}.")
 
 
 @blueprint.errorhandler(HTTPException)

@@ -52,9 +52,13 @@ class FieldProblem(Schema):
     """What is wrong with one field."""
 
     pointer = ma.fields.String(metadata={"description": "JSON pointer into the request"})
-    rule = ma.fields.String()
+    rule = ma.fields.String(metadata={"description": "which rule it broke; docs/errors.md lists them"})
     message = ma.fields.String()
-    value = ma.fields.Raw(allow_none=True)
+    value = ma.fields.Raw(allow_none=True, metadata={"description": "what came, where it is short and no secret"})
+    value_class = ma.fields.String(
+        validate=ma.validate.OneOf(["null", "boolean", "integer", "number", "string", "array", "object"]),
+        metadata={"description": "the JSON type of what came"},
+    )
 
 
 class Problem(Schema):

@@ -13,6 +13,12 @@ class KeyIn(Schema):
     expires_at = Moment(load_default=None)
 
 
+class RotationIn(Schema):
+    """How long the present key works beside the new one."""
+
+    overlap = ma.fields.Float(load_default=86_400.0, metadata={"description": "seconds; 0: it ends at once"})
+
+
 class KeyOut(Schema):
     """A key; ``plain`` is there only in the answer to its making."""
 

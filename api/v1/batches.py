@@ -41,7 +41,7 @@ def submit_batch(fields: dict[str, Any]) -> Response:
     traceparent = given if TRACEPARENT.fullmatch(given) else None
     submitted = service.submit_batch(
         [Submission(traceparent=traceparent, **job) for job in fields["jobs"]], team_id=team_id(),
-        key_id=principal().key_id, metadata=fields["metadata"], idempotency=idempotency_key(ROUTE),
+        key_id=principal().actor_id, metadata=fields["metadata"], idempotency=idempotency_key(ROUTE),
     )  # fmt: skip
     body = _shown.dump(submitted.batch) | {"job_ids": list(submitted.job_ids)}
     response = Response(json.dumps(body), status=ACCEPTED, content_type="application/json")

@@ -40,7 +40,7 @@ def begin_bulk(fields: dict[str, Any]) -> Response:
         found = service.preview(new, team_id=team_id())
         return Response(json.dumps({"dry_run": True, **_preview.dump(found)}), content_type="application/json")
     bulk, replayed = service.begin(
-        new, team_id=team_id(), key_id=principal().key_id, idempotency=idempotency_key("POST /api/v1/bulk")
+        new, team_id=team_id(), key_id=principal().actor_id, idempotency=idempotency_key("POST /api/v1/bulk")
     )
     response = Response(json.dumps(_shown.dump(bulk)), status=ACCEPTED, content_type="application/json")
     response.headers["Location"] = f"/api/v1/bulk/{bulk.id}"

@@ -54,7 +54,7 @@ def _resume_after(after: int) -> int:
 
 
 def _stream(job_id: str, after: int) -> Response:
-    team, key_id = team_id(), principal().key_id
+    team, key_id = team_id(), principal().actor_id
     service.list_events(job_id, team_id=team, after=after, limit=1)  # 404 before the stream begins
     capacity.take(key_id)
     response = Response(_events(job_id, team, after), content_type="text/event-stream; charset=utf-8")

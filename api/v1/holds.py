@@ -33,7 +33,7 @@ def create_hold(fields: dict[str, Any]) -> Response:
     """
     check_json(fields["metadata"], "/metadata")
     hold, replayed = holds.create_hold(
-        fields["name"], fields["metadata"], team_id=team_id(), key_id=principal().key_id,
+        fields["name"], fields["metadata"], team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key(ROUTE),
     )  # fmt: skip
     response = Response(json.dumps(_shown.dump(hold)), status=CREATED, content_type="application/json")
@@ -65,4 +65,4 @@ def get_hold(hold_id: str) -> Any:
 @blueprint.alt_response(404, schema=Problem, description="The team has no such hold.")
 def release_hold(hold_id: str) -> Any:
     """Release a hold. It stays readable; what it kept is removed when its time has come."""
-    return holds.release_hold(hold_id, team_id=team_id(), key_id=principal().key_id)
+    return holds.release_hold(hold_id, team_id=team_id(), key_id=principal().actor_id)

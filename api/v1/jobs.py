@@ -52,10 +52,10 @@ def submit(fields: dict[str, Any]) -> Response:
     check_json(fields["metadata"], "/metadata")
     idempotency, wait = idempotency_key(ROUTE), _wait_seconds()
     submitted = service.submit(
-        _submission(fields), team_id=team_id(), key_id=principal().key_id, idempotency=idempotency
+        _submission(fields), team_id=team_id(), key_id=principal().actor_id, idempotency=idempotency
     )
     if wait and not submitted.job.ended:
-        with held_open(principal().key_id):
+        with held_open(principal().actor_id):
             submitted = replace(submitted, job=_wait_for(submitted.job, wait))
     return _answer(submitted, waited=bool(wait))
 

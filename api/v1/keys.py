@@ -1,5 +1,6 @@
 """API keys of the caller's team."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from agora.errors import Forbidden
@@ -7,7 +8,7 @@ from agora.identity import service
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
-from api.schemas.keys import KeyIn, KeysOut, NewKeyOut
+from api.schemas.keys import KeyIn, KeysOut, NewKeyOut, RotationIn
 
 blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="API keys.")
 
@@ -18,10 +19,14 @@ blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="
 @blueprint.response(201, NewKeyOut)
 def create_key(fields: dict[str, Any]) -> Any:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
-    beyond = [name for name in fields["scopes"] if not principal().may(name)]
-    if beyond:
-        raise Forbidden(f"this key cannot give the scopes {', '.join(beyond)}")
+    _check_givable(fields["scopes"])
     return service.create_key(team_id(), fields["name"], fields["scopes"], fields["expires_at"])
+
+
+def _check_givable(scopes: Sequence[str]) -> None:
+    beyond = [name for name in scopes if not principal().may_give(name)]
+    if beyond:
+        raise Forbidden(f"you cannot give the scopes {', '.join(beyond)}")
 
 
 @blueprint.get("")
@@ -30,6 +35,17 @@ def create_key(fields: dict[str, Any]) -> Any:
 def list_keys() -> Any:
     """List keys, newest first; never their text."""
     return {"items": service.list_keys(team_id())}
+
+
+@blueprint.post("/<key_id>/rotate")
+@scope("keys:manage")
+@blueprint.arguments(RotationIn)
+@blueprint.response(201, NewKeyOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
+def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
+    """Make a key like this one, which works for `overlap` seconds more. The text of the new one is shown this once."""
+    _check_givable(service.scopes_of(team_id(), key_id))
+    return service.rotate_key(team_id(), key_id, overlap=fields["overlap"])
 
 
 @blueprint.delete("/<key_id>")

@@ -54,7 +54,7 @@ def _go_on(job_id: str, kind: str, wish: Wish) -> Response:
     if wish.metadata is not None:
         check_json(wish.metadata, "/metadata")
     submitted = lineage.go_on(
-        job_id, wish, team_id=team_id(), key_id=principal().key_id,
+        job_id, wish, team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key(f"POST /api/v1/jobs/{job_id}/{kind}"),
     )  # fmt: skip
     response = Response(json.dumps(_shown.dump(submitted.job)), status=ACCEPTED, content_type="application/json")

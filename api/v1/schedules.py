@@ -40,7 +40,7 @@ def create_schedule(fields: dict[str, Any]) -> Response:
     check_json(fields["input"], "/input")
     check_json(fields["metadata"], "/metadata")
     made, replayed = service.create_schedule(
-        NewSchedule(**fields), team_id=team_id(), key_id=principal().key_id,
+        NewSchedule(**fields), team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key("POST /api/v1/schedules"),
     )  # fmt: skip
     response = Response(json.dumps(_shown.dump(made)), status=CREATED, content_type="application/json")
@@ -115,7 +115,7 @@ def resume_schedule(ref: str) -> Any:
 def run_schedule(ref: str) -> Response:
     """Make its job now, paused or not; its fire times stay what they are."""
     submitted = firing.run_now(
-        ref, team_id=team_id(), key_id=principal().key_id,
+        ref, team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key(f"POST /api/v1/schedules/{ref}/run"),
     )  # fmt: skip
     response = Response(json.dumps(_job.dump(submitted.job)), status=ACCEPTED, content_type="application/json")

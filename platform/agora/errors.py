@@ -1,11 +1,14 @@
-"""The errors of Agora's domain. No HTTP numbers here: ``api/problems.py`` maps slugs to them.
+"""The errors of Agora's domain. No HTTP numbers here: ``api/errors`` maps slugs to them.
 
 The docstring of a class is its title. ``str(error)`` is the detail of one occurrence.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+NOT_TOLD: Final = object()
+"""In place of a value that must not be repeated, or of which there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +18,7 @@ class FieldError:
     pointer: str
     rule: str
     message: str
-    value: Any = None
+    value: Any = NOT_TOLD
 
 
 class AgoraError(Exception):
@@ -103,6 +106,6 @@ class Unavailable(AgoraError):
     slug = "unavailable"
 
 
-def invalid_field(pointer: str, rule: str, message: str, value: Any = None) -> Invalid:
+def invalid_field(pointer: str, rule: str, message: str, value: Any = NOT_TOLD) -> Invalid:
     """One field is wrong: shorthand for the common case."""
     return Invalid(message, errors=[FieldError(pointer=pointer, rule=rule, message=message, value=value)])

@@ -128,6 +128,19 @@ class Settings(BaseSettings):
         0.0, 5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
     )  # fmt: skip
 
+    sign_up: Literal["closed", "open"] = Field(
+        "closed", description="`open`: whoever confirms an e-mail address may make an account."
+    )
+    mail_url: str = Field(
+        "console:",
+        description="smtp://user:password@host, smtps://, smtp+plain://, file:///folder, or console: (the log).",
+    )
+    mail_from: str = Field("agora@localhost", min_length=3, description="Whom mails are from.")
+    token_issuer: str = Field(
+        "agora", min_length=1, description="`iss` of access tokens; of several platforms each its own."
+    )
+    token_audience: str = Field("agora-api", min_length=1, description="`aud` of access tokens.")
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

@@ -28,6 +28,7 @@ MAY_CALL_OUT = {
     "agora/webhooks/wire.py": "bounds what comes over connections that the guarded session makes",
     "agora/runtime/up.py": "asks the platform that it has just started on loopback whether it is ready",
     "agora/cli/forward.py": "`agora listen --forward`: on the caller's machine, to loopback addresses only",
+    "agora/identity/mail.py": "the operator's own mail server, from the settings",
     "agora/client/wire.py": "the caller's own client, on the caller's machine, at the address that the caller chose",
     "agora/client/jobs.py": "likewise: the exceptions of http.client while it streams",
 }

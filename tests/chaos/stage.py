@@ -74,6 +74,9 @@ class Stage:
         self.platform.prepare()
         self.broker = RabbitMQ(self.directory / "rabbitmq") if self.rabbitmq else Valkey(self.platform)
         evidence.prepare(self.database_url)
+        if "fence" in self.without:  # the database would refuse what the judge is to find
+            self.sql("ALTER TABLE jobs DISABLE TRIGGER jobs_ended_stays")
+            self.sql("ALTER TABLE steps DISABLE TRIGGER steps_ended_stays")
         base = environment() | self.platform.env
         if self.rabbitmq:
             base["AGORA_BROKER_URL"] = self.broker.url

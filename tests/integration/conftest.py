@@ -1,4 +1,4 @@
-"""What several of these tests need: a caller of the API; a receiver, a team, engines that are stopped at the end."""
+"""What several of these tests need: a receiver, a team, engines that are stopped at the end."""
 
 import logging
 
@@ -6,23 +6,10 @@ import pytest
 import structlog
 
 from agora import broker
-from agora.settings import get_settings
 from agora.webhooks.delivery import DeliveryEngine
-from api.app import create_app
-from tests.support.caller import Caller
 from tests.support.hostile import Hostile
 from tests.support.receiver import Receiver
 from tests.support.webhooks import Team
-
-
-@pytest.fixture
-def app(db):
-    return create_app()
-
-
-@pytest.fixture
-def caller(app):
-    return Caller(app)
 
 
 @pytest.fixture
@@ -53,19 +40,6 @@ def calm(caplog):
 @pytest.fixture
 def quiet(monkeypatch):
     monkeypatch.setattr(broker, "ring_deliveries", lambda: True)
-
-
-@pytest.fixture
-def setting(monkeypatch):
-    """Sets settings by their environment variables, for this test."""
-
-    def set_(name, value):
-        monkeypatch.setenv(name, str(value))
-        get_settings.cache_clear()
-
-    yield set_
-    monkeypatch.undo()
-    get_settings.cache_clear()
 
 
 @pytest.fixture

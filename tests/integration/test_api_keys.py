@@ -1,7 +1,7 @@
 """API keys over HTTP: shown once, revoked, expired, and looked up once however many requests bring them."""
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from agora.clock import now
 from agora.identity import service as identity
@@ -52,3 +52,29 @@ def test_an_expired_key_is_refused(app, caller, db):
         row.expires_at = now() - timedelta(seconds=1)
     headers = {"Authorization": f"Bearer {made.plain}"}
     assert app.test_client().get("/api/v1/jobs", headers=headers).status_code == 401
+
+
+def test_a_key_is_rotated_with_an_overlap(app, caller):
+    made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
+    fresh = caller.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap": 60})
+    assert fresh.status_code == 201
+    assert (fresh.json["name"], fresh.json["scopes"]) == ("ci", ["jobs:read"])
+    assert fresh.json["plain"] not in {None, made["plain"]}
+
+    def status_of(key):
+        return app.test_client().get("/api/v1/jobs", headers={"Authorization": f"Bearer {key['plain']}"}).status_code
+
+    assert (status_of(made), status_of(fresh.json)) == (200, 200)
+    ended = caller.post(f"/api/v1/keys/{fresh.json['id']}/rotate", json={"overlap": 0}).json
+    assert (status_of(fresh.json), status_of(ended)) == (401, 200)
+    assert caller.post(f"/api/v1/keys/{fresh.json['id']}/rotate", json={}).status_code == 404
+    assert caller.post(f"/api/v1/keys/{ended['id']}/rotate", json={"overlap": -1}).status_code == 422
+    [old] = [one for one in caller.get("/api/v1/keys").json["items"] if one["id"] == made["id"]]
+    assert 0 < (datetime.fromisoformat(old["expires_at"]) - now()).total_seconds() <= 60
+
+
+def test_nobody_rotates_a_key_that_may_more_than_themselves_or_is_another_teams(app, caller):
+    strong = caller.post("/api/v1/keys", json={"name": "all", "scopes": ["*"]}).json
+    weak = Caller(app, scopes=("keys:manage",))
+    assert weak.post(f"/api/v1/keys/{strong['id']}/rotate", json={}).status_code == 403
+    assert Caller(app, team="other").post(f"/api/v1/keys/{strong['id']}/rotate", json={}).status_code == 404

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from agora.agents import Retry, StepContext, Transient
+from agora.db.session import transaction
 from agora.dispatcher import duties
 from agora.jobs import record_queries, ring_queries, step_queries
 from tests.support.probes import Number, agent_with
@@ -75,9 +76,17 @@ def test_the_engine_as_it_is_passes(monkeypatch, judge):
     judge(monkeypatch)
 
 
-def test_without_the_fence_the_judge_fails(monkeypatch):
+def ddl(statement):
+    with transaction() as session:
+        session.execute(text(statement))
+
+
+def test_without_the_fence_the_judge_fails(monkeypatch, request):
     assert FENCE in record_queries.RECORD.text
     monkeypatch.setattr(record_queries, "RECORD", text(record_queries.RECORD.text.replace(FENCE, "")))
+    trigger = "ALTER TABLE steps {} TRIGGER steps_ended_stays"  # else the database itself would refuse it
+    request.addfinalizer(lambda: ddl(trigger.format("ENABLE")))
+    ddl(trigger.format("DISABLE"))
     with pytest.raises(AssertionError):
         judge_zombie(monkeypatch)
 

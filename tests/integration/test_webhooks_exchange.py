@@ -195,7 +195,7 @@ def test_every_fault_is_named_and_nothing_is_done(team):
         ("/endpoints/2/event_types", "event-type"),
         ("/endpoints/3/uid", "unique"),
         ("/endpoints/4/max_in_flight", "range"),
-        ("/endpoints/4/surprise", "unknown"),
+        ("/endpoints/4/surprise", "unknown-field"),
         ("/endpoints/5/algorithm", "enum"),
         ("/endpoints/6/status", "enum"),
         ("/endpoints/7/uid", "uid"),

@@ -185,8 +185,8 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("table", "pointer", "rule"),
     [
-        ({}, "/cron", "one-of"),
-        ({"cron": "* * * * *", "every": 5.0}, "/every", "one-of"),
+        ({}, "/cron", "exactly-one"),
+        ({"cron": "* * * * *", "every": 5.0}, "/every", "exactly-one"),
         ({"cron": "* * * *"}, "/cron", "cron"),
         ({"cron": "* * * * * *"}, "/cron", "cron"),
         ({"cron": "61 * * * *"}, "/cron", "cron"),

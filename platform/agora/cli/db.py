@@ -76,10 +76,14 @@ def rekey_(as_json: bool) -> None:
 
     Give every process the new key and the old one first, run this, then take the old one away.
     """
+    from agora.identity import rekey  # noqa: PLC0415
     from agora.webhooks import keys  # noqa: PLC0415
 
-    changed = keys.rekey()
+    changed = keys.rekey() | rekey.rekey()
     if as_json:
         print_json(changed)
     else:
-        click.echo(f"encrypted anew: {changed['keys']} signing keys, headers of {changed['headers']} endpoints")
+        click.echo(
+            f"encrypted anew: {changed['keys']} signing keys of webhooks, headers of {changed['headers']} endpoints,"
+            f" {changed['second_factors']} second factors, {changed['signing_keys']} signing keys of access tokens"
+        )

@@ -7,7 +7,7 @@ from agora.cli.common import client, json_option, print_json, print_rows
 
 @click.group("keys")
 def keys_command() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list, rotate and revoke API keys."""
 
 
 @keys_command.command("create")
@@ -38,6 +38,20 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         for one in found
     ]
     print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "STATE"))
+
+
+@keys_command.command("rotate")
+@click.argument("key_id")
+@click.option("--overlap", type=float, help="Seconds for which the old key still works; a day by default.")
+@json_option
+@click.pass_context
+def rotate(ctx: click.Context, key_id: str, overlap: float | None, as_json: bool) -> None:
+    """Make a key like another one, and let that one run out; the new text is shown this once."""
+    key = client(ctx).rotate_key(key_id, overlap=overlap)
+    if as_json:
+        print_json(key)
+    else:
+        print(key["plain"])
 
 
 @keys_command.command("revoke")

@@ -63,6 +63,11 @@ class Agora(
         found: list[Json] = self._json("GET", "/keys")["items"]
         return found
 
+    def rotate_key(self, key_id: str, *, overlap: float | None = None) -> Json:
+        """Make a key like another, which works for ``overlap`` seconds more (a day by default)."""
+        body = {} if overlap is None else {"overlap": overlap}
+        return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body)
+
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""
         self._request("DELETE", f"/keys/{quote(key_id, safe='')}", None, {}, self._timeout)

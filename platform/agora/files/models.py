@@ -12,6 +12,7 @@ class FileRow(Base):
     __tablename__ = "files"
     __table_args__ = (
         CheckConstraint("size >= 0", name="size"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
         Index("files_team_id_idx", "team_id", text("id DESC")),
     )
 

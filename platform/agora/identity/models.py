@@ -1,27 +1,49 @@
 """Tables of the auth database."""
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from agora.db.types import AuthBase, Id, TimestampTZ
+from agora.db.types import AuthBase, Id, IdText, TimestampTZ
+from agora.identity.roles import Purpose, Role
+
+NOW = text("now()")
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(f"'{value}'" for value in values)
 
 
 class TeamRow(AuthBase):
-    """A team: the tenant. Everything in the main database belongs to one."""
+    """A team: the tenant. Everything in the main database belongs to one.
+
+    ``handle`` finds one that a command or a setting names. ``personal_of``: the user whose own it is.
+    """
 
     __tablename__ = "teams"
+    __table_args__ = (
+        CheckConstraint("name <> ''", name="name"),
+        Index("teams_personal_of_idx", "personal_of", unique=True, postgresql_where=text("personal_of IS NOT NULL")),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(Text, unique=True)
-    created_at: Mapped[TimestampTZ] = mapped_column(server_default=text("now()"))
+    name: Mapped[str] = mapped_column(Text)
+    handle: Mapped[str | None] = mapped_column(Text, unique=True)
+    personal_of: Mapped[Id | None] = mapped_column(IdText, ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
 class ApiKeyRow(AuthBase):
     """An API key: only the SHA-256 of its 256 random bits is kept."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (Index("api_keys_team_id_idx", "team_id"),)
+    __table_args__ = (
+        CheckConstraint("octet_length(hash) = 32", name="hash"),
+        CheckConstraint("cardinality(scopes) >= 1", name="scopes"),
+        Index("api_keys_team_id_idx", "team_id"),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id] = mapped_column(ForeignKey("teams.id"))
@@ -29,7 +51,139 @@ class ApiKeyRow(AuthBase):
     prefix: Mapped[str] = mapped_column(Text)
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    created_at: Mapped[TimestampTZ] = mapped_column(server_default=text("now()"))
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     last_used_at: Mapped[TimestampTZ | None]
     expires_at: Mapped[TimestampTZ | None]
     revoked_at: Mapped[TimestampTZ | None]
+
+
+class UserRow(AuthBase):
+    """A person. ``email`` is in the form that compares equal; ``password_hash`` is Argon2id's encoded text.
+
+    ``totp_sealed`` is the encrypted secret of the second factor, in force from ``totp_since`` on; ``totp_used`` is the
+    time step of the last code, which does not count again.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("email = lower(email) AND email LIKE '%_@_%'", name="email"),
+        CheckConstraint("totp_since IS NULL OR totp_sealed IS NOT NULL", name="totp"),
+        CheckConstraint("password_hash LIKE '$argon2id$%'", name="password_hash"),
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text, server_default="")
+    password_hash: Mapped[str] = mapped_column(Text)
+    password_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    verified_at: Mapped[TimestampTZ | None]
+    disabled_at: Mapped[TimestampTZ | None]
+    totp_sealed: Mapped[str | None] = mapped_column(Text)
+    totp_since: Mapped[TimestampTZ | None]
+    totp_used: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class MemberRow(AuthBase):
+    """A user's role in a team. A trigger keeps the last owner."""
+
+    __tablename__ = "members"
+    __table_args__ = (
+        CheckConstraint(f"role IN ({_listed(Role)})", name="role"),
+        Index("members_user_id_idx", "user_id"),
+    )
+
+    team_id: Mapped[Id] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class SessionRow(AuthBase):
+    """A user who signed in on a device. ``refresh_hash`` is of the only refresh token that works."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        CheckConstraint("octet_length(refresh_hash) = 32", name="refresh_hash"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        CheckConstraint("(revoked_at IS NULL) = (revoked_why IS NULL)", name="revoked"),
+        Index("sessions_user_id_idx", "user_id", text("id DESC")),
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    refresh_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    second_factor: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    address: Mapped[str] = mapped_column(Text)
+    user_agent: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    used_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    expires_at: Mapped[TimestampTZ]
+    revoked_at: Mapped[TimestampTZ | None]
+    revoked_why: Mapped[str | None] = mapped_column(Text)
+
+
+class SpentTokenRow(AuthBase):
+    """A refresh token that was used: whoever presents it again ends its session."""
+
+    __tablename__ = "spent_tokens"
+
+    hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[Id] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    spent_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class OneTimeTokenRow(AuthBase):
+    """Something that a mail asked for: verify an address, set a new password."""
+
+    __tablename__ = "one_time_tokens"
+    __table_args__ = (
+        CheckConstraint(f"purpose IN ({_listed(Purpose)})", name="purpose"),
+        Index("one_time_tokens_user_id_idx", "user_id"),
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    expires_at: Mapped[TimestampTZ]
+    used_at: Mapped[TimestampTZ | None]
+
+
+class InvitationRow(AuthBase):
+    """Somebody is asked into a team, by an address that may have an account or not."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        CheckConstraint(f"role IN ({_listed(Role)})", name="role"),
+        CheckConstraint("email = lower(email)", name="email"),
+        CheckConstraint("num_nonnulls(accepted_at, revoked_at) <= 1", name="ended"),
+        Index("invitations_team_id_idx", "team_id", text("id DESC")),
+        Index(
+            "invitations_open_idx", "team_id", "email", unique=True,
+            postgresql_where=text("accepted_at IS NULL AND revoked_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    team_id: Mapped[Id] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    invited_by: Mapped[Id]
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    expires_at: Mapped[TimestampTZ]
+    accepted_at: Mapped[TimestampTZ | None]
+    revoked_at: Mapped[TimestampTZ | None]
+
+
+class SigningKeyRow(AuthBase):
+    """A key that signs access tokens from ``signs_from`` on, until a newer one does. ``public`` is its JWK."""
+
+    __tablename__ = "signing_keys"
+    __table_args__ = (CheckConstraint("jsonb_typeof(public) = 'object' AND NOT public ? 'd'", name="public"),)
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    sealed: Mapped[str] = mapped_column(Text)
+    public: Mapped[dict[str, str]] = mapped_column(JSONB)
+    signs_from: Mapped[TimestampTZ]
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)

@@ -11,9 +11,9 @@ from agora.identity.models import ApiKeyRow, TeamRow
 
 
 def upsert_team(session: Session, *, team_id: str, name: str) -> str:
-    """The id of the team of that name, made when there is none."""
-    statement = insert(TeamRow).values(id=team_id, name=name)
-    statement = statement.on_conflict_do_update(index_elements=["name"], set_={"name": statement.excluded.name})
+    """The id of the team with that handle, made when there is none."""
+    statement = insert(TeamRow).values(id=team_id, name=name, handle=name)
+    statement = statement.on_conflict_do_update(index_elements=["handle"], set_={"handle": statement.excluded.handle})
     return session.scalars(statement.returning(TeamRow.id)).one()
 
 
@@ -46,6 +46,15 @@ def revoke_key(session: Session, *, team_id: str, key_id: str) -> bool:
         ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None)
     )
     return session.execute(statement.values(revoked_at=func.now())).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+
+
+def lock_valid_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
+    """A key of the team that is neither revoked nor expired, locked."""
+    statement = select(ApiKeyRow).where(
+        ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None),
+        ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > func.now()),
+    )  # fmt: skip
+    return session.scalar(statement.with_for_update())
 
 
 def touch_key(session: Session, *, key_id: str) -> None:

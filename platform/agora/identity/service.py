@@ -6,47 +6,24 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated, invalid_field
 from agora.identity import queries
 from agora.identity.models import ApiKeyRow
+from agora.identity.principals import Principal
+from agora.identity.roles import EVERYTHING, PERMISSIONS, permissions_of_scopes
 from agora.ids import is_id, new_id
 
-SCOPES = (
-    "*",
-    "jobs:read",
-    "jobs:write",
-    "jobs:approve",
-    "files:read",
-    "files:write",
-    "webhooks:manage",
-    "keys:manage",
-    "limits:write",
-    "queues:write",
-    "holds:manage",
-)
-OPERATOR_SCOPES = frozenset({"queues:write"})
-"""What concerns all teams: not part of ``*``. A key has it only if it was named when the key was made."""
+SCOPES = (EVERYTHING, *PERMISSIONS)
+KEY_PREFIX = "agora_"
 REMEMBER_SECONDS = 3.0
 """How long a process trusts a key that it has checked: a revoked key works at most so much longer."""
 REMEMBERED = 10_000
 MAX_NAME = 100
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Principal:
-    """Who calls: a key of a team, and what it may do."""
-
-    team_id: str
-    key_id: str
-    scopes: frozenset[str]
-
-    def may(self, scope: str) -> bool:
-        """Whether the key has this scope."""
-        return scope in self.scopes or ("*" in self.scopes and scope not in OPERATOR_SCOPES)
+LONGEST_OVERLAP = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,19 +56,26 @@ def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         allowed = ", ".join(SCOPES)
-        raise invalid_field("/scopes", "one-of", f"scopes must be some of {allowed}", unknown)
+        raise invalid_field("/scopes", "enum", f"scopes must be some of {allowed}", unknown)
     if not 1 <= len(name.strip()) <= MAX_NAME:
         raise invalid_field("/name", "length", f"name must have 1 to {MAX_NAME} characters", name[:MAX_NAME])
     if expires_at is not None and expires_at <= now():
         raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
-    prefix = secrets.token_hex(4)
-    plain = f"agora_{prefix}_{secrets.token_urlsafe(32)}"
+    plain = _new_text()
     with transaction("auth") as session:
         row = queries.insert_key(
-            session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=prefix, digest=_digest(plain),
-            scopes=scopes, expires_at=expires_at,
+            session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
+            digest=_digest(plain), scopes=scopes, expires_at=expires_at,
         )  # fmt: skip
         return _view(row, plain=plain)
+
+
+def _new_text() -> str:
+    return f"{KEY_PREFIX}{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+
+
+def _prefix_of(plain: str) -> str:
+    return plain.split("_")[1]
 
 
 def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
@@ -119,6 +103,41 @@ def revoke_key(team_id: str, key_id: str) -> None:
         raise NotFound(f"there is no valid key {key_id}")
     with _lock:
         _remembered.clear()
+
+
+def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
+    """The scopes of a valid key. Raises NotFound."""
+    with transaction("auth") as session:
+        row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no valid key {key_id}")
+        return tuple(row.scopes)
+
+
+def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
+    """Make a key like another, which works for ``overlap`` seconds more: time to change over.
+
+    Raises:
+        NotFound: the team has no such valid key.
+        Invalid: the overlap is out of bounds.
+    """
+    if not 0 <= overlap <= LONGEST_OVERLAP:
+        raise invalid_field("/overlap", "range", f"overlap must be 0 to {LONGEST_OVERLAP} seconds", overlap)
+    plain = _new_text()
+    with transaction("auth") as session:
+        old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if old is None:
+            raise NotFound(f"there is no valid key {key_id}")
+        row = queries.insert_key(
+            session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
+            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at,
+        )  # fmt: skip
+        until = now() + timedelta(seconds=overlap)
+        old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
+        made = _view(row, plain=plain)
+    with _lock:
+        _remembered.clear()
+    return made
 
 
 _lock = threading.Lock()
@@ -160,4 +179,5 @@ def _look_up(digest: bytes) -> Principal:
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now()):
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
-        return Principal(team_id=row.team_id, key_id=row.id, scopes=frozenset(row.scopes))
+        permissions = permissions_of_scopes(frozenset(row.scopes))
+        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions)

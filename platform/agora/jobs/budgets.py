@@ -57,7 +57,7 @@ def check(budget: Budget, pointer: str = "/budget") -> None:
             raise invalid_field(f"{pointer}/{name}", "range", message, str(value))
     if budget.on_exceeded not in {FAIL, ASK}:
         message = f"on_exceeded must be {FAIL} or {ASK}"
-        raise invalid_field(f"{pointer}/on_exceeded", "one-of", message, budget.on_exceeded)
+        raise invalid_field(f"{pointer}/on_exceeded", "enum", message, budget.on_exceeded)
 
 
 def as_row(budget: Budget) -> dict[str, Any]:

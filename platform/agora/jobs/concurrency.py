@@ -40,7 +40,7 @@ class Concurrency:
         if not 1 <= self.limit <= MAX_LIMIT:
             raise invalid_field("/concurrency_limit", "range", f"a limit must be 1 to {MAX_LIMIT}", self.limit)
         if self.policy not in POLICIES:
-            raise invalid_field("/concurrency_policy", "one-of", f"must be one of {', '.join(POLICIES)}", self.policy)
+            raise invalid_field("/concurrency_policy", "enum", f"must be one of {', '.join(POLICIES)}", self.policy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

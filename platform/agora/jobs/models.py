@@ -67,13 +67,19 @@ class Worker(Base):
 
 
 class JobRow(Base):
-    """A job. ``input`` and ``output`` are stored values: ``{"v": value}`` or ``{"ref": location}``."""
+    """A job. ``input`` and ``output`` are stored values: ``{"v": value}`` or ``{"ref": location}``.
+
+    A trigger keeps it as it ended.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(_one_of("status", JobState), name="status"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("depth >= 0", name="depth"),
+        CheckConstraint("event_seq >= 0", name="event_seq"),
         CheckConstraint(
             f"(ended_at IS NOT NULL) = (status IN ({', '.join(repr(str(s)) for s in sorted(JOB_ENDED))}))", name="ended"
         ),
@@ -187,7 +193,10 @@ class QueueRow(Base):
 
 
 class StepRow(Base):
-    """A step of a job, known by (job, name, iteration, item). Items of a map step count from 1, it itself is 0."""
+    """A step of a job, known by (job, name, iteration, item). Items of a map step count from 1, it itself is 0.
+
+    A trigger keeps it as it ended.
+    """
 
     __tablename__ = "steps"
     __table_args__ = (
@@ -195,6 +204,9 @@ class StepRow(Base):
         CheckConstraint(_one_of("status", StepState), name="status"),
         CheckConstraint("(fence IS NOT NULL) = (status = 'running')", name="fence"),
         CheckConstraint("held IN ('time', 'concurrency', 'rate', 'worker')", name="held"),
+        CheckConstraint(
+            "iteration >= 0 AND item >= 0 AND attempt >= 0 AND lost_leases >= 0 AND max_attempts >= 1", name="counts"
+        ),
         Index(
             "steps_due_idx",
             "queue",
@@ -293,6 +305,7 @@ class StepUsage(Base):
 
     __tablename__ = "step_usage"
     __table_args__ = (
+        CheckConstraint("tokens_in >= 0 AND tokens_out >= 0 AND cost_usd >= 0", name="spent"),
         Index("step_usage_key_idx", "step_id", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
     )
 

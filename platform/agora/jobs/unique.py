@@ -37,7 +37,7 @@ class Unique:
         _check_seconds("/unique/window", self.window)
         unknown = [state for state in self.states if state not in set(JobState)]
         if unknown:
-            raise invalid_field("/unique/states", "one-of", f"states must be some of {', '.join(JobState)}", unknown)
+            raise invalid_field("/unique/states", "enum", f"states must be some of {', '.join(JobState)}", unknown)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

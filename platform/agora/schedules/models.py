@@ -29,6 +29,8 @@ class ScheduleRow(Base):
         CheckConstraint("num_nonnulls(cron, every, at) = 1", name="kind"),
         CheckConstraint("catch_up IN ('skip', 'one', 'all')", name="catch_up"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint("every > 0", name="every"),
+        CheckConstraint("failures >= 0", name="failures"),
         CheckConstraint("paused_at IS NULL OR next_fire_at IS NULL", name="paused"),
         Index("schedules_team_id_idx", "team_id", text("id DESC")),
         # Finds those with a large input, so that its file is kept as long as somebody refers to it.

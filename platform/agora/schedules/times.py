@@ -153,7 +153,7 @@ def check_timetable(table: Timetable, *, now: datetime) -> None:
     given = [name for name in ("cron", "every", "at") if getattr(table, name) is not None]
     if len(given) != 1:
         message = f"give one of cron, every and at, not {', '.join(given) or 'none'}"
-        raise invalid_field(f"/{given[1] if given else 'cron'}", "one-of", message)
+        raise invalid_field(f"/{given[1] if given else 'cron'}", "exactly-one", message)
     if table.timezone not in _zones():
         message = f"{table.timezone!r} is no time zone of the IANA database, such as Europe/Berlin"
         raise invalid_field("/timezone", "time-zone", message, table.timezone)

@@ -43,8 +43,13 @@ THROUGH: Mapping[str, tuple[str, str]] = {"step_notes": ("step_id", "steps")}
 """Tables of teams that have no ``team_id``: the column, and the table that it leads to."""
 OWN: Mapping[str, str] = {"teams": "id"}
 """Tables whose own id is the team's."""
-NOBODYS = frozenset({"agent_versions", "alembic_version", "erasures", "queues", "removals", "workers"})
-"""Tables without rows of teams."""
+NOBODYS = frozenset(
+    {
+        "agent_versions", "alembic_version", "erasures", "one_time_tokens", "queues", "removals", "sessions",
+        "signing_keys", "spent_tokens", "users", "workers",
+    }
+)  # fmt: skip
+"""Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""
 
 TABLES = text("""
 SELECT c.relname AS name,
@@ -192,7 +197,7 @@ def revoke_keys(session: Session, *, team_id: str) -> None:
     session.execute(REVOKE, {"team_id": team_id})
 
 
-TEAM = text("SELECT id, name FROM teams WHERE id = :team_id OR name = :team_id")
+TEAM = text("SELECT id, name FROM teams WHERE id = :team_id OR handle = :team_id")
 
 
 def find_team(session: Session, *, team_id: str) -> tuple[str, str] | None:

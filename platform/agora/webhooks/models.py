@@ -49,6 +49,8 @@ class EndpointRow(Base):
         CheckConstraint(f"fifo IN ({_listed(Order)})", name="fifo"),
         CheckConstraint("rate_limit BETWEEN 0.01 AND 10000", name="rate_limit"),
         CheckConstraint("allowance >= 1", name="allowance"),
+        CheckConstraint("cardinality(event_types) >= 1", name="event_types"),
+        CheckConstraint("url <> ''", name="url"),
         CheckConstraint("warned BETWEEN 0 AND 100", name="warned"),
         CheckConstraint("jsonb_typeof(metadata_filter) = 'object'", name="metadata_filter"),
         Index("webhook_endpoints_any_team_id_idx", "team_id"),
@@ -137,6 +139,7 @@ class DeliveryRow(Base):
         UniqueConstraint("event_id", "endpoint_id"),
         CheckConstraint(f"status IN ({_listed(DeliveryState)})", name="status"),
         CheckConstraint("(lease_token IS NOT NULL) = (status = 'leased')", name="lease"),
+        CheckConstraint("attempt >= 0 AND earlier_attempts >= 0", name="attempt"),
         CheckConstraint("(order_key IS NULL) = (place IS NULL)", name="order"),
         CheckConstraint(
             "next_attempt_at IS NOT NULL OR (order_key IS NOT NULL AND status IN ('pending', 'held', 'cancelled'))",

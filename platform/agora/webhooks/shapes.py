@@ -195,7 +195,7 @@ def check_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name not in CHECKS:
             known = ", ".join(CHECKS)
-            errors += invalid_field(f"/{name}", "unknown", f"{name} cannot be set; known are {known}").errors
+            errors += invalid_field(f"/{name}", "unknown-field", f"{name} cannot be set; known are {known}").errors
             continue
         try:
             checked[name] = CHECKS[name](value)

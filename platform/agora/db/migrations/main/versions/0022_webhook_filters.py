@@ -21,7 +21,3 @@ CREATE INDEX webhook_fan_outs_team_id_idx ON webhook_fan_outs (team_id, number);
 def upgrade() -> None:
     op.execute(ENDPOINTS)
     op.execute(FAN_OUTS)
-
-
-def downgrade() -> None:
-    raise NotImplementedError("the main database goes forward only")

@@ -1,0 +1,165 @@
+"""Invitations into a team, by mail: signed, good once, for 14 days, and for the invited address only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from agora.clock import now
+from agora.crypto import is_mac, mac
+from agora.db.session import transaction
+from agora.errors import Conflict, NotFound, invalid_field
+from agora.identity import mail, member_queries, passwords, principals, throttle, user_queries
+from agora.identity.members import Team, view_team
+from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
+from agora.identity.roles import Role
+from agora.identity.users import User, check_email, check_name, insert_user, view
+from agora.ids import is_id, new_id
+
+LIVES = timedelta(days=14)
+MOST_OPEN = 200
+SUBJECT = "You are invited"
+PARTS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invitation:
+    """An open invitation."""
+
+    id: str
+    email: str
+    role: Role
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
+def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> Invitation:
+    """Mail somebody a token that lets them in, for 14 days. A second invitation replaces the first.
+
+    Raises:
+        Invalid: the address is none.
+        Conflict: they are a member, or too many invitations are open.
+        TooMany: too many mails were asked for.
+    """
+    email = check_email(email)
+    buckets = throttle.of_mail(f"invited {email}", address)
+    throttle.check(buckets)
+    throttle.count(buckets)
+    with transaction("auth") as session:
+        team = session.get(TeamRow, team_id, with_for_update=True)
+        if team is None:
+            raise NotFound(f"there is no team {team_id}")
+        _check_invitable(session, team_id, email)
+        row = InvitationRow(
+            id=new_id("inv"), team_id=team_id, email=email, role=role, invited_by=by, created_at=now(),
+            expires_at=now() + LIVES,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        found, token, name = _invitation(row), _token(row), team.name
+    mail.send(
+        email,
+        SUBJECT,
+        f"You are invited into the team {name!r} as {role}. Use this token to accept:\n\n    {token}\n\n"
+        "It works once, for 14 days.\n",
+    )
+    return found
+
+
+def _check_invitable(session: Session, team_id: str, email: str) -> None:
+    if member_queries.is_member(session, team_id=team_id, email=email):
+        raise Conflict("they are a member of this team", field="/email")
+    member_queries.revoke_open(session, team_id=team_id, email=email)
+    if member_queries.count_open(session, team_id=team_id) >= MOST_OPEN:
+        raise Conflict(f"{MOST_OPEN} invitations of this team are open, the limit; revoke some")
+
+
+def _invitation(row: InvitationRow) -> Invitation:
+    return Invitation(
+        id=row.id, email=row.email, role=Role(row.role), invited_by=row.invited_by, created_at=row.created_at,
+        expires_at=row.expires_at,
+    )  # fmt: skip
+
+
+def list_invitations(team_id: str) -> Sequence[Invitation]:
+    """The open invitations of a team, the newest first."""
+    with transaction("auth") as session:
+        return [_invitation(row) for row in member_queries.list_open(session, team_id=team_id)]
+
+
+def revoke_invitation(team_id: str, invitation_id: str) -> None:
+    """Take an invitation back. Raises NotFound."""
+    with transaction("auth") as session:
+        revoked = member_queries.revoke_open(session, team_id=team_id, invitation_id=invitation_id)
+    if not revoked:
+        raise NotFound(f"there is no open invitation {invitation_id}")
+
+
+def accept(token: str, *, user_id: str) -> Team:
+    """Join a team as a user who is signed in, whose address is the invited one.
+
+    Raises:
+        Invalid: the token is wrong, was used, or is for another address.
+    """
+    with transaction("auth") as session:
+        user = user_queries.find(session, user_id)
+        if user is None:
+            raise NotFound(f"there is no user {user_id}")
+        found = _join(session, _redeem(session, token, user.email), user)
+    principals.forget()
+    return found
+
+
+def accept_as_new(token: str, password: str, name: str) -> User:
+    """Make an account of the invited address, and join. The mail has shown that the address is theirs.
+
+    Raises:
+        Invalid: the token is wrong, or a field is.
+        Conflict: there is an account with this address: sign in, and accept then.
+    """
+    name = check_name(name)
+    passwords.check(password, known=(name,))
+    hashed = passwords.hash_of(password)
+    with transaction("auth") as session:
+        row = _redeem(session, token, None)
+        user = insert_user(session, row.email, name, hashed)
+        if user is None:
+            raise Conflict("there is an account with this address: sign in, and accept then")
+        user.verified_at = now()
+        _join(session, row, user)
+        session.flush()
+        return view(user)
+
+
+def _join(session: Session, row: InvitationRow, user: UserRow) -> Team:
+    row.accepted_at = now()
+    member = member_queries.find_member(session, team_id=row.team_id, user_id=user.id)
+    if member is None:
+        member = MemberRow(team_id=row.team_id, user_id=user.id, role=row.role)
+        session.add(member)
+        session.flush()
+    return view_team(session.get_one(TeamRow, row.team_id), Role(member.role))
+
+
+def _token(row: InvitationRow) -> str:
+    expiry = str(int(row.expires_at.timestamp()))
+    return f"{row.id}.{expiry}.{mac('invitation', _covered(row, expiry))}"
+
+
+def _covered(row: InvitationRow, expiry: str) -> bytes:
+    return f"{row.id}\n{expiry}\n{row.team_id}\n{row.email}\n{row.role}".encode()
+
+
+def _redeem(session: Session, token: str, email: str | None) -> InvitationRow:
+    parts = token.split(".")
+    row = None
+    if len(parts) == PARTS and is_id(parts[0], "inv"):
+        row = member_queries.lock_invitation(session, parts[0])
+    open_ = row is not None and row.accepted_at is None and row.revoked_at is None and row.expires_at > now()
+    if row is None or not open_ or not is_mac("invitation", _covered(row, parts[1]), parts[2]):
+        raise invalid_field("/token", "token", "this token is not valid: it is wrong, was used, or has expired")
+    if int(parts[1]) != int(row.expires_at.timestamp()) or email not in {None, row.email}:
+        raise invalid_field("/token", "token", "this invitation is for another address")
+    return row

@@ -1,0 +1,148 @@
+"""Teams of users: who is a member, in which role. The last owner stays, which the database sees to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from agora.db.session import transaction
+from agora.errors import Conflict, NotFound, invalid_field
+from agora.identity import member_queries, principals, user_queries
+from agora.identity.models import MemberRow, TeamRow, UserRow
+from agora.identity.roles import Role
+from agora.identity.users import check_name
+from agora.ids import new_id
+
+LAST_OWNER = "members_keep_an_owner"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Team:
+    """A team, with the caller's role in it where a user asks."""
+
+    id: str
+    name: str
+    personal: bool
+    role: Role | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A user in a team."""
+
+    user_id: str
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+def list_teams(user_id: str) -> list[Team]:
+    """The teams of a user, their own first."""
+    with transaction("auth") as session:
+        return [view_team(row, Role(role)) for row, role in member_queries.list_teams(session, user_id)]
+
+
+def view_team(row: TeamRow, role: Role | None) -> Team:
+    """A row as the value that callers get."""
+    return Team(id=row.id, name=row.name, personal=row.personal_of is not None, role=role, created_at=row.created_at)
+
+
+def create_team(user_id: str, name: str) -> Team:
+    """Make a team; whoever makes it owns it. Raises Invalid."""
+    name = _checked_name(name)
+    with transaction("auth") as session:
+        row = TeamRow(id=new_id("team"), name=name)
+        session.add(row)
+        session.flush()
+        session.add(MemberRow(team_id=row.id, user_id=user_id, role=Role.OWNER))
+        session.flush()
+        session.refresh(row)
+        return view_team(row, Role.OWNER)
+
+
+def _checked_name(name: str) -> str:
+    name = check_name(name)
+    if not name:
+        raise invalid_field("/name", "not-empty", "a team needs a name")
+    return name
+
+
+def get_team(team_id: str, role: Role | None) -> Team:
+    """A team. Raises NotFound."""
+    with transaction("auth") as session:
+        row = session.get(TeamRow, team_id)
+        if row is None:
+            raise NotFound(f"there is no team {team_id}")
+        return view_team(row, role)
+
+
+def rename_team(team_id: str, name: str, role: Role | None) -> Team:
+    """Change a team's name. Raises Invalid, NotFound."""
+    name = _checked_name(name)
+    with transaction("auth") as session:
+        row = session.get(TeamRow, team_id, with_for_update=True)
+        if row is None:
+            raise NotFound(f"there is no team {team_id}")
+        row.name = name
+        return view_team(row, role)
+
+
+def list_members(team_id: str) -> list[Member]:
+    """The members of a team, the first to come first."""
+    with transaction("auth") as session:
+        return [_member(row, user) for row, user in member_queries.list_members(session, team_id=team_id)]
+
+
+def _member(row: MemberRow, user: UserRow) -> Member:
+    return Member(
+        user_id=user.id, email=user.email, name=user.name, role=Role(row.role), created_at=row.created_at
+    )  # fmt: skip
+
+
+def change_role(team_id: str, user_id: str, role: Role) -> Member:
+    """Give a member another role.
+
+    Raises:
+        NotFound: the team has no such member.
+        Conflict: the last owner would be none any more.
+    """
+    try:
+        with transaction("auth") as session:
+            row, user = _locked_member(session, team_id, user_id)
+            row.role = role
+            found = _member(row, user)
+    except IntegrityError as error:
+        raise _owner_missing(error) from None
+    principals.forget()
+    return found
+
+
+def remove_member(team_id: str, user_id: str) -> None:
+    """Take a member out of a team, also oneself. Raises NotFound, Conflict for the last owner."""
+    try:
+        with transaction("auth") as session:
+            row, _ = _locked_member(session, team_id, user_id)
+            team = session.get(TeamRow, team_id)
+            if team is not None and team.personal_of == user_id:
+                raise Conflict("this team is the user's own: they stay")
+            session.delete(row)
+    except IntegrityError as error:
+        raise _owner_missing(error) from None
+    principals.forget()
+
+
+def _owner_missing(error: IntegrityError) -> Exception:
+    if LAST_OWNER in str(error.orig) or "must keep an owner" in str(error.orig):
+        return Conflict("a team must keep an owner: make somebody else one first")
+    return error
+
+
+def _locked_member(session: Session, team_id: str, user_id: str) -> tuple[MemberRow, UserRow]:
+    row = member_queries.find_member(session, team_id=team_id, user_id=user_id, lock=True)
+    user = user_queries.find(session, user_id) if row is not None else None
+    if row is None or user is None:
+        raise NotFound(f"the team has no member {user_id}")
+    return row, user

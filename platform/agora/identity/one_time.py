@@ -1,0 +1,62 @@
+"""One-time tokens, which mails carry: signed, named by a row, good once and for a while.
+
+``otk_….<expiry>.<mac>``: a forged or expired one costs no look-up. The mac covers what must not have changed meanwhile,
+such as the password's hash: then an older mail's token is void.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from agora.clock import now
+from agora.crypto import is_mac, mac
+from agora.errors import invalid_field
+from agora.identity import session_queries, user_queries
+from agora.identity.models import OneTimeTokenRow, UserRow
+from agora.identity.roles import Purpose
+from agora.ids import is_id, new_id
+
+LIVES = {Purpose.VERIFY: timedelta(days=2), Purpose.RESET: timedelta(hours=1)}
+PARTS = 3
+
+
+def issue(session: Session, user: UserRow, purpose: Purpose) -> str:
+    """A token of a user for a purpose; the caller mails it."""
+    expires_at = now() + LIVES[purpose]
+    row = OneTimeTokenRow(id=new_id("otk"), user_id=user.id, purpose=purpose, expires_at=expires_at)
+    session.add(row)
+    return f"{row.id}.{int(expires_at.timestamp())}.{_mac(row.id, expires_at, user, purpose)}"
+
+
+def redeem(session: Session, token: str, purpose: Purpose) -> UserRow:
+    """The user of a token, which is then used up.
+
+    Raises Invalid, the same for whatever is wrong with it.
+    """
+    user = _checked(session, token, purpose)
+    if user is None:
+        raise invalid_field("/token", "token", "this token is not valid: it is wrong, was used, or has expired")
+    return user
+
+
+def _checked(session: Session, token: str, purpose: Purpose) -> UserRow | None:
+    parts = token.split(".")
+    if len(parts) != PARTS or not is_id(parts[0], "otk") or not parts[1].isdecimal() or len(parts[1]) > len("9" * 12):
+        return None
+    if int(parts[1]) <= now().timestamp():
+        return None
+    row = session.get(OneTimeTokenRow, parts[0])
+    user = user_queries.find(session, row.user_id, lock=True) if row is not None else None
+    if row is None or user is None or row.purpose != purpose or int(row.expires_at.timestamp()) != int(parts[1]):
+        return None
+    if not is_mac(f"one-time {purpose}", _covered(row.id, parts[1], user), parts[2]):
+        return None
+    return user if session_queries.spend(session, row.id) else None
+
+
+def _mac(token_id: str, expires_at: datetime, user: UserRow, purpose: Purpose) -> str:
+    return mac(f"one-time {purpose}", _covered(token_id, str(int(expires_at.timestamp())), user))
+
+
+def _covered(token_id: str, expiry: str, user: UserRow) -> bytes:
+    return f"{token_id}\n{expiry}\n{user.id}\n{user.email}\n{user.password_hash}".encode()

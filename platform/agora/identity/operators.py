@@ -1,0 +1,69 @@
+"""What the operator does about users, with `agora users`: no HTTP request leads here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import Conflict, NotFound
+from agora.identity import passwords, revoked, service, sessions, user_queries
+from agora.identity.models import MemberRow
+from agora.identity.roles import Role
+from agora.identity.users import User, check_email, check_name, insert_user, view
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """A user as the operator sees them."""
+
+    id: str
+    email: str
+    name: str
+    verified_at: datetime | None
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+def create_user(email: str, password: str, *, name: str = "", team: str | None = None, role: Role = Role.OWNER) -> User:
+    """Make an account whose address counts as confirmed; with a ``team``'s handle, also a member of that team.
+
+    Raises:
+        Invalid: names the field.
+        Conflict: there is one with this address.
+    """
+    email, name = check_email(email), check_name(name)
+    passwords.check(password, known=(email, email.partition("@")[0], name))
+    team_id = service.ensure_team(team) if team is not None else None
+    hashed = passwords.hash_of(password)
+    with transaction("auth") as session:
+        row = insert_user(session, email, name, hashed)
+        if row is None:
+            raise Conflict(f"there is a user {email}")
+        row.verified_at = now()
+        if team_id is not None:
+            session.add(MemberRow(team_id=team_id, user_id=row.id, role=role))
+        session.flush()
+        return view(row)
+
+
+def list_users() -> list[Account]:
+    """All users, the newest last."""
+    with transaction("auth") as session:
+        return [
+            Account(
+                id=row.id, email=row.email, name=row.name, verified_at=row.verified_at, disabled_at=row.disabled_at,
+                created_at=row.created_at,
+            )
+            for row in user_queries.list_users(session)
+        ]  # fmt: skip
+
+
+def set_disabled(email: str, *, disabled: bool) -> None:
+    """Disable an account, whose sessions end at once, or let it in again. Raises NotFound."""
+    with transaction("auth") as session:
+        row = user_queries.find_by_email(session, check_email(email), lock=True)
+        if row is None:
+            raise NotFound(f"there is no user {email}")
+        row.disabled_at = now() if disabled else None
+        ended = sessions.end_all(session, row.id, why="the account was disabled") if disabled else []
+    revoked.tell(ended)

@@ -1,0 +1,83 @@
+"""Who calls: a key of a team, or a user in one of their teams; and what they may do."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from agora.db.session import transaction
+from agora.errors import NotFound, Unauthenticated
+from agora.identity import access_tokens, revoked, session_queries, user_queries
+from agora.identity.access_tokens import Claims
+from agora.identity.roles import EVERYTHING, OPERATORS, PERMISSIONS, Role, permissions_of
+
+REMEMBER_SECONDS = 3.0
+"""How long a process trusts what it has read: a role that was taken away works at most so much longer."""
+REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role."""
+
+    team_id: str
+    actor_id: str
+    permissions: frozenset[str]
+    user_id: str | None = None
+    session_id: str | None = None
+    role: Role | None = None
+
+    def may(self, permission: str) -> bool:
+        """Whether they may do it. What no table knows, nobody may."""
+        return permission in self.permissions
+
+    def may_give(self, scope: str) -> bool:
+        """Whether they may make a key with this scope: nobody gives what they have not."""
+        wanted = PERMISSIONS.keys() - OPERATORS if scope == EVERYTHING else {scope}
+        return wanted <= self.permissions
+
+
+_lock = threading.Lock()
+_remembered: dict[tuple[str, str, str | None], tuple[float, Principal]] = {}
+
+
+def of_user(token: str, team_id: str | None) -> Principal:
+    """The user of an access token, in one of their teams: their own, where none is named.
+
+    Raises:
+        Unauthenticated: the token is not valid, or its session has ended.
+        NotFound: they are no member of that team.
+    """
+    claims = access_tokens.verify(token)
+    if revoked.knows(claims.session_id):
+        raise Unauthenticated("the session has ended; sign in again")
+    key = claims.user_id, claims.session_id, team_id
+    with _lock:
+        kept = _remembered.get(key)
+    if kept is not None and time.monotonic() - kept[0] < REMEMBER_SECONDS:
+        return kept[1]
+    found = _read(claims, team_id)
+    with _lock:
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = time.monotonic(), found
+    return found
+
+
+def forget() -> None:
+    """Read anew what is asked for next."""
+    with _lock:
+        _remembered.clear()
+
+
+def _read(claims: Claims, team_id: str | None) -> Principal:
+    with transaction("auth") as session:
+        if not session_queries.is_open(session, session_id=claims.session_id, user_id=claims.user_id):
+            raise Unauthenticated("the session has ended; sign in again")
+        team = team_id or user_queries.find_personal_team(session, claims.user_id)
+        role = user_queries.find_role(session, team_id=team, user_id=claims.user_id) if team is not None else None
+    if team is None or role is None:
+        raise NotFound(f"there is no team {team_id}")
+    return Principal(
+        team_id=team, actor_id=claims.user_id, permissions=permissions_of(Role(role)), user_id=claims.user_id,
+        session_id=claims.session_id, role=Role(role),
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Sessions: a user on a device, from sign-in to sign-out.
+
+Refresh tokens work once; one that comes again ends its session.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import NotFound, Unauthenticated
+from agora.identity import access_tokens, revoked, session_queries, user_queries
+from agora.identity.models import SessionRow, SpentTokenRow, UserRow
+from agora.ids import new_id
+from agora.telemetry import get_logger
+
+LIVES = timedelta(days=30)
+"""Without a refresh for so long, it ends."""
+LONGEST = timedelta(days=180)
+"""Then the user signs in again, whatever happens."""
+MAX_AGENT = 300
+SIGNED_OUT, REUSED, PASSWORD, BY_OWNER = "signed out", "a refresh token came twice", "new password", "ended by its user"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """What a client gets: ``refresh_token`` works once."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    session_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedIn:
+    """A session as its user sees it."""
+
+    id: str
+    address: str
+    user_agent: str
+    second_factor: bool
+    created_at: datetime
+    used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """Where a request came from."""
+
+    address: str
+    user_agent: str = ""
+
+
+def begin(session: Session, user: UserRow, device: Device, *, second_factor: bool) -> Tokens:
+    """Begin a session of a user who has shown who they are, in the caller's transaction."""
+    plain, moment = _new_token(), now()
+    row = SessionRow(
+        id=new_id("sgn"), user_id=user.id, refresh_hash=_digest(plain), second_factor=second_factor,
+        address=device.address, user_agent=device.user_agent[:MAX_AGENT], created_at=moment, used_at=moment,
+        expires_at=moment + LIVES,
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    return _tokens(row, plain)
+
+
+def _tokens(row: SessionRow, plain: str) -> Tokens:
+    return Tokens(
+        access_token=access_tokens.issue(user_id=row.user_id, session_id=row.id), refresh_token=plain,
+        expires_in=int(access_tokens.LIVES.total_seconds()), session_id=row.id,
+    )  # fmt: skip
+
+
+def _new_token() -> str:
+    return f"agora_refresh_{secrets.token_urlsafe(32)}"
+
+
+def _digest(plain: str) -> bytes:
+    return hashlib.sha256(plain.encode()).digest()
+
+
+def refresh(plain: str, device: Device) -> Tokens:
+    """New tokens for a refresh token, which is then used up.
+
+    Raises Unauthenticated: it is unknown, its session has ended; or it was used before, which ends the session.
+    """
+    access_tokens.load()
+    digest, fresh = _digest(plain), _new_token()
+    tokens, ended = None, list[str]()
+    with transaction("auth") as session:
+        row = session_queries.lock_by_refresh(session, digest)
+        if row is not None:
+            tokens = _renew(session, row, digest, fresh, device)
+        else:
+            ended = _end_family(session, digest)
+    if ended:
+        log.warning("a refresh token came twice: its session has ended", session_id=ended[0])
+        revoked.tell(ended)
+    if tokens is None:
+        raise Unauthenticated("the refresh token is not valid; sign in again")
+    return tokens
+
+
+def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, device: Device) -> Tokens | None:
+    user = user_queries.find(session, row.user_id)
+    moment = now()
+    if row.revoked_at is not None or row.expires_at <= moment or user is None or user.disabled_at is not None:
+        return None
+    session.add(SpentTokenRow(hash=digest, session_id=row.id))
+    row.refresh_hash, row.used_at = _digest(fresh), moment
+    row.expires_at = min(moment + LIVES, row.created_at + LONGEST)
+    row.address, row.user_agent = device.address, device.user_agent[:MAX_AGENT]
+    return _tokens(row, fresh)
+
+
+def _end_family(session: Session, digest: bytes) -> list[str]:
+    spent = session_queries.find_of_spent(session, digest)
+    return [] if spent is None else session_queries.end(session, [spent], why=REUSED)
+
+
+def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
+    """End one session of a user, at once. Raises NotFound."""
+    with transaction("auth") as session:
+        row = session.get(SessionRow, session_id)
+        mine = row is not None and row.user_id == user_id
+        ended = session_queries.end(session, [session_id], why=why) if mine else []
+    if not ended:
+        raise NotFound(f"there is no session {session_id}")
+    revoked.tell(ended)
+
+
+def end_all(session: Session, user_id: str, *, why: str, but: str | None = None) -> list[str]:
+    """End every session of a user, or all but one, in the caller's transaction.
+
+    Returns their ids, which the caller tells the deny list after the commit.
+    """
+    ids = [row.id for row in session_queries.list_open(session, user_id) if row.id != but]
+    return session_queries.end(session, ids, why=why)
+
+
+def list_sessions(user_id: str) -> list[SignedIn]:
+    """The sessions of a user that have not ended, the newest first."""
+    with transaction("auth") as session:
+        rows = session_queries.list_open(session, user_id)
+    return [
+        SignedIn(
+            id=row.id, address=row.address, user_agent=row.user_agent, second_factor=row.second_factor,
+            created_at=row.created_at, used_at=row.used_at, expires_at=row.expires_at,
+        )
+        for row in rows
+    ]  # fmt: skip

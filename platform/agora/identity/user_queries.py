@@ -1,0 +1,67 @@
+"""SQL about users: they belong to no team, and are found by what only they or the operator know."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from agora.identity.models import MemberRow, SessionRow, SigningKeyRow, TeamRow, UserRow
+
+
+def insert_user(session: Session, *, user_id: str, email: str, name: str, password_hash: str) -> UserRow | None:
+    """Insert a user; None when there is one with this address."""
+    statement = insert(UserRow).values(id=user_id, email=email, name=name, password_hash=password_hash)
+    made = session.scalar(statement.on_conflict_do_nothing().returning(UserRow.id))
+    return None if made is None else session.get(UserRow, made)
+
+
+def find_by_email(session: Session, email: str, *, lock: bool = False) -> UserRow | None:
+    """The user with this address."""
+    statement = select(UserRow).where(UserRow.email == email)
+    return session.scalar(statement.with_for_update() if lock else statement)
+
+
+def find(session: Session, user_id: str, *, lock: bool = False) -> UserRow | None:
+    """The user with this id."""
+    return session.get(UserRow, user_id, with_for_update=True if lock else None)
+
+
+def list_users(session: Session) -> Sequence[UserRow]:
+    """All users, the newest last."""
+    return session.scalars(select(UserRow).order_by(UserRow.id)).all()
+
+
+def find_personal_team(session: Session, user_id: str) -> str | None:
+    """The id of a user's own team."""
+    return session.scalar(select(TeamRow.id).where(TeamRow.personal_of == user_id))
+
+
+def find_role(session: Session, *, team_id: str, user_id: str) -> str | None:
+    """A user's role in a team; None: not a member."""
+    return session.scalar(select(MemberRow.role).where(MemberRow.team_id == team_id, MemberRow.user_id == user_id))
+
+
+def has_signed_in_from(session: Session, *, email: str, address: str, days: int) -> bool:
+    """Whether an account has had a session from an address within so many days."""
+    found = (
+        select(SessionRow.id)
+        .join(UserRow, UserRow.id == SessionRow.user_id)
+        .where(UserRow.email == email, SessionRow.address == address)
+        .where(SessionRow.used_at > func.now() - func.make_interval(0, 0, 0, days))
+    )
+    return session.scalar(found.limit(1)) is not None
+
+
+def lock_sealed(
+    session: Session,
+    kind: type[UserRow | SigningKeyRow],
+    column: InstrumentedAttribute[Any],
+    *,
+    after: str,
+    slice_: int,
+) -> Sequence[Any]:
+    """Rows that have something sealed in a column, in order of their ids."""
+    statement = select(kind).where(kind.id > after, column.is_not(None)).order_by(kind.id).limit(slice_)
+    return session.scalars(statement.with_for_update()).all()

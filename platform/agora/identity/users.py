@@ -1,0 +1,200 @@
+"""Users: sign-up, verified addresses, passwords. Nothing here tells a stranger whether an address has an account."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy.orm import Session
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import Forbidden, NotFound, invalid_field
+from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, user_queries
+from agora.identity.models import MemberRow, TeamRow, UserRow
+from agora.identity.roles import Purpose, Role
+from agora.ids import new_id
+from agora.settings import get_settings
+
+MAX_NAME = 200
+VERIFY_SUBJECT, RESET_SUBJECT, KNOWN_SUBJECT = (
+    "Confirm your address",
+    "Set a new password",
+    "You have an account already",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """A user as they see themselves."""
+
+    id: str
+    email: str
+    name: str
+    verified_at: datetime | None
+    second_factor: bool
+    created_at: datetime
+
+
+def view(row: UserRow) -> User:
+    """A row as the value that callers get."""
+    return User(
+        id=row.id, email=row.email, name=row.name, verified_at=row.verified_at,
+        second_factor=row.totp_since is not None, created_at=row.created_at,
+    )  # fmt: skip
+
+
+def check_email(email: str, *, pointer: str = "/email") -> str:
+    """An address in the form that compares equal. Raises Invalid. Nothing is looked up."""
+    try:
+        found = validate_email(email, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise invalid_field(pointer, "email", f"email: {error}", email[:200]) from None
+    return found.normalized.lower()
+
+
+def check_name(name: str) -> str:
+    """A name for people. Raises Invalid."""
+    if len(name) > MAX_NAME or any(not letter.isprintable() for letter in name):
+        raise invalid_field(
+            "/name", "max-length", f"name must have at most {MAX_NAME} printable characters", name[:200]
+        )
+    return name.strip()
+
+
+def sign_up(email: str, password: str, name: str, *, address: str) -> None:
+    """Make an account and mail a token that confirms its address; or mail that there is one already.
+
+    Raises:
+        Forbidden: the platform takes no strangers (``AGORA_SIGN_UP``).
+        Invalid: names the field.
+        TooMany: too many mails were asked for.
+    """
+    if get_settings().sign_up != "open":
+        raise Forbidden("this platform takes users by invitation only")
+    email, name = check_email(email), check_name(name)
+    passwords.check(password, known=(email, email.partition("@")[0], name))
+    _count_mail(email, address)
+    hashed = passwords.hash_of(password)
+    with transaction("auth") as session:
+        row = insert_user(session, email, name, hashed)
+        token = one_time.issue(session, row, Purpose.VERIFY) if row is not None else None
+    if token is None:
+        mail.send(
+            email, KNOWN_SUBJECT, "Somebody signed up with your address, which has an account. Was it you? Sign in."
+        )
+    else:
+        mail.send(email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+
+
+def insert_user(session: Session, email: str, name: str, password_hash: str) -> UserRow | None:
+    """The new user with a personal team; None when there is one with this address."""
+    row = user_queries.insert_user(session, user_id=new_id("usr"), email=email, name=name, password_hash=password_hash)
+    if row is None:
+        return None
+    team = TeamRow(id=new_id("team"), name=name or email, personal_of=row.id)
+    session.add(team)
+    session.flush()
+    session.add(MemberRow(team_id=team.id, user_id=row.id, role=Role.OWNER))
+    session.flush()
+    return row
+
+
+def _count_mail(email: str, address: str) -> None:
+    buckets = throttle.of_mail(email, address)
+    throttle.check(buckets)
+    throttle.count(buckets)
+
+
+def _words(what: str, token: str, how_long: str) -> str:
+    base = get_settings().public_url.rstrip("/")
+    where = f" At {base}:" if base else ""
+    return (
+        f"Use this token to {what}.{where}\n\n    {token}\n\nIt works once, for {how_long}."
+        " If you did not ask for it, do nothing.\n"
+    )
+
+
+def ask_to_verify(email: str, *, address: str) -> None:
+    """Mail the token that confirms an address again, if it belongs to an account and is not confirmed.
+
+    Raises Invalid, TooMany.
+    """
+    email = check_email(email)
+    _count_mail(email, address)
+    with transaction("auth") as session:
+        row = user_queries.find_by_email(session, email)
+        asks = row is not None and row.verified_at is None
+        token = one_time.issue(session, row, Purpose.VERIFY) if row is not None and asks else None
+    if token is not None:
+        mail.send(email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+
+
+def verify_email(token: str) -> User:
+    """Confirm the address that a token was mailed to. Raises Invalid."""
+    with transaction("auth") as session:
+        row = one_time.redeem(session, token, Purpose.VERIFY)
+        row.verified_at = row.verified_at or now()
+        session.flush()
+        return view(row)
+
+
+def ask_to_reset(email: str, *, address: str) -> None:
+    """Mail a token for a new password, if there is such an account. Raises Invalid, TooMany."""
+    email = check_email(email)
+    _count_mail(email, address)
+    with transaction("auth") as session:
+        row = user_queries.find_by_email(session, email)
+        may = row is not None and row.disabled_at is None
+        token = one_time.issue(session, row, Purpose.RESET) if row is not None and may else None
+    if token is not None:
+        mail.send(email, RESET_SUBJECT, _words("set a new password", token, "an hour"))
+
+
+def reset_password(token: str, password: str) -> None:
+    """Set a new password with a mailed token, which also confirms the address. Every session ends. Raises Invalid."""
+    passwords.check(password)  # before the token is used up
+    with transaction("auth") as session:
+        row = one_time.redeem(session, token, Purpose.RESET)
+        passwords.check(password, known=(row.email, row.email.partition("@")[0], row.name))
+        row.verified_at = row.verified_at or now()
+        ended = _set_password(session, row, password)
+    revoked.tell(ended)
+
+
+def change_password(user_id: str, old: str, new: str, *, session_id: str) -> None:
+    """Change a password; every other session ends. Raises Invalid."""
+    with transaction("auth") as session:
+        row = _find(session, user_id, lock=True)
+        if not passwords.matches(row.password_hash, old):
+            raise invalid_field("/old_password", "password", "this is not the password")
+        passwords.check(new, known=(row.email, row.email.partition("@")[0], row.name), pointer="/new_password")
+        ended = _set_password(session, row, new, but=session_id)
+    revoked.tell(ended)
+
+
+def _set_password(session: Session, row: UserRow, password: str, *, but: str | None = None) -> list[str]:
+    row.password_hash, row.password_at = passwords.hash_of(password), now()
+    session.flush()
+    return sessions.end_all(session, row.id, why=sessions.PASSWORD, but=but)
+
+
+def _find(session: Session, user_id: str, *, lock: bool = False) -> UserRow:
+    row = user_queries.find(session, user_id, lock=lock)
+    if row is None:
+        raise NotFound(f"there is no user {user_id}")
+    return row
+
+
+def get_user(user_id: str) -> User:
+    """A user. Raises NotFound."""
+    with transaction("auth") as session:
+        return view(_find(session, user_id))
+
+
+def rename(user_id: str, name: str) -> User:
+    """Change a user's name. Raises Invalid, NotFound."""
+    with transaction("auth") as session:
+        row = _find(session, user_id, lock=True)
+        row.name = check_name(name)
+        session.flush()
+        return view(row)

@@ -1,0 +1,315 @@
+"""Errors as clients meet them: every entry of the catalogue happens, each wrong field is named, nothing leaks."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import structlog
+
+import agora.documents.errors  # so that their classes are walked too
+import agora.egress.policy
+import agora.runtime.dump
+import agora.runtime.up
+import agora.webhooks.signing  # noqa: F401
+import domains.loader  # noqa: F401
+from agora.errors import AgoraError
+from agora.identity import service as identity
+from agora.jobs import service
+from agora.settings import get_settings
+from agora.telemetry import get_logger
+from api import capacity
+from api.errors import markdown, problems
+from api.errors.catalogue import CATALOGUE, NOT_OVER_HTTP
+from api.errors.rules import RULES
+from tests.integration.test_api import probe
+from tests.support import people
+from tests.support.caller import Caller
+from tests.support.rig import Rig
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = "/api/v1/jobs"
+DOUBLE = {"agent": "probe", "action": "double", "input": {"n": 1}}
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture
+def rig(db, monkeypatch, caller):
+    made = Rig(monkeypatch, probe)
+    made.team_id = caller.team_id
+    return made
+
+
+def sign_in_as(app, monkeypatch, *, verified=True, second_factor=False):
+    person = people.sign_up(verified=verified)
+    if second_factor:
+        people.set_second_factor(person)
+    body = {"email": person.email, "password": person.password}
+    return app.test_client().post("/api/v1/auth/sign-in", json=body)
+
+
+def unread_json(caller, **_):
+    return caller.post(JOBS, data=b"{", content_type="application/json")
+
+
+def no_key(caller, **_):
+    return caller.post(JOBS, json=DOUBLE, headers={"Authorization": "Bearer agora_no"})
+
+
+def no_scope(app, **_):
+    return Caller(app, scopes=("jobs:read",)).post(JOBS, json=DOUBLE)
+
+
+def unknown_id(caller, **_):
+    return caller.get(f"{JOBS}/job_01m8n68v92ex4sftxqvbxqdtbs")
+
+
+def wrong_method(caller, **_):
+    return caller.put(JOBS, json=DOUBLE)
+
+
+def uid_taken(caller, **_):
+    body = {"url": "http://127.0.0.1:1/hook", "uid": "mine"}
+    caller.post("/api/v1/webhook-endpoints", json=body)
+    return caller.post("/api/v1/webhook-endpoints", json=body)
+
+
+def cancelled_twice(caller, **_):
+    job = caller.post(JOBS, json=DOUBLE).json
+    caller.post(f"{JOBS}/{job['id']}/cancel", json={})
+    return caller.post(f"{JOBS}/{job['id']}/cancel", json={})
+
+
+def no_room(caller, **_):
+    body = DOUBLE | {"concurrency_key": "k", "concurrency_limit": 1, "concurrency_policy": "reject"}
+    caller.post(JOBS, json=body)
+    return caller.post(JOBS, json=body)
+
+
+def second_answer(caller, rig, **_):
+    path = f"{JOBS}/{caller.post(JOBS, json=DOUBLE | {'action': 'ask'}).json['id']}"
+    rig.run()
+    answer = {"value": 3, "question": caller.get(path).json["question"]["id"]}
+    caller.post(f"{path}/input", json=answer)
+    return caller.post(f"{path}/input", json=answer | {"value": 4})
+
+
+def long_body(caller, **_):
+    return caller.post(JOBS, data=b"x" * (1024 * 1024 + 1))
+
+
+def no_json(caller, **_):
+    return caller.post(JOBS, data=b"agent=probe", content_type="application/x-www-form-urlencoded")
+
+
+def wrong_field(caller, **_):
+    return caller.post(JOBS, json=DOUBLE | {"priority": 12})
+
+
+def another_body(caller, **_):
+    headers = {"Idempotency-Key": "k"}
+    caller.post(JOBS, json=DOUBLE, headers=headers)
+    return caller.post(JOBS, json=DOUBLE | {"priority": 1}, headers=headers)
+
+
+def too_many_streams(caller, monkeypatch, **_):
+    key_id = identity.authenticate(caller.key).actor_id
+    monkeypatch.setattr(capacity, "_held", Counter({key_id: get_settings().max_streams_per_key}))
+    return caller.post(JOBS, json=DOUBLE, headers={"Prefer": "wait=1"})
+
+
+def fault_of_ours(caller, monkeypatch, **_):
+    def broken(*_, **__):
+        raise RuntimeError("a secret of the inside: postgresql://agora:pass@db")
+
+    monkeypatch.setattr(service, "list_jobs", broken)
+    return caller.get(JOBS)
+
+
+def full_process(caller, monkeypatch, **_):
+    monkeypatch.setattr(capacity, "_held", Counter({"others": get_settings().max_streams}))
+    return caller.post(JOBS, json=DOUBLE, headers={"Prefer": "wait=1"})
+
+
+def no_code(app, monkeypatch, **_):
+    return sign_in_as(app, monkeypatch, second_factor=True)
+
+
+def no_confirmed_address(app, monkeypatch, **_):
+    return sign_in_as(app, monkeypatch, verified=False)
+
+
+HAPPENS = {
+    "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
+    "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
+    "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,
+    "concurrency-limit": no_room, "already-answered": second_answer, "too-large": long_body,
+    "unsupported-media-type": no_json, "invalid": wrong_field, "idempotency-key-reused": another_body,
+    "too-many-requests": too_many_streams, "internal-error": fault_of_ours, "unavailable": full_process,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_every_entry_of_the_catalogue_happens(app, caller, rig, monkeypatch, code):
+    refused = HAPPENS[code](app=app, caller=caller, rig=rig, monkeypatch=monkeypatch)
+    entry, told = CATALOGUE[code], refused.json
+    assert (refused.status_code, refused.content_type) == (entry.status, PROBLEM), told
+    assert (told["code"], told["status"], told["title"]) == (code, entry.status, entry.title)
+    assert told["request_id"] == refused.headers["X-Request-Id"]
+    assert told["instance"].startswith("/api/v1/")
+    assert told["detail"]
+    assert ("Retry-After" in refused.headers) == (code in {"too-many-requests", "unavailable"})
+    shown = app.test_client().get(told["type"])
+    assert (shown.status_code, shown.json["code"]) == (200, code)
+    for inside in ("secret of the inside", "postgresql://", "Traceback", ".py"):
+        assert inside not in refused.text
+
+
+def test_every_error_of_the_domain_is_in_the_catalogue_or_never_reaches_http():
+    def walk(kind):
+        yield kind
+        for child in kind.__subclasses__():
+            yield from walk(child)
+
+    slugs = {kind.slug for kind in walk(AgoraError) if kind.__module__.startswith(("agora", "domains"))}
+    assert slugs - CATALOGUE.keys() == NOT_OVER_HTTP
+    assert not NOT_OVER_HTTP & CATALOGUE.keys()
+
+
+def test_an_error_that_is_in_no_catalogue_is_a_fault_of_ours_and_told_as_such(app, caller, rig, monkeypatch):
+    class Surprise(AgoraError):
+        """Nobody listed this."""
+
+        slug = "surprise"
+
+    def broken(*_, **__):
+        raise Surprise("inner words")
+
+    monkeypatch.setattr(service, "list_jobs", broken)
+    refused = caller.get(JOBS)
+    assert (refused.status_code, refused.json["code"]) == (500, "internal-error")
+    assert "inner words" not in refused.text
+
+
+def test_a_status_that_no_entry_has_becomes_a_bad_request(app, caller):
+    from werkzeug.exceptions import ImATeapot  # noqa: PLC0415
+
+    def view():
+        raise ImATeapot
+
+    view.__agora_scope__ = "any"
+    app.add_url_rule("/tea", view_func=view)
+    refused = caller.get("/tea")
+    assert (refused.status_code, refused.json["code"]) == (400, "bad-request")
+
+
+# --- fields
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"action": "double", "input": {}}, {("/agent", "required", None, "-")}),
+        (DOUBLE | {"agent": 7}, {("/agent", "type", "integer", 7)}),
+        (DOUBLE | {"agent": None}, {("/agent", "not-null", "null", None)}),
+        (DOUBLE | {"agent": ""}, {("/agent", "length", "string", "")}),
+        (DOUBLE | {"agent": "x" * 300}, {("/agent", "length", "string", "-")}),
+        (DOUBLE | {"priority": 12}, {("/priority", "range", "integer", 12)}),
+        (DOUBLE | {"priority": "high"}, {("/priority", "type", "string", "high")}),
+        (DOUBLE | {"surprise": [1]}, {("/surprise", "unknown-field", "array", "[1]")}),
+        (DOUBLE | {"a/b~c": 1}, {("/a~1b~0c", "unknown-field", "integer", 1)}),
+        (DOUBLE | {"run_at": "soon"}, {("/run_at", "date-time", "string", "soon")}),
+        (DOUBLE | {"concurrency_key": "k", "concurrency_policy": "maybe"},
+         {("/concurrency_policy", "enum", "string", "maybe")}),
+        (DOUBLE | {"webhook": {"url": "http://127.0.0.1/", "events": [1]}},
+         {("/webhook/events/0", "type", "integer", 1)}),
+        (DOUBLE | {"webhook": {"secret": 5}},
+         {("/webhook/url", "required", None, "-"), ("/webhook/secret", "type", "integer", "-")}),
+        (DOUBLE | {"input": {"n": "x"}}, {("/input/n", "type", "string", "x")}),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_with_its_rule_and_the_class_of_its_value(caller, rig, body, errors):
+    """Also its value, where it is short and no secret."""
+    refused = caller.post(JOBS, json=body)
+    assert refused.status_code == 422
+    told = {
+        (one["pointer"], one["rule"], one.get("value_class"), str(one.get("value", "-")))
+        for one in refused.json["errors"]
+    }
+    assert told == {(pointer, rule, kind, str(value)) for pointer, rule, kind, value in errors}
+    assert caller.get(JOBS).json["items"] == []
+
+
+def test_all_fields_that_are_wrong_are_named_at_once(caller, rig):
+    refused = caller.post(JOBS, json={"agent": 1, "input": {}, "priority": 99, "x": None, "run_at": 5})
+    assert {one["pointer"] for one in refused.json["errors"]} == {"/agent", "/action", "/priority", "/x", "/run_at"}
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"7", b"null"])
+def test_a_body_that_is_no_object_is_named_as_a_whole(caller, rig, body):
+    refused = caller.post(JOBS, data=body, content_type="application/json")
+    assert refused.status_code == 422
+    assert [one["pointer"] for one in refused.json["errors"]] == ["/"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "rule"),
+    [("limit=0", "/limit", "range"), ("limit=ten", "/limit", "type"), ("cursor=zzz", "/cursor", "cursor"),
+     ("sttus=queued", "/sttus", "unknown-field"), ("created_after=now", "/created_after", "date-time")],
+)  # fmt: skip
+def test_a_wrong_parameter_is_named(caller, query, pointer, rule):
+    refused = caller.get(f"{JOBS}?{query}")
+    assert [(one["pointer"], one["rule"]) for one in refused.json["errors"]] == [(pointer, rule)]
+
+
+def test_a_secret_that_is_wrong_is_not_repeated(caller):
+    body = {"url": "http://127.0.0.1:1/", "secret": "whsec_short", "headers": {"Authorization": "Bearer t0p\n"}}
+    refused = caller.post("/api/v1/webhook-endpoints", json=body)
+    assert refused.status_code == 422
+    assert "whsec_short" not in refused.text
+    assert "t0p" not in refused.text
+
+
+def test_every_rule_that_the_code_names_is_explained():
+    named = set()
+    for path in [*(ROOT / "platform/agora").rglob("*.py"), *(ROOT / "api").rglob("*.py")]:
+        if {"cli", "scaffold"} & set(path.parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and "invalid_field" in ast.unparse(node.func) and len(node.args) > 1:
+                named |= {node.args[1].value} if isinstance(node.args[1], ast.Constant) else set()
+    assert named
+    assert named <= RULES.keys()
+
+
+# --- request ids, pages
+
+
+def test_every_line_of_the_log_names_the_request(caller, rig, monkeypatch):
+    monkeypatch.setattr(service, "list_jobs", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(problems, "log", get_logger("anew"))  # else it may write where an earlier app told it to
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        caller.get(JOBS, headers={"X-Request-Id": "mine-1"})
+        made = caller.get(JOBS).headers["X-Request-Id"]
+    assert [line["request_id"] for line in lines if line["event"] == "request failed"] == ["mine-1", made]
+    assert made.startswith("req_")
+
+
+def test_an_id_that_could_forge_a_line_of_the_log_is_not_taken(caller):
+    for bad in ("a b", "x" * 101, "a\tb", "é"):
+        assert caller.get(JOBS, headers={"X-Request-Id": bad}).headers["X-Request-Id"].startswith("req_")
+
+
+def test_the_catalogue_is_open_to_programs_and_to_people(app):
+    client = app.test_client()
+    assert [one["code"] for one in client.get("/errors").json["items"]] == list(CATALOGUE)
+    page = client.get("/errors/not-found", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.content_type.startswith("text/html")
+    assert "What to do." in page.text
+    assert "script" not in page.headers["Content-Security-Policy"]
+    assert client.get("/errors/nothing").json["code"] == "not-found"
+    assert client.get("/errors/not-found").headers["Vary"] == "Accept"
+
+
+def test_docs_are_those_of_the_catalogue():
+    assert (ROOT / "docs/errors.md").read_text() == markdown.markdown()

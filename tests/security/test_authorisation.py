@@ -1,0 +1,108 @@
+"""Every route of the app, tried by those who must not: nobody, a key that has run out, too low a role, another team."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from agora.clock import now
+from agora.db.session import transaction
+from agora.identity import principals
+from agora.identity import service as identity
+from agora.identity.models import ApiKeyRow, MemberRow
+from agora.identity.roles import PERMISSIONS, Role, permissions_of
+from api import auth
+from api.app import create_app
+from tests.support import people
+from tests.support.caller import Caller
+from tests.support.people import Browser
+
+SPECIAL = {auth.ANY_KEY, auth.SELF}
+
+
+def routes():
+    """Method, path and permission of every route that needs one."""
+    app = create_app()
+    with app.test_request_context():
+        for rule in app.url_map.iter_rules():
+            own_door = rule.endpoint.partition(".")[0] in auth.OWN_DOORS  # test_portal_doors.py tries these
+            if rule.endpoint in auth.OPEN_ENDPOINTS or rule.endpoint == "static" or own_door:
+                continue
+            path = rule.rule.replace("<path:", "<").replace("<", "").replace(">", "")
+            for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
+                yield pytest.param(method.lower(), path, auth.scope_of(rule.endpoint), id=f"{method} {rule.rule}")
+
+
+ROUTES = list(routes())
+
+
+@pytest.fixture
+def team(app):
+    """Who makes browsers: a user in each role of one team."""
+    owner = Browser(app, people.sign_up())
+    team_id = owner.post("/api/v1/teams", json={"name": "Acme"}).json["id"]
+
+    def member(role):
+        person = people.sign_up()
+        with transaction("auth") as session:
+            session.add(MemberRow(team_id=team_id, user_id=person.id, role=role))
+        browser = Browser(app, person)
+        browser.team = team_id
+        return browser
+
+    return member
+
+
+def test_every_route_declares_a_permission_that_there_is():
+    for route in ROUTES:
+        _, path, permission = route.values
+        assert permission in PERMISSIONS.keys() | SPECIAL, f"{path}: {permission}"
+
+
+def test_every_open_endpoint_exists():
+    """One that was renamed would be closed; one that is left over would be open to whoever takes its name."""
+    assert create_app().view_functions.keys() >= auth.OPEN_ENDPOINTS
+
+
+@pytest.mark.parametrize(("method", "path", "permission"), ROUTES)
+def test_who_must_not_does_not(app, db, method, path, permission):
+    nobody = getattr(app.test_client(), method)(path)
+    assert (nobody.status_code, nobody.json["code"]) == (401, "unauthenticated")
+    caller = Caller(app)
+    with transaction("auth") as session:
+        session.query(ApiKeyRow).update({"expires_at": now() - timedelta(seconds=1)})
+    identity._remembered.clear()
+    assert getattr(caller, method)(path).status_code == 401
+    other = Caller(app, team="other", scopes=("jobs:read",) if permission != "jobs:read" else ("files:read",))
+    if permission != auth.ANY_KEY:
+        refused = getattr(other, method)(path)
+        assert (refused.status_code, refused.json["code"], refused.json["needed"]) == (403, "forbidden", permission)
+
+
+def test_each_role_may_what_the_table_says_on_every_route(team):
+    """Whether a request is let through is told by its not being a 403: what it names is not there."""
+    for role in Role:
+        browser = team(role)
+        for route in ROUTES:
+            method, path, permission = route.values
+            if (method, path) == ("post", "/api/v1/auth/sign-out") or path == "/api/v1/team/leave":
+                continue
+            answered = getattr(browser, method)(path)
+            allowed = permission in SPECIAL or permission in permissions_of(role)
+            assert (answered.status_code != 403) is allowed, (role, method, path, answered.status_code)
+            assert answered.status_code < 500, (role, method, path)
+
+
+def test_a_member_of_no_team_gets_nothing(app, team):
+    stranger = Browser(app, people.sign_up())
+    stranger.team = team(Role.OWNER).team
+    for route in ROUTES:
+        method, path, _ = route.values
+        assert getattr(stranger, method)(path).status_code == 404, path
+
+
+def test_roles_only_add_up():
+    of = [permissions_of(role) for role in reversed(Role)]
+    assert all(lower < higher for lower, higher in itertools.pairwise(of))
+    assert "queues:write" not in of[-1]
+    assert principals.REMEMBER_SECONDS <= 5
