@@ -4,13 +4,14 @@ import gc
 from contextlib import suppress
 from typing import Any
 
-from gevent import monkey, spawn
+from gevent import get_hub, monkey, spawn
 
 monkey.patch_all()
 
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402  # sockets must be patched before anything imports them
 
 from agora.db.engines import dispose_all  # noqa: E402
+from agora.identity import passwords  # noqa: E402
 from agora.jobs import service  # noqa: E402
 from agora.settings import get_settings  # noqa: E402
 from api import one_send  # noqa: E402
@@ -48,6 +49,7 @@ def post_worker_init(_worker: Any) -> None:
     """
     gc.collect()
     gc.freeze()
+    passwords.offload(get_hub().threadpool.apply)  # else a sign-in would hold up every greenlet of the process
     spawn(_get_ready)
 
 

@@ -11,6 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from agora.errors import Invalid, NotFound, TooLarge, invalid_field
 from agora.ids import new_id
 from agora.settings import get_settings
+from api.errors.fields import step
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 STREAMED = frozenset({"files.upload"})
@@ -64,9 +65,9 @@ def check_json(value: Any, pointer: str) -> None:
         if depth > limit:
             raise invalid_field(where, "max-depth", f"{where}: JSON may nest {limit} levels deep")
         if isinstance(found, dict):
-            level.extend((inner, f"{where}/{name}", depth + 1) for name, inner in found.items())
+            level.extend((inner, where + step(name), depth + 1) for name, inner in found.items())
         elif isinstance(found, list):
-            level.extend((inner, f"{where}/{index}", depth + 1) for index, inner in enumerate(found))
+            level.extend((inner, where + step(index), depth + 1) for index, inner in enumerate(found))
 
 
 def refuse_unstorable() -> None:
@@ -78,7 +79,7 @@ def refuse_unstorable() -> None:
         raise NotFound("nothing has a NUL character in its name")
     for name, value in request.args.items(multi=True) if request.query_string else ():
         if "\x00" in name or "\x00" in value:
-            raise _unstorable(f"/{name}", "no-nul")
+            raise _unstorable(step(name), "no-nul")
     if request.is_json and request.endpoint not in STREAMED and SUSPICIOUS.search(request.get_data(cache=True)):
         level: list[tuple[Any, str]] = [(request.get_json(silent=True), "")]
         while level:
@@ -87,10 +88,10 @@ def refuse_unstorable() -> None:
             if rule is not None:
                 raise _unstorable(where, rule)
             if isinstance(found, dict):
-                level.extend((name, f"{where}/{name}") for name in found)
-                level.extend((inner, f"{where}/{name}") for name, inner in found.items())
+                level.extend((name, where + step(name)) for name in found)
+                level.extend((inner, where + step(name)) for name, inner in found.items())
             elif isinstance(found, list):
-                level.extend((inner, f"{where}/{index}") for index, inner in enumerate(found))
+                level.extend((inner, where + step(index)) for index, inner in enumerate(found))
 
 
 def _broken_rule(found: Any) -> str | None:

@@ -3,7 +3,7 @@
 # whole platforms, on fixed ports, and some besides; one with all others.
 set -uo pipefail
 bin=$1
-besides=(tests/unit tests/architecture tests/security tests/integration/test_webhooks_h*.py tests/integration/test_portal*.py)
+besides=(tests/unit tests/architecture tests/security)
 run() { # name, then what to run
   COVERAGE_FILE=".coverage.$1" "$bin/python" -m pytest -q -m "not extra" --cov --cov-report= "${@:2}"
 }

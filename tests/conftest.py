@@ -96,6 +96,7 @@ def environment(postgres, valkey, templates, tmp_path_factory):
         "AUTH_DATABASE_URL": clone(postgres, templates[1], f"auth_{os.getpid()}"),
         "REDIS_URL": valkey.url,
         "AGORA_SECRET_KEY": SECRET,
+        "AGORA_MAIL_URL": "console:",
         "AGORA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "AGORA_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
         "AGORA_EGRESS_PORTS": "any",

@@ -13,7 +13,7 @@ from agora.errors import NOT_TOLD, FieldError
 
 MAX_VALUE = 200
 """Characters of a value that is told; a longer one is told by its class only."""
-SENSITIVE = ("secret", "password", "token", "authorization", "headers", "code")
+SENSITIVE = ("secret", "pass", "token", "authorization", "headers", "code", "otp", "credential")
 """What a pointer must not contain for its value to be told."""
 VALIDATORS = {
     ma.validate.Length: "length", ma.validate.Range: "range", ma.validate.OneOf: "enum",
@@ -45,8 +45,8 @@ def _value_of(pointer: str, value: Any) -> dict[str, Any]:
     if value is MISSING or value is NOT_TOLD:
         return {}
     told: dict[str, Any] = {"value_class": class_of(value)}
-    hidden = any(word in pointer.lower() for word in SENSITIVE)
-    if not hidden and len(str(value)) <= MAX_VALUE:
+    hidden = not pointer.strip("/") or any(word in pointer.lower() for word in SENSITIVE)
+    if not hidden and not isinstance(value, Mapping | list | tuple) and len(str(value)) <= MAX_VALUE:
         told["value"] = value
     return told
 
@@ -103,7 +103,10 @@ def _leaves(
     for message in messages if isinstance(messages, list) else [messages]:
         rule = "schema" if of_all else rule_of(field, value, str(message))
         told = {"pointer": pointer or "/", "rule": rule, "message": f"{pointer or '/'}: {message}"}
-        yield told | _value_of(pointer, MISSING if rule == "required" else value)
+        if rule == "unknown-field":  # a name that is only misspelt may stand for a secret
+            yield told | ({} if value is MISSING else {"value_class": class_of(value)})
+        else:
+            yield told | _value_of(pointer, MISSING if rule == "required" else value)
 
 
 def _below(field: Any, name: Any) -> Any:

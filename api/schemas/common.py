@@ -26,6 +26,14 @@ class Moment(ma.fields.AwareDateTime):
     def __init__(self, **options: Any) -> None:
         super().__init__(format="iso", default_timezone=None, **options)
 
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dt.datetime:
+        found = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            found.astimezone(dt.UTC)
+        except OverflowError:  # a time of another zone at the end of time
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
+        return found
+
     def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         del attr, obj, kwargs
         return None if value is None else told(value)

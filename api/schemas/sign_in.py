@@ -101,6 +101,18 @@ class CodeIn(Schema):
     code = ma.fields.String(required=True, validate=CODE)
 
 
+class VerifyIn(TokenIn):
+    """The token of the mail, and the password that the account was made with."""
+
+    password = ma.fields.String(required=True, validate=PASSWORD)
+
+
+class EnrolIn(Schema):
+    """Whoever sets a second factor up knows the password."""
+
+    password = ma.fields.String(required=True, validate=PASSWORD)
+
+
 class RemoveFactorIn(CodeIn):
     """Who removes it must know both."""
 

@@ -24,7 +24,7 @@ def create_key(fields: dict[str, Any]) -> Any:
 
 
 def _check_givable(scopes: Sequence[str]) -> None:
-    beyond = [name for name in scopes if not principal().may_give(name)]
+    beyond = [name for name in scopes if name in service.SCOPES and not principal().may_give(name)]
     if beyond:
         raise Forbidden(f"you cannot give the scopes {', '.join(beyond)}")
 

@@ -8,6 +8,7 @@ from api.blueprint import Blueprint
 from api.schemas.common import Problem
 from api.schemas.sign_in import (
     CodeIn,
+    EnrolIn,
     EnrolledOut,
     PasswordIn,
     RemoveFactorIn,
@@ -48,11 +49,12 @@ def change_password(fields: dict[str, Any]) -> None:
 
 @blueprint.post("/second-factor")
 @scope(SELF)
+@blueprint.arguments(EnrolIn)
 @blueprint.response(200, EnrolledOut)
 @blueprint.alt_response(422, schema=Problem, description="There is one already.")
-def enrol() -> Any:
+def enrol(fields: dict[str, Any]) -> Any:
     """Begin to set a second factor up (TOTP, RFC 6238). It counts once a code has confirmed it."""
-    return {"uri": sign_in.enrol_second_factor(user_id())}
+    return {"uri": sign_in.enrol_second_factor(user_id(), fields["password"])}
 
 
 @blueprint.post("/second-factor/confirm")

@@ -6,10 +6,11 @@ from flask import request
 
 from agora.identity import invitations, sessions, sign_in, users
 from agora.identity.sessions import Device
+from api.address import client_address
 from api.auth import SELF, principal, scope, user_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
-from api.schemas.sign_in import EmailIn, RefreshIn, ResetIn, SignInIn, SignUpIn, TokenIn, TokensOut, UserOut
+from api.schemas.sign_in import EmailIn, RefreshIn, ResetIn, SignInIn, SignUpIn, TokensOut, UserOut, VerifyIn
 from api.schemas.teams import AcceptAsNewIn
 
 blueprint = Blueprint("sign-in", __name__, url_prefix="/api/v1/auth", description="Accounts, sign-in and sessions.")
@@ -19,7 +20,7 @@ OPEN = blueprint.doc(security=[])
 
 def device() -> Device:
     """Where the request came from."""
-    return Device(address=request.remote_addr or "", user_agent=request.headers.get("User-Agent", ""))
+    return Device(address=client_address(), user_agent=request.headers.get("User-Agent", ""))
 
 
 @blueprint.post("/sign-up")
@@ -34,11 +35,11 @@ def sign_up(fields: dict[str, Any]) -> None:
 
 @blueprint.post("/verify-email")
 @OPEN
-@blueprint.arguments(TokenIn)
+@blueprint.arguments(VerifyIn)
 @blueprint.response(200, UserOut)
 def verify_email(fields: dict[str, Any]) -> Any:
-    """Confirm an address with the token that was mailed to it."""
-    return users.verify_email(fields["token"])
+    """Confirm an address with the token that was mailed to it, and the password that the account was made with."""
+    return users.verify_email(fields["token"], fields["password"], address=client_address())
 
 
 @blueprint.post("/verify-email/again")
@@ -72,7 +73,7 @@ def sign_in_user(fields: dict[str, Any]) -> Any:
 )
 def refresh(fields: dict[str, Any]) -> Any:
     """New tokens for a refresh token, which is then used up."""
-    return sessions.refresh(fields["refresh_token"], device())
+    return sessions.refresh(fields["refresh_token"])
 
 
 @blueprint.post("/sign-out")
@@ -92,7 +93,7 @@ def sign_out() -> None:
 )
 def accept_as_new(fields: dict[str, Any]) -> Any:
     """Make an account with the token of an invitation, and join the team."""
-    return invitations.accept_as_new(**fields)
+    return invitations.accept_as_new(**fields, address=client_address())
 
 
 @blueprint.post("/password-reset")
@@ -110,4 +111,4 @@ def ask_to_reset(fields: dict[str, Any]) -> None:
 @blueprint.response(204)
 def reset_password(fields: dict[str, Any]) -> None:
     """Set a new password; every session ends."""
-    users.reset_password(fields["token"], fields["password"])
+    users.reset_password(fields["token"], fields["password"], address=client_address())

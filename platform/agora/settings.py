@@ -128,11 +128,14 @@ class Settings(BaseSettings):
         0.0, 5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
     )  # fmt: skip
 
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Networks of reverse proxies whose X-Forwarded-For says where a request comes from."
+    )
     sign_up: Literal["closed", "open"] = Field(
         "closed", description="`open`: whoever confirms an e-mail address may make an account."
     )
     mail_url: str = Field(
-        "console:",
+        "",
         description="smtp://user:password@host, smtps://, smtp+plain://, file:///folder, or console: (the log).",
     )
     mail_from: str = Field("agora@localhost", min_length=3, description="Whom mails are from.")
@@ -144,7 +147,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", mode="before")
+    @field_validator(
+        "agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -221,6 +221,7 @@ AUTH = {
     "invitations_ended_check": row("invitations", accepted_at=NOW, revoked_at=NOW),
     "invitations_team_id_fkey": row("invitations", team_id=NONE),
     "invitations_open_idx": twice("invitations", team_id=None, email="a@b"),
+    "mails_tries_check": row("mails", tries=-1),
     "signing_keys_public_check": row("signing_keys", public='{"d": "private"}'),
 }
 CASES = [("main", name, run) for name, run in MAIN.items()] + [("auth", name, run) for name, run in AUTH.items()]

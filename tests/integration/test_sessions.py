@@ -8,8 +8,9 @@ from limits import RateLimitItemPerHour
 
 from agora.clock import now
 from agora.db.session import transaction
-from agora.identity import access_tokens, principals, rekey, throttle
-from agora.identity.models import SessionRow, UserRow
+from agora.identity import access_tokens, duties, one_time, operators, principals, rekey, throttle
+from agora.identity.models import SessionRow, SpentTokenRow, UserRow
+from agora.identity.roles import Purpose
 from agora.settings import get_settings
 from tests.support import people
 from tests.support.people import Browser
@@ -20,6 +21,10 @@ ME = "/api/v1/me"
 @pytest.fixture
 def person(app):
     return people.sign_up()
+
+
+def own(person):
+    return {"password": person.password}
 
 
 def change(kind, row_id, **values):
@@ -133,7 +138,7 @@ def test_an_api_key_is_nobody(caller):
 
 def test_a_second_factor_is_asked_for_once_it_is_confirmed(app, person):
     browser = Browser(app, person)
-    uri = browser.post(f"{ME}/second-factor").json["uri"]
+    uri = browser.post(f"{ME}/second-factor", json=own(person)).json["uri"]
     assert uri.startswith("otpauth://totp/")
     assert Browser(app).sign_in(person).status_code == 200  # not in force yet
     assert browser.post(f"{ME}/second-factor/confirm", json={"code": "000000"}).status_code == 422
@@ -142,7 +147,7 @@ def test_a_second_factor_is_asked_for_once_it_is_confirmed(app, person):
     assert (needed.status_code, needed.json["code"]) == (401, "second-factor-needed")
     assert Browser(app).sign_in(person, code="000000").status_code == 401
     assert Browser(app).sign_in(person, code=person.code()).status_code == 200
-    assert browser.post(f"{ME}/second-factor").status_code == 422
+    assert browser.post(f"{ME}/second-factor", json=own(person)).status_code == 422
 
 
 def test_a_code_works_once(app, person):
@@ -209,7 +214,11 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_until_i
     app, person, monkeypatch
 ):  # fmt: skip
     browser = Browser(app, person)
-    kids = lambda: [key["kid"] for key in app.test_client().get("/.well-known/jwks.json").json["keys"]]  # noqa: E731
+
+    def kids():
+        access_tokens._kept.clear()
+        return [key["kid"] for key in app.test_client().get("/.well-known/jwks.json").json["keys"]]
+
     [first] = kids()
     second = access_tokens.rotate()
     assert kids() == [first, second]
@@ -220,7 +229,7 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_until_i
     access_tokens._kept.clear()
     assert kid_of(Browser(app, person)) == second
     assert kids() == [first, second]
-    at += access_tokens.LIVES
+    at += access_tokens.LIVES + access_tokens.REMEMBERED_AT_MOST
     assert kids() == [second]
     access_tokens.rotate()
     assert len(kids()) == 2
@@ -253,8 +262,8 @@ def test_rekey_encrypts_second_factors_and_signing_keys_anew(app, person, settin
     old = get_settings().secret_key.get_secret_value()
     setting("AGORA_SECRET_KEY", "another-key-another-key-another-key-another")
     setting("AGORA_SECRET_KEY_OLD", old)
-    assert rekey.rekey() == {"second_factors": 1, "signing_keys": 1}
-    assert rekey.rekey() == {"second_factors": 0, "signing_keys": 0}
+    assert rekey.rekey() == {"second_factors": 1, "signing_keys": 1, "mails": 0}
+    assert rekey.rekey() == {"second_factors": 0, "signing_keys": 0, "mails": 0}
     setting("AGORA_SECRET_KEY_OLD", "")
     access_tokens._kept.clear()
     with transaction("auth") as session:
@@ -262,3 +271,62 @@ def test_rekey_encrypts_second_factors_and_signing_keys_anew(app, person, settin
     browser = Browser(app)
     assert browser.sign_in(person, code=person.code()).status_code == 200
     assert browser.get(ME).status_code == 200
+
+
+def test_a_key_that_is_made_before_anybody_signed_in_keeps_nobody_out(app, person):
+    access_tokens.rotate()
+    browser = Browser(app, person)
+    assert browser.get(ME).status_code == 200
+    assert len(app.test_client().get("/.well-known/jwks.json").json["keys"]) == 2
+
+
+def test_a_burst_of_guesses_is_counted_before_it_is_judged(app, person):
+    wrong = people.Person(id="", email=person.email, password="not this one at all")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: Browser(app).sign_in(wrong).status_code, range(24)))
+    assert answers.count(401) == throttle.PAIR.amount
+    assert answers.count(429) == 24 - throttle.PAIR.amount
+
+
+def test_whoever_has_a_stolen_token_cannot_guess_the_password_or_set_a_factor(app, person):
+    thief = Browser(app, person)
+    for _ in range(throttle.PAIR.amount):
+        refused = thief.post(f"{ME}/second-factor", json={"password": "not this one at all"})
+        assert refused.status_code == 422
+    body = {"old_password": person.password, "new_password": "the thief's own words now"}
+    assert thief.post(f"{ME}/password", json=body).status_code == 429
+
+
+def test_a_lost_second_factor_is_removed_by_the_operator(app, person):
+    browser = Browser(app, person)
+    people.set_second_factor(person)
+    operators.remove_second_factor(person.email)
+    assert browser.get(ME).status_code == 401
+    assert Browser(app).sign_in(person).status_code == 200
+
+
+def test_a_second_factor_stays_when_the_password_is_forgotten(app, person):
+    people.set_second_factor(person)
+    with transaction("auth") as session:
+        token = one_time.issue(session, session.get(UserRow, person.id), Purpose.RESET)
+    body = {"token": token, "password": "a wholly new one for me"}
+    assert Browser(app).post("/api/v1/auth/password-reset/confirm", json=body).status_code == 204
+    person.password = body["password"]
+    assert Browser(app).sign_in(person).json["code"] == "second-factor-needed"
+
+
+def test_addresses_of_one_network_count_together():
+    assert throttle.network_of("2001:db8:1:2:aaaa::1") == throttle.network_of("2001:db8:1:2:bbbb::2")
+    assert throttle.network_of("2001:db8:1:3::1") != throttle.network_of("2001:db8:1:2::1")
+    assert throttle.network_of("127.0.0.1") == "127.0.0.1"
+
+
+def test_what_ended_long_ago_is_removed(app, person):
+    browser = Browser(app, person)
+    browser.refresh()
+    assert duties.forget_ended() == 0
+    long_ago = now() - timedelta(days=200)
+    change(SessionRow, browser.tokens["session_id"], created_at=long_ago, expires_at=long_ago + timedelta(days=1))
+    assert duties.forget_ended() == 1
+    with transaction("auth") as session:
+        assert session.query(SpentTokenRow).count() == 0

@@ -3,12 +3,14 @@
 import email
 import email.policy
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from limits import RateLimitItemPerMinute
 
 from agora.db.session import transaction
-from agora.identity import mail, passwords, throttle, users
-from agora.identity.models import OneTimeTokenRow, UserRow
+from agora.identity import duties, mail, passwords, throttle, user_queries, users
+from agora.identity.models import MailRow, OneTimeTokenRow, UserRow
 from agora.identity.throttle import MAILS
 from agora.runtime.ports import free_port
 from tests.support import people
@@ -24,6 +26,7 @@ def post(app, setting, tmp_path):
     setting("AGORA_MAIL_URL", f"file://{tmp_path}/mail")
 
     def mails(address):
+        duties.send_mails()
         found = [
             email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             for path in sorted((tmp_path / "mail").glob("*.eml"))
@@ -48,7 +51,7 @@ def test_sign_up_confirm_sign_in(app, post):
     person = people.Person(id="", email="ada@example.test")
     refused = browser.sign_in(person)
     assert (refused.status_code, refused.json["code"]) == (403, "email-unverified")
-    confirmed = browser.post(f"{AUTH}/verify-email", json={"token": token_in(message)})
+    confirmed = browser.post(f"{AUTH}/verify-email", json={"token": token_in(message), "password": PASSWORD})
     assert confirmed.json["verified_at"]
     assert browser.sign_in(person).status_code == 200
     me = browser.get("/api/v1/me").json
@@ -61,7 +64,7 @@ def test_sign_up_confirm_sign_in(app, post):
 def test_addresses_are_the_same_whatever_their_case(app, post):
     sign_up(app, "Ada@Example.Test")
     [message] = post("ada@example.test")
-    Browser(app).post(f"{AUTH}/verify-email", json={"token": token_in(message)})
+    Browser(app).post(f"{AUTH}/verify-email", json={"token": token_in(message), "password": PASSWORD})
     assert Browser(app).sign_in(people.Person(id="", email="aDa@eXample.test")).status_code == 200
 
 
@@ -156,8 +159,9 @@ def test_a_token_is_for_its_purpose_only(app, post):
     Browser(app).post(f"{AUTH}/verify-email/again", json={"email": "ada@example.test"})
     token = token_in(post("ada@example.test")[-1])
     assert reset(app, token).status_code == 422
-    assert Browser(app).post(f"{AUTH}/verify-email", json={"token": token}).status_code == 200
-    assert Browser(app).post(f"{AUTH}/verify-email", json={"token": token}).status_code == 422
+    body = {"token": token, "password": PASSWORD}
+    assert Browser(app).post(f"{AUTH}/verify-email", json=body).status_code == 200
+    assert Browser(app).post(f"{AUTH}/verify-email", json=body).status_code == 422
 
 
 def test_forged_and_expired_tokens_are_refused(app, post):
@@ -220,11 +224,51 @@ def test_a_hash_of_older_parameters_is_made_anew_at_sign_in(app, monkeypatch):
         assert session.get(UserRow, person.id).password_hash != before
 
 
-def test_a_mail_server_that_is_away_is_told(app, setting):
-    setting("AGORA_SIGN_UP", "open")
+def test_a_mail_waits_for_a_server_that_is_away_and_nobody_else_does(app, post, setting, tmp_path):
     setting("AGORA_MAIL_URL", "smtp+plain://127.0.0.1:1")
+    assert sign_up(app).status_code == 202
+    assert duties.send_mails() == 0
+    setting("AGORA_MAIL_URL", f"file://{tmp_path}/mail")
+    assert post("ada@example.test") == []  # not due yet
+    with transaction("auth") as session:
+        session.query(MailRow).update({"next_at": users.now()})
+    assert len(post("ada@example.test")) == 1
+    with transaction("auth") as session:
+        assert session.query(MailRow).count() == 0
+
+
+def test_a_mail_is_given_up_after_many_tries_and_two_senders_do_not_send_it_twice(app, post, setting, monkeypatch):
+    setting("AGORA_MAIL_URL", "smtp+plain://127.0.0.1:1")
+    monkeypatch.setattr(mail, "MOST_TRIES", 2)
+    sign_up(app)
+    for _ in range(2):
+        duties.send_mails()
+        with transaction("auth") as session:
+            session.query(MailRow).update({"next_at": users.now()})
+    with transaction("auth") as session:
+        assert session.query(MailRow).count() == 0
+        mail.post(session, "ada@example.test", "Hello", "there")
+    setting("AGORA_MAIL_URL", "console:")
+    with transaction("auth") as one:
+        assert user_queries.lock_due_mail(one) is not None
+        assert duties.send_mails() == 0
+    assert duties.send_mails() == 1
+
+
+def test_what_a_mail_says_is_sealed_at_rest(app, post):
+    sign_up(app)
+    with transaction("auth") as session:
+        [row] = session.query(MailRow).all()
+    assert "ada@example.test" not in row.sealed
+
+
+def test_a_platform_without_mail_says_so_and_does_nothing(app, setting):
+    setting("AGORA_SIGN_UP", "open")
+    setting("AGORA_MAIL_URL", "")
     refused = sign_up(app)
     assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
+    with transaction("auth") as session:
+        assert session.query(UserRow).count() == 0
 
 
 def test_mails_go_out_over_smtp(app, setting, smtp_server):
@@ -232,11 +276,13 @@ def test_mails_go_out_over_smtp(app, setting, smtp_server):
     setting("AGORA_MAIL_URL", f"smtp+plain://127.0.0.1:{smtp_server.port}")
     setting("AGORA_MAIL_FROM", "agora@example.test")
     assert sign_up(app).status_code == 202
+    assert duties.send_mails() == 1
     [(sender, recipients, data)] = smtp_server.got
     message = email.message_from_bytes(data, policy=email.policy.default)
     assert (sender, recipients) == ("agora@example.test", ["ada@example.test"])
     assert message["Subject"] == users.VERIFY_SUBJECT
-    assert Browser(app).post(f"{AUTH}/verify-email", json={"token": token_in(message)}).status_code == 200
+    body = {"token": token_in(message), "password": PASSWORD}
+    assert Browser(app).post(f"{AUTH}/verify-email", json=body).status_code == 200
 
 
 @pytest.fixture
@@ -259,6 +305,60 @@ def smtp_server():
     controller.stop()
 
 
-def test_settings_of_mail_and_throttling_hang_together():
-    assert mail.SCHEMES[0] == "smtp"
-    assert throttle.PAIR.amount < throttle.ACCOUNT.amount < throttle.ADDRESS.amount
+# --- what an attacker tries
+
+
+def test_a_stranger_who_claims_an_address_first_gets_nothing_of_it(app, post):
+    """They sign up with the victim's address; the victim signs up later, or is led to confirm the stranger's claim."""
+    sign_up(app, password="the stranger's very own words")
+    [first] = post("ada@example.test")
+    mixed = {"token": token_in(first), "password": PASSWORD}
+    assert Browser(app).post(f"{AUTH}/verify-email", json=mixed).status_code == 422
+    assert sign_up(app).status_code == 202
+    second = post("ada@example.test")[-1]
+    assert second["Subject"] == users.VERIFY_SUBJECT
+    stale = {"token": token_in(first), "password": "the stranger's very own words"}
+    assert Browser(app).post(f"{AUTH}/verify-email", json=stale).status_code == 422
+    mine = {"token": token_in(second), "password": PASSWORD}
+    assert Browser(app).post(f"{AUTH}/verify-email", json=mine).status_code == 200
+    assert Browser(app).sign_in(people.Person(id="", email="ada@example.test")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["=?utf-8?q?x?=@example.test", "=?utf-8?q??=@example.test", "ädä@example.test", "ada@example.test\x00"]
+)
+def test_an_address_that_mail_would_read_otherwise_is_refused(app, post, address):
+    assert sign_up(app, address).status_code == 422
+
+
+def test_an_address_of_an_international_domain_is_written_to_in_ascii(app, post):
+    assert sign_up(app, "ada@exämple.test").status_code == 202
+    assert len(post("ada@xn--exmple-cua.test")) == 1
+
+
+def test_junk_costs_no_hashing(app, post, monkeypatch):
+    monkeypatch.setattr(passwords, "hash_of", lambda _: pytest.fail("hashed"))
+    monkeypatch.setattr(passwords, "check", lambda *_, **__: pytest.fail("judged"))
+    body = {"token": "x", "password": PASSWORD}
+    for path in ("accept-invitation", "password-reset/confirm"):
+        assert Browser(app).post(f"{AUTH}/{path}", json=body).status_code == 422
+
+
+def test_whoever_makes_us_work_does_so_a_few_times_a_minute(app, post, monkeypatch):
+    monkeypatch.setattr(throttle, "WORK", RateLimitItemPerMinute(3, 1, namespace="agora-test-work"))
+    answers = [reset(app, "x").status_code for _ in range(5)]
+    assert answers == [422, 422, 422, 429, 429]
+
+
+def test_the_judge_of_passwords_takes_no_time_worth_mentioning():
+    """Some texts took it seconds; it is shown a beginning only."""
+    passwords.check("a4@b8c({[<e3g69i1!|l1|7o0s$5t+7x%z2a4@b8c({[<e3g69i1!|l1|7o0s$5t+7x%z2")
+    assert passwords.MOST_JUDGED <= 24
+
+
+def test_a_token_that_comes_many_times_at_once_is_used_once(app, post):
+    people.sign_up(email="ada@example.test")
+    token = asked(app, post)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda n: reset(app, token, f"a wholly new one for me {n}").status_code, range(6)))
+    assert sorted(answers) == [204] + [422] * 5

@@ -27,7 +27,7 @@ class Person:
     totp: object = None
 
     def code(self):
-        """A code that was not used before: each call moves on by a step of half a minute, at most one ahead."""
+        """The code of now."""
         return self.totp.at(time.time())
 
 
@@ -44,7 +44,7 @@ def sign_up(*, verified=True, email=None, name="Ada"):
 
 def set_second_factor(person):
     """Enrol and confirm; the code of now is then used up, so the step is taken back."""
-    uri = sign_in.enrol_second_factor(person.id)
+    uri = sign_in.enrol_second_factor(person.id, person.password)
     person.totp = pyotp.TOTP(parse_qs(urlsplit(uri).query)["secret"][0])
     sign_in.confirm_second_factor(person.id, person.code())
     with transaction("auth") as session:

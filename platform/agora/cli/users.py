@@ -71,6 +71,16 @@ def enable(email: str) -> None:
     print(f"{email}  enabled")
 
 
+@users_command.command("remove-second-factor")
+@click.argument("email")
+def remove_second_factor(email: str) -> None:
+    """Take the second factor of somebody away whose device is lost; every session of theirs ends."""
+    from agora.identity import operators  # noqa: PLC0415
+
+    operators.remove_second_factor(email)
+    print(f"{email}  has no second factor any more")
+
+
 @users_command.command("rotate-key")
 def rotate_key() -> None:
     """Make a new key that signs access tokens, from a day on."""

@@ -92,6 +92,7 @@ def _make(database: Database) -> Engine:
         pool_size=AUTH_CONNECTIONS // 2 if small else settings.db_pool_size,
         max_overflow=AUTH_CONNECTIONS // 2 if small else settings.db_pool_overflow,
         pool_timeout=settings.db_connect_seconds,
+        hide_parameters=True,  # they hold people's secrets, and errors are logged
         pool_use_lifo=True,  # a process at rest uses one connection, whose caches are warm
         connect_args={
             "connect_timeout": settings.db_connect_seconds,

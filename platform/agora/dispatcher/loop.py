@@ -16,6 +16,7 @@ from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
 from agora.dispatcher import deliveries, duties, queries
 from agora.errors import AgoraError
+from agora.identity import duties as identity_duties
 from agora.retention import duties as retention
 from agora.schedules import duties as schedule_duties
 from agora.schedules import firing
@@ -72,6 +73,8 @@ def all_duties() -> list[Duty]:
         Duty(deliveries.cancel_orphans, every=10 * MINUTE),
         Duty(deliveries.drain_held, every=0.5),
         Duty(replay_duties.work_off, every=0.05),
+        Duty(identity_duties.send_mails, every=0.5),
+        Duty(identity_duties.forget_ended, every=10 * MINUTE),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(portal_duties.forget_links, every=MINUTE),

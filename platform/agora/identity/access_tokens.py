@@ -30,6 +30,8 @@ LIVES = timedelta(minutes=15)
 PUBLISHED_BEFORE = timedelta(days=1)
 """A new key is in the key set for so long before it signs: verifiers may keep the set for as long."""
 REMEMBER_SECONDS = 60.0
+REMEMBERED_AT_MOST = timedelta(minutes=5)
+"""A process that has not looked for a while, or whose clock is slow, signs with the key before so much longer."""
 MAX_LENGTH = 4096
 
 
@@ -46,6 +48,7 @@ class Claims:
 class _Keys:
     signing: OKPKey
     by_id: dict[str, OKPKey]
+    public: list[dict[str, str]]
     at: float
 
 
@@ -53,15 +56,15 @@ _lock = threading.Lock()
 _kept: dict[str, _Keys] = {}
 
 
-def load() -> None:
-    """Read the keys, unless they are known: before a transaction in which a token will be issued."""
-    _keys()
+def signer() -> OKPKey:
+    """The key that signs just now; to be read before a transaction in which a token is issued."""
+    return _keys().signing
 
 
-def issue(*, user_id: str, session_id: str) -> str:
-    """A token of a session."""
+def issue(key: OKPKey, *, user_id: str, session_id: str) -> str:
+    """A token of a session, signed by the :func:`signer`."""
     moment = int(now().timestamp())
-    settings, key = get_settings(), _keys().signing
+    settings = get_settings()
     claims = {
         "iss": settings.token_issuer, "aud": settings.token_audience, "sub": user_id, "sid": session_id,
         "iat": moment, "exp": moment + int(LIVES.total_seconds()), "jti": new_id("otk"),
@@ -108,9 +111,7 @@ def _key_of(header: dict[str, Any]) -> OKPKey:
 
 def key_set() -> dict[str, Any]:
     """The JSON Web Key Set (RFC 7517) of every key that signs, will sign, or has signed what is still valid."""
-    with transaction("auth") as session:
-        rows = _published(session)
-    return {"keys": [row.public for row in rows]}
+    return {"keys": list(_keys().public)}
 
 
 def rotate() -> str:
@@ -143,12 +144,14 @@ def _read() -> _Keys:
         rows = _published(session)
         if not any(row.signs_from <= now() for row in rows):
             session_queries.lock_signing_keys(session, _LOCK)
-            rows = _published(session) or [_insert(session, signs_from=now())]
+            rows = _published(session)
+            if not any(row.signs_from <= now() for row in rows):
+                rows = [_insert(session, signs_from=now()), *rows]
     moment = now()
     by_id = {row.id: OKPKey.import_key(dict[str, Any](row.public)) for row in rows}
     newest = max((row for row in rows if row.signs_from <= moment), key=lambda row: row.signs_from)
     signing = OKPKey.import_key(decrypt(newest.sealed.encode()).decode(), parameters={"kid": newest.id})
-    return _Keys(signing=signing, by_id=by_id, at=time.monotonic())
+    return _Keys(signing=signing, by_id=by_id, public=[row.public for row in rows], at=time.monotonic())
 
 
 def _insert(session: Session, *, signs_from: datetime) -> SigningKeyRow:
@@ -169,5 +172,5 @@ def _published(session: Session) -> list[SigningKeyRow]:
     return [
         row
         for row, successor in zip(rows, successors[: len(rows)], strict=True)
-        if successor is None or successor.signs_from + LIVES > moment
+        if successor is None or successor.signs_from + LIVES + REMEMBERED_AT_MOST > moment
     ]

@@ -14,7 +14,7 @@ from agora.identity import mail, member_queries, passwords, principals, throttle
 from agora.identity.members import Team, view_team
 from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
-from agora.identity.users import User, check_email, check_name, insert_user, view
+from agora.identity.users import User, check_email, check_name, claim_user, view
 from agora.ids import is_id, new_id
 
 LIVES = timedelta(days=14)
@@ -44,11 +44,9 @@ def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> In
         TooMany: too many mails were asked for.
     """
     email = check_email(email)
-    buckets = throttle.of_mail(f"invited {email}", address)
-    throttle.check(buckets)
-    throttle.count(buckets)
+    throttle.take(throttle.of_mail("invite", email, address))
     with transaction("auth") as session:
-        team = session.get(TeamRow, team_id, with_for_update=True)
+        team = session.get(TeamRow, team_id, with_for_update={"key_share": True})
         if team is None:
             raise NotFound(f"there is no team {team_id}")
         _check_invitable(session, team_id, email)
@@ -58,14 +56,12 @@ def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> In
         )  # fmt: skip
         session.add(row)
         session.flush()
-        found, token, name = _invitation(row), _token(row), team.name
-    mail.send(
-        email,
-        SUBJECT,
-        f"You are invited into the team {name!r} as {role}. Use this token to accept:\n\n    {token}\n\n"
-        "It works once, for 14 days.\n",
-    )
-    return found
+        text = (
+            f"You are invited into the team {team.name!r} as {role}. Use this token to accept:\n\n    {_token(row)}\n\n"
+            "It works once, for 14 days.\n"
+        )
+        mail.post(session, email, SUBJECT, text)
+        return _invitation(row)
 
 
 def _check_invitable(session: Session, team_id: str, email: str) -> None:
@@ -112,19 +108,22 @@ def accept(token: str, *, user_id: str) -> Team:
     return found
 
 
-def accept_as_new(token: str, password: str, name: str) -> User:
+def accept_as_new(token: str, password: str, name: str, *, address: str) -> User:
     """Make an account of the invited address, and join. The mail has shown that the address is theirs.
 
     Raises:
         Invalid: the token is wrong, or a field is.
         Conflict: there is an account with this address: sign in, and accept then.
     """
+    throttle.take(throttle.of_work(address))
     name = check_name(name)
-    passwords.check(password, known=(name,))
+    with transaction("auth") as session:
+        email = _redeem(session, token, None).email  # before the work of judging and hashing
+    passwords.check(password, known=(email, email.partition("@")[0], name))
     hashed = passwords.hash_of(password)
     with transaction("auth") as session:
         row = _redeem(session, token, None)
-        user = insert_user(session, row.email, name, hashed)
+        user = claim_user(session, row.email, name, hashed)
         if user is None:
             raise Conflict("there is an account with this address: sign in, and accept then")
         user.verified_at = now()

@@ -112,6 +112,9 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
     try:
         with transaction("auth") as session:
             row, user = _locked_member(session, team_id, user_id)
+            _check_not_own(session, team_id, user_id)
+            if role != Role.OWNER:
+                member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
             row.role = role
             found = _member(row, user)
     except IntegrityError as error:
@@ -125,13 +128,18 @@ def remove_member(team_id: str, user_id: str) -> None:
     try:
         with transaction("auth") as session:
             row, _ = _locked_member(session, team_id, user_id)
-            team = session.get(TeamRow, team_id)
-            if team is not None and team.personal_of == user_id:
-                raise Conflict("this team is the user's own: they stay")
+            _check_not_own(session, team_id, user_id)
+            member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
             session.delete(row)
     except IntegrityError as error:
         raise _owner_missing(error) from None
     principals.forget()
+
+
+def _check_not_own(session: Session, team_id: str, user_id: str) -> None:
+    team = session.get(TeamRow, team_id)
+    if team is not None and team.personal_of == user_id:
+        raise Conflict("this team is the user's own: they stay its owner")
 
 
 def _owner_missing(error: IntegrityError) -> Exception:

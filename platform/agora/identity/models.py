@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -148,6 +148,19 @@ class OneTimeTokenRow(AuthBase):
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     expires_at: Mapped[TimestampTZ]
     used_at: Mapped[TimestampTZ | None]
+
+
+class MailRow(AuthBase):
+    """A mail that the dispatcher is to send; ``sealed``: to whom and what, encrypted."""
+
+    __tablename__ = "mails"
+    __table_args__ = (CheckConstraint("tries >= 0", name="tries"), Index("mails_next_at_idx", "next_at"))
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    sealed: Mapped[str] = mapped_column(Text)
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    next_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
 class InvitationRow(AuthBase):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.crypto import is_mac, mac
-from agora.errors import invalid_field
+from agora.errors import Invalid, invalid_field
 from agora.identity import session_queries, user_queries
 from agora.identity.models import OneTimeTokenRow, UserRow
 from agora.identity.roles import Purpose
@@ -18,6 +18,7 @@ from agora.ids import is_id, new_id
 
 LIVES = {Purpose.VERIFY: timedelta(days=2), Purpose.RESET: timedelta(hours=1)}
 PARTS = 3
+MOST_DIGITS = 12
 
 
 def issue(session: Session, user: UserRow, purpose: Purpose) -> str:
@@ -33,15 +34,27 @@ def redeem(session: Session, token: str, purpose: Purpose) -> UserRow:
 
     Raises Invalid, the same for whatever is wrong with it.
     """
-    user = _checked(session, token, purpose)
-    if user is None:
-        raise invalid_field("/token", "token", "this token is not valid: it is wrong, was used, or has expired")
-    return user
+    found = _read(session, token, purpose)
+    if found is None or not session_queries.spend(session, found[0].id):
+        raise _void()
+    return found[1]
 
 
-def _checked(session: Session, token: str, purpose: Purpose) -> UserRow | None:
+def peek(session: Session, token: str, purpose: Purpose) -> str:
+    """The password hash of a token's user, without using it up. Raises Invalid."""
+    found = _read(session, token, purpose)
+    if found is None or found[0].used_at is not None:
+        raise _void()
+    return found[1].password_hash
+
+
+def _void() -> Invalid:
+    return invalid_field("/token", "token", "this token is not valid: it is wrong, was used, or has expired")
+
+
+def _read(session: Session, token: str, purpose: Purpose) -> tuple[OneTimeTokenRow, UserRow] | None:
     parts = token.split(".")
-    if len(parts) != PARTS or not is_id(parts[0], "otk") or not parts[1].isdecimal() or len(parts[1]) > len("9" * 12):
+    if len(parts) != PARTS or not is_id(parts[0], "otk") or not parts[1].isdecimal() or len(parts[1]) > MOST_DIGITS:
         return None
     if int(parts[1]) <= now().timestamp():
         return None
@@ -49,9 +62,8 @@ def _checked(session: Session, token: str, purpose: Purpose) -> UserRow | None:
     user = user_queries.find(session, row.user_id, lock=True) if row is not None else None
     if row is None or user is None or row.purpose != purpose or int(row.expires_at.timestamp()) != int(parts[1]):
         return None
-    if not is_mac(f"one-time {purpose}", _covered(row.id, parts[1], user), parts[2]):
-        return None
-    return user if session_queries.spend(session, row.id) else None
+    fits = is_mac(f"one-time {purpose}", _covered(row.id, parts[1], user), parts[2])
+    return (row, user) if fits else None
 
 
 def _mac(token_id: str, expires_at: datetime, user: UserRow, purpose: Purpose) -> str:

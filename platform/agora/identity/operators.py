@@ -67,3 +67,14 @@ def set_disabled(email: str, *, disabled: bool) -> None:
         row.disabled_at = now() if disabled else None
         ended = sessions.end_all(session, row.id, why="the account was disabled") if disabled else []
     revoked.tell(ended)
+
+
+def remove_second_factor(email: str) -> None:
+    """Take somebody's second factor away, whose device is lost; every session of theirs ends. Raises NotFound."""
+    with transaction("auth") as session:
+        row = user_queries.find_by_email(session, check_email(email), lock=True)
+        if row is None:
+            raise NotFound(f"there is no user {email}")
+        row.totp_sealed, row.totp_since = None, None
+        ended = sessions.end_all(session, row.id, why="the second factor was removed")
+    revoked.tell(ended)

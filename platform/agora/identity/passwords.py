@@ -1,6 +1,8 @@
 """Passwords: which are good enough, and how they are kept: Argon2id (RFC 9106) with argon2-cffi's present defaults."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -11,10 +13,25 @@ from agora.errors import invalid_field
 SHORTEST, LONGEST = 12, 256
 GUESSABLE = 2
 """zxcvbn's score, 0 to 4, of a password that a guesser finds within 10^8 tries; from the next one on it is taken."""
-MOST_JUDGED = 72
-"""Characters that are judged: the judge takes time that grows quickly with them."""
+MOST_JUDGED = 24
+"""Characters that are judged: some texts take the judge a second for 50 characters, and 60 ms for these."""
+
+T = TypeVar("T")
 
 _hasher = PasswordHasher()
+
+
+def _here(work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    return work(*arguments)
+
+
+_run: Callable[..., Any] = _here
+
+
+def offload(run: Callable[..., Any]) -> None:
+    """Let ``run(work, arguments)`` judge and hash, such as a pool of threads: both take some 50 ms of processor."""
+    global _run  # noqa: PLW0603  # one process, one way
+    _run = run
 
 
 def check(password: str, *, known: tuple[str, ...] = (), pointer: str = "/password") -> None:
@@ -24,7 +41,7 @@ def check(password: str, *, known: tuple[str, ...] = (), pointer: str = "/passwo
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise invalid_field(pointer, "length", f"a password must have {SHORTEST} to {LONGEST} characters")
-    judged = zxcvbn(password[:MOST_JUDGED], user_inputs=[word for word in known if word])
+    judged = _run(zxcvbn, (password[:MOST_JUDGED], [word[:MOST_JUDGED] for word in known if word]))
     if judged["score"] <= GUESSABLE:
         hint = judged["feedback"]["warning"] or "Add a word or two, of no sentence or list."
         raise invalid_field(pointer, "guessable", f"this password is easy to guess. {hint}")
@@ -32,13 +49,14 @@ def check(password: str, *, known: tuple[str, ...] = (), pointer: str = "/passwo
 
 def hash_of(password: str) -> str:
     """What is kept of a password: algorithm, parameters, salt and hash in one text."""
-    return _hasher.hash(password)
+    made: str = _run(_hasher.hash, (password,))
+    return made
 
 
 def matches(kept: str | None, password: str) -> bool:
     """Whether it is the password. Without a kept one it takes as long, and is false."""
     try:
-        _hasher.verify(kept or _nobodys(), password)
+        _run(_hasher.verify, (kept or _nobodys(), password))
     except (VerificationError, InvalidHashError):
         return False
     return kept is not None

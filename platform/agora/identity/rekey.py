@@ -7,7 +7,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from agora import crypto
 from agora.db.session import transaction
 from agora.identity import user_queries
-from agora.identity.models import SigningKeyRow, UserRow
+from agora.identity.models import MailRow, SigningKeyRow, UserRow
 
 SLICE = 200
 
@@ -21,10 +21,11 @@ def rekey() -> dict[str, int]:
     return {
         "second_factors": _reseal(UserRow, UserRow.totp_sealed),
         "signing_keys": _reseal(SigningKeyRow, SigningKeyRow.sealed),
+        "mails": _reseal(MailRow, MailRow.sealed),
     }
 
 
-def _reseal(kind: type[UserRow | SigningKeyRow], column: InstrumentedAttribute[Any]) -> int:
+def _reseal(kind: type[UserRow | SigningKeyRow | MailRow], column: InstrumentedAttribute[Any]) -> int:
     after, changed = "", 0
     while True:
         with transaction("auth") as session:

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from joserfc.jwk import OKPKey
 from sqlalchemy.orm import Session
 
 from agora.clock import now
@@ -59,8 +60,8 @@ class Device:
     user_agent: str = ""
 
 
-def begin(session: Session, user: UserRow, device: Device, *, second_factor: bool) -> Tokens:
-    """Begin a session of a user who has shown who they are, in the caller's transaction."""
+def begin(session: Session, user: UserRow, device: Device, *, key: OKPKey, second_factor: bool) -> Tokens:
+    """Begin a session of a user who has shown who they are, in the caller's transaction; ``key`` is the signer."""
     plain, moment = _new_token(), now()
     row = SessionRow(
         id=new_id("sgn"), user_id=user.id, refresh_hash=_digest(plain), second_factor=second_factor,
@@ -69,12 +70,12 @@ def begin(session: Session, user: UserRow, device: Device, *, second_factor: boo
     )  # fmt: skip
     session.add(row)
     session.flush()
-    return _tokens(row, plain)
+    return _tokens(row, plain, key)
 
 
-def _tokens(row: SessionRow, plain: str) -> Tokens:
+def _tokens(row: SessionRow, plain: str, key: OKPKey) -> Tokens:
     return Tokens(
-        access_token=access_tokens.issue(user_id=row.user_id, session_id=row.id), refresh_token=plain,
+        access_token=access_tokens.issue(key, user_id=row.user_id, session_id=row.id), refresh_token=plain,
         expires_in=int(access_tokens.LIVES.total_seconds()), session_id=row.id,
     )  # fmt: skip
 
@@ -87,18 +88,18 @@ def _digest(plain: str) -> bytes:
     return hashlib.sha256(plain.encode()).digest()
 
 
-def refresh(plain: str, device: Device) -> Tokens:
+def refresh(plain: str) -> Tokens:
     """New tokens for a refresh token, which is then used up.
 
     Raises Unauthenticated: it is unknown, its session has ended; or it was used before, which ends the session.
     """
-    access_tokens.load()
+    key = access_tokens.signer()
     digest, fresh = _digest(plain), _new_token()
     tokens, ended = None, list[str]()
     with transaction("auth") as session:
         row = session_queries.lock_by_refresh(session, digest)
         if row is not None:
-            tokens = _renew(session, row, digest, fresh, device)
+            tokens = _renew(session, row, digest, fresh, key)
         else:
             ended = _end_family(session, digest)
     if ended:
@@ -109,7 +110,7 @@ def refresh(plain: str, device: Device) -> Tokens:
     return tokens
 
 
-def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, device: Device) -> Tokens | None:
+def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, key: OKPKey) -> Tokens | None:
     user = user_queries.find(session, row.user_id)
     moment = now()
     if row.revoked_at is not None or row.expires_at <= moment or user is None or user.disabled_at is not None:
@@ -117,8 +118,7 @@ def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, device:
     session.add(SpentTokenRow(hash=digest, session_id=row.id))
     row.refresh_hash, row.used_at = _digest(fresh), moment
     row.expires_at = min(moment + LIVES, row.created_at + LONGEST)
-    row.address, row.user_agent = device.address, device.user_agent[:MAX_AGENT]
-    return _tokens(row, fresh)
+    return _tokens(row, fresh, key)
 
 
 def _end_family(session: Session, digest: bytes) -> list[str]:

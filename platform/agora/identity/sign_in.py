@@ -8,9 +8,10 @@ from agora.errors import AgoraError, NotFound, Unauthenticated, invalid_field
 from agora.identity import access_tokens, passwords, sessions, throttle, totp, user_queries
 from agora.identity.models import UserRow
 from agora.identity.sessions import Device, Tokens
-from agora.identity.users import check_email
+from agora.identity.users import check_email, check_password
 
 KNOWN_DAYS = 90
+WRONG = "the address, the password or the code is wrong"
 
 
 class SecondFactorNeeded(AgoraError):
@@ -34,70 +35,79 @@ def sign_in(email: str, password: str, device: Device, *, code: str | None = Non
         SecondFactorNeeded: the password is right, and a code is needed besides.
         Unverified: all is right, but the address was never confirmed.
     """
+    throttle.take(throttle.of_work(device.address))
     email = check_email(email)
     with transaction("auth") as session:
         known = user_queries.has_signed_in_from(session, email=email, address=device.address, days=KNOWN_DAYS)
     buckets = throttle.of_sign_in(email, device.address, known=known)
-    throttle.check(buckets)
+    throttle.take(buckets)
     try:
-        return _begin(email, password, device, code)
-    except Unauthenticated:
-        throttle.count(buckets)
+        tokens = _begin(email, password, device, code)
+    except (SecondFactorNeeded, Unverified):
+        throttle.give_back(buckets)  # the password was right
         raise
+    throttle.give_back(buckets)
+    return tokens
 
 
 def _begin(email: str, password: str, device: Device, code: str | None) -> Tokens:
     with transaction("auth") as session:
         found = user_queries.find_by_email(session, email)
         kept = found.password_hash if found is not None else None
-    access_tokens.load()
     right = passwords.matches(kept, password)  # outside of a transaction: it takes its time
+    anew = passwords.hash_of(password) if right and kept is not None and passwords.is_outdated(kept) else kept
+    key = access_tokens.signer()
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email, lock=True)
         if not right or row is None or row.disabled_at is not None or row.password_hash != kept:
-            raise Unauthenticated("the address, the password or the code is wrong")
+            raise Unauthenticated(WRONG)
         if row.totp_since is not None:
             if code is None:
                 raise SecondFactorNeeded
             if not totp.take(row, code):
-                raise Unauthenticated("the address, the password or the code is wrong")
+                raise Unauthenticated(WRONG)
         if row.verified_at is None:
             raise Unverified
-        if passwords.is_outdated(row.password_hash):
-            row.password_hash = passwords.hash_of(password)
-        return sessions.begin(session, row, device, second_factor=row.totp_since is not None)
+        row.password_hash = anew or row.password_hash
+        return sessions.begin(session, row, device, key=key, second_factor=row.totp_since is not None)
 
 
-def enrol_second_factor(user_id: str) -> str:
+def enrol_second_factor(user_id: str, password: str) -> str:
     """Begin to set a second factor up; the URI for the user's app. It counts once a code has confirmed it.
 
-    Raises Invalid when there is one already.
+    Raises Invalid for a wrong password, and when there is a second factor already; TooMany.
     """
+    check_password(user_id, password)
     with transaction("auth") as session:
         row = _locked(session, user_id)
         if row.totp_since is not None:
-            raise invalid_field("/", "exists", "there is a second factor already; remove it first")
+            raise invalid_field("/", "once", "there is a second factor already; remove it first")
         return totp.enrol(row)
 
 
 def confirm_second_factor(user_id: str, code: str) -> None:
-    """Put the second factor in force. Raises Invalid for a wrong code."""
+    """Put the second factor in force. Raises Invalid for a wrong code, TooMany."""
+    buckets = throttle.of_user(user_id)
+    throttle.take(buckets)
     with transaction("auth") as session:
         row = _locked(session, user_id)
         if not totp.take(row, code):
             raise invalid_field("/code", "code", "this is not the code of now")
         row.totp_since = now()
+    throttle.give_back(buckets)
 
 
 def remove_second_factor(user_id: str, password: str, code: str) -> None:
-    """Remove the second factor. Raises Invalid unless password and code are right."""
+    """Remove the second factor. Raises Invalid unless password and code are right, TooMany."""
+    check_password(user_id, password)
+    buckets = throttle.of_user(user_id)
+    throttle.take(buckets)
     with transaction("auth") as session:
         row = _locked(session, user_id)
-        if not passwords.matches(row.password_hash, password):
-            raise invalid_field("/password", "password", "this is not the password")
         if not totp.take(row, code):
             raise invalid_field("/code", "code", "this is not the code of now")
         row.totp_sealed, row.totp_since = None, None
+    throttle.give_back(buckets)
 
 
 def _locked(session: Session, user_id: str) -> UserRow:

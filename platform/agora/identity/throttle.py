@@ -7,10 +7,11 @@ it has not signed in from before. So guessing is slow from wherever it comes, an
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, TypeVar
 
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, WindowStats
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter
@@ -25,6 +26,7 @@ ADDRESS: Final = RateLimitItemPerMinute(100, 15, namespace="agora-failed-address
 ACCOUNT: Final = RateLimitItemPerHour(50, 1, namespace="agora-failed-account")
 MAILS: Final = RateLimitItemPerHour(5, 1, namespace="agora-mails")
 MAILS_OF_ADDRESS: Final = RateLimitItemPerHour(50, 1, namespace="agora-mails-address")
+WORK: Final = RateLimitItemPerMinute(60, 1, namespace="agora-work")
 CONNECT_SECONDS = 1.0
 
 Bucket = tuple[RateLimitItem, str]
@@ -33,29 +35,54 @@ log = get_logger(__name__)
 
 
 def of_sign_in(email: str, address: str, *, known: bool) -> list[Bucket]:
-    """What a failed sign-in counts for; ``known``: the account has signed in from this address before."""
+    """What a sign-in counts for; ``known``: the account has signed in from this address before."""
+    near = network_of(address)
     over_all = [] if known else [(ACCOUNT, email)]
-    return [(PAIR, f"{email} {address}"), (ADDRESS, address), *over_all]
+    return [(PAIR, f"{email} {near}"), (ADDRESS, near), *over_all]
 
 
-def of_mail(email: str, address: str) -> list[Bucket]:
+def of_user(user_id: str) -> list[Bucket]:
+    """What a password or a code counts for that a user who is signed in gives once more."""
+    return [(PAIR, user_id)]
+
+
+def of_mail(purpose: str, email: str, address: str) -> list[Bucket]:
     """What a mail counts for."""
-    return [(MAILS, email), (MAILS_OF_ADDRESS, address)]
+    return [(MAILS, f"{purpose} {email}"), (MAILS_OF_ADDRESS, network_of(address))]
 
 
-def check(buckets: Sequence[Bucket]) -> None:
-    """Refuse while one of the buckets is full. Raises TooMany, which says when to come back."""
+def of_work(address: str) -> list[Bucket]:
+    """What a request counts for that makes us judge or hash a password."""
+    return [(WORK, network_of(address))]
+
+
+def network_of(address: str) -> str:
+    """An address as it is counted: of IPv6 the first 64 bits, since whoever has one has all that begin so."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)
+
+
+def take(buckets: Sequence[Bucket]) -> None:
+    """Count one more in each bucket, or in none when one is full: before the work, however many come at once.
+
+    Raises TooMany, which says when to come back.
+    """
+    for number, (item, name) in enumerate(buckets):
+        if not _with_limiter(partial(_hit, item=item, name=name, cost=1)):
+            give_back(buckets[: number + 1])
+            at = _with_limiter(partial(_window, item=item, name=name)).reset_time
+            raise TooMany("too many tries; wait a little", retry_after=max(1, math.ceil(at - time.time())))
+
+
+def give_back(buckets: Sequence[Bucket]) -> None:
+    """Count one less: it was none of those that are counted."""
     for item, name in buckets:
-        if not _with_limiter(lambda limiter, item=item, name=name: limiter.test(item, name)):  # type: ignore[misc]
-            at = _with_limiter(lambda limiter, item=item, name=name: limiter.get_window_stats(item, name).reset_time)  # type: ignore[misc]
-            seconds = max(1, math.ceil(at - time.time()))
-            raise TooMany("too many tries; wait a little", retry_after=seconds)
-
-
-def count(buckets: Sequence[Bucket]) -> None:
-    """Count one more in each bucket."""
-    for item, name in buckets:
-        _with_limiter(lambda limiter, item=item, name=name: limiter.hit(item, name))  # type: ignore[misc]
+        _with_limiter(partial(_hit, item=item, name=name, cost=-1))
 
 
 def _with_limiter(use: Callable[[FixedWindowRateLimiter], T]) -> T:
@@ -78,3 +105,11 @@ def _shared(url: str) -> FixedWindowRateLimiter:
 @lru_cache(maxsize=1)
 def _own() -> FixedWindowRateLimiter:
     return FixedWindowRateLimiter(MemoryStorage())
+
+
+def _hit(limiter: FixedWindowRateLimiter, *, item: RateLimitItem, name: str, cost: int) -> bool:
+    return limiter.hit(item, name, cost=cost)
+
+
+def _window(limiter: FixedWindowRateLimiter, *, item: RateLimitItem, name: str) -> WindowStats:
+    return limiter.get_window_stats(item, name)

@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from agora.identity.models import MemberRow, SessionRow, SigningKeyRow, TeamRow, UserRow
+from agora.identity.models import (
+    InvitationRow,
+    MailRow,
+    MemberRow,
+    OneTimeTokenRow,
+    SessionRow,
+    SigningKeyRow,
+    TeamRow,
+    UserRow,
+)
 
 
 def insert_user(session: Session, *, user_id: str, email: str, name: str, password_hash: str) -> UserRow | None:
@@ -54,9 +63,34 @@ def has_signed_in_from(session: Session, *, email: str, address: str, days: int)
     return session.scalar(found.limit(1)) is not None
 
 
+def lock_due_mail(session: Session) -> MailRow | None:
+    """A mail that is due, and that nobody else is sending."""
+    due = select(MailRow).where(MailRow.next_at <= func.now()).order_by(MailRow.next_at).limit(1)
+    return session.scalar(due.with_for_update(skip_locked=True))
+
+
+def forget_mail(session: Session, mail_id: str) -> None:
+    """Remove a mail: it was sent, or is given up."""
+    session.execute(delete(MailRow).where(MailRow.id == mail_id))
+
+
+def forget_ended(session: Session, *, days: int, slice_: int) -> int:
+    """Remove sessions, one-time tokens and invitations that ended so many days ago, up to a slice of each; how many."""
+    before = func.now() - func.make_interval(0, 0, 0, days)
+    gone = 0
+    for kind, ended in (
+        (SessionRow, (SessionRow.expires_at < before) | (SessionRow.revoked_at < before)),
+        (OneTimeTokenRow, OneTimeTokenRow.expires_at < before),
+        (InvitationRow, InvitationRow.expires_at < before),
+    ):
+        ids = select(kind.id).where(ended).limit(slice_)
+        gone += len(session.scalars(delete(kind).where(kind.id.in_(ids)).returning(kind.id)).all())
+    return gone
+
+
 def lock_sealed(
     session: Session,
-    kind: type[UserRow | SigningKeyRow],
+    kind: type[UserRow | SigningKeyRow | MailRow],
     column: InstrumentedAttribute[Any],
     *,
     after: str,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.db.session import transaction
-from agora.errors import Forbidden, NotFound, invalid_field
+from agora.errors import Conflict, Forbidden, NotFound, invalid_field
 from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Purpose, Role
@@ -16,6 +16,7 @@ from agora.ids import new_id
 from agora.settings import get_settings
 
 MAX_NAME = 200
+KNOWN_TEXT = "Somebody signed up with your address, which has an account. Was it you? Then sign in.\n"
 VERIFY_SUBJECT, RESET_SUBJECT, KNOWN_SUBJECT = (
     "Confirm your address",
     "Set a new password",
@@ -46,10 +47,13 @@ def view(row: UserRow) -> User:
 def check_email(email: str, *, pointer: str = "/email") -> str:
     """An address in the form that compares equal. Raises Invalid. Nothing is looked up."""
     try:
-        found = validate_email(email, check_deliverability=False, test_environment=True)
+        found = validate_email(email, check_deliverability=False, test_environment=True, allow_smtputf8=False)
     except EmailNotValidError as error:
         raise invalid_field(pointer, "email", f"email: {error}", email[:200]) from None
-    return found.normalized.lower()
+    known = (found.ascii_email or "").lower()
+    if "=?" in known or not known:  # would be read as an encoded word, so the mail would go elsewhere
+        raise invalid_field(pointer, "email", "email: this address cannot be written to", email[:200])
+    return known
 
 
 def check_name(name: str) -> str:
@@ -71,19 +75,33 @@ def sign_up(email: str, password: str, name: str, *, address: str) -> None:
     """
     if get_settings().sign_up != "open":
         raise Forbidden("this platform takes users by invitation only")
+    throttle.take(throttle.of_work(address))
     email, name = check_email(email), check_name(name)
     passwords.check(password, known=(email, email.partition("@")[0], name))
-    _count_mail(email, address)
+    throttle.take(throttle.of_mail("sign-up", email, address))
     hashed = passwords.hash_of(password)
     with transaction("auth") as session:
-        row = insert_user(session, email, name, hashed)
-        token = one_time.issue(session, row, Purpose.VERIFY) if row is not None else None
-    if token is None:
-        mail.send(
-            email, KNOWN_SUBJECT, "Somebody signed up with your address, which has an account. Was it you? Sign in."
-        )
-    else:
-        mail.send(email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+        row = claim_user(session, email, name, hashed)
+        if row is None:
+            mail.post(session, email, KNOWN_SUBJECT, KNOWN_TEXT)
+        else:
+            token = one_time.issue(session, row, Purpose.VERIFY)
+            mail.post(session, email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+
+
+def claim_user(session: Session, email: str, name: str, password_hash: str) -> UserRow | None:
+    """The new user of an address; also one that somebody claimed before and never confirmed: that claim is void.
+
+    None when there is a confirmed one.
+    """
+    row = insert_user(session, email, name, password_hash)
+    if row is None:
+        row = user_queries.find_by_email(session, email, lock=True)
+        if row is None or row.verified_at is not None:
+            return None
+        row.password_hash, row.password_at, row.name = password_hash, now(), name
+        session.flush()
+    return row
 
 
 def insert_user(session: Session, email: str, name: str, password_hash: str) -> UserRow | None:
@@ -97,12 +115,6 @@ def insert_user(session: Session, email: str, name: str, password_hash: str) -> 
     session.add(MemberRow(team_id=team.id, user_id=row.id, role=Role.OWNER))
     session.flush()
     return row
-
-
-def _count_mail(email: str, address: str) -> None:
-    buckets = throttle.of_mail(email, address)
-    throttle.check(buckets)
-    throttle.count(buckets)
 
 
 def _words(what: str, token: str, how_long: str) -> str:
@@ -120,17 +132,29 @@ def ask_to_verify(email: str, *, address: str) -> None:
     Raises Invalid, TooMany.
     """
     email = check_email(email)
-    _count_mail(email, address)
+    throttle.take(throttle.of_mail("verify", email, address))
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email)
-        asks = row is not None and row.verified_at is None
-        token = one_time.issue(session, row, Purpose.VERIFY) if row is not None and asks else None
-    if token is not None:
-        mail.send(email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+        if row is None or row.verified_at is not None:
+            mail.post_nothing(session)
+        else:
+            token = one_time.issue(session, row, Purpose.VERIFY)
+            mail.post(session, email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
 
 
-def verify_email(token: str) -> User:
-    """Confirm the address that a token was mailed to. Raises Invalid."""
+def verify_email(token: str, password: str, *, address: str) -> User:
+    """Confirm the address that a token was mailed to.
+
+    The password shows that whoever reads the mail is who signed up: nobody shall confirm a stranger's claim of
+    their own address.
+
+    Raises Invalid, TooMany.
+    """
+    throttle.take(throttle.of_work(address))
+    with transaction("auth") as session:
+        kept = one_time.peek(session, token, Purpose.VERIFY)
+    if not passwords.matches(kept, password):
+        raise invalid_field("/password", "password", "this is not the password that the account was made with")
     with transaction("auth") as session:
         row = one_time.redeem(session, token, Purpose.VERIFY)
         row.verified_at = row.verified_at or now()
@@ -141,39 +165,64 @@ def verify_email(token: str) -> User:
 def ask_to_reset(email: str, *, address: str) -> None:
     """Mail a token for a new password, if there is such an account. Raises Invalid, TooMany."""
     email = check_email(email)
-    _count_mail(email, address)
+    throttle.take(throttle.of_mail("reset", email, address))
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email)
-        may = row is not None and row.disabled_at is None
-        token = one_time.issue(session, row, Purpose.RESET) if row is not None and may else None
-    if token is not None:
-        mail.send(email, RESET_SUBJECT, _words("set a new password", token, "an hour"))
+        if row is None or row.disabled_at is not None:
+            mail.post_nothing(session)
+        else:
+            token = one_time.issue(session, row, Purpose.RESET)
+            mail.post(session, email, RESET_SUBJECT, _words("set a new password", token, "an hour"))
 
 
-def reset_password(token: str, password: str) -> None:
-    """Set a new password with a mailed token, which also confirms the address. Every session ends. Raises Invalid."""
-    passwords.check(password)  # before the token is used up
+def reset_password(token: str, password: str, *, address: str) -> None:
+    """Set a new password with a mailed token, which also confirms the address. Every session ends.
+
+    Raises Invalid, TooMany.
+    """
+    throttle.take(throttle.of_work(address))
+    with transaction("auth") as session:
+        one_time.peek(session, token, Purpose.RESET)  # before the work of judging and hashing
+    passwords.check(password)
+    hashed = passwords.hash_of(password)
     with transaction("auth") as session:
         row = one_time.redeem(session, token, Purpose.RESET)
-        passwords.check(password, known=(row.email, row.email.partition("@")[0], row.name))
         row.verified_at = row.verified_at or now()
-        ended = _set_password(session, row, password)
+        ended = _set_password(session, row, hashed)
     revoked.tell(ended)
 
 
 def change_password(user_id: str, old: str, new: str, *, session_id: str) -> None:
-    """Change a password; every other session ends. Raises Invalid."""
+    """Change a password; every other session ends. Raises Invalid, TooMany."""
+    kept = check_password(user_id, old, pointer="/old_password")
+    user = get_user(user_id)
+    passwords.check(new, known=(user.email, user.email.partition("@")[0], user.name), pointer="/new_password")
+    hashed = passwords.hash_of(new)
     with transaction("auth") as session:
         row = _find(session, user_id, lock=True)
-        if not passwords.matches(row.password_hash, old):
-            raise invalid_field("/old_password", "password", "this is not the password")
-        passwords.check(new, known=(row.email, row.email.partition("@")[0], row.name), pointer="/new_password")
-        ended = _set_password(session, row, new, but=session_id)
+        if row.password_hash != kept:
+            raise Conflict("the password was changed just now")
+        ended = _set_password(session, row, hashed, but=session_id)
     revoked.tell(ended)
 
 
-def _set_password(session: Session, row: UserRow, password: str, *, but: str | None = None) -> list[str]:
-    row.password_hash, row.password_at = passwords.hash_of(password), now()
+def check_password(user_id: str, password: str, *, pointer: str = "/password") -> str:
+    """Whether a user who is signed in knows their password; returns its hash. Wrong ones are counted.
+
+    Raises Invalid, TooMany.
+    """
+    buckets = throttle.of_user(user_id)
+    throttle.take(buckets)
+    with transaction("auth") as session:
+        kept = _find(session, user_id).password_hash
+    if not passwords.matches(kept, password):
+        raise invalid_field(pointer, "password", "this is not the password")
+    throttle.give_back(buckets)
+    return kept
+
+
+def _set_password(session: Session, row: UserRow, password_hash: str, *, but: str | None = None) -> list[str]:
+    row.password_hash, row.password_at = password_hash, now()
     session.flush()
     return sessions.end_all(session, row.id, why=sessions.PASSWORD, but=but)
 

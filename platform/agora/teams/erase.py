@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from psycopg.errors import DeadlockDetected
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from agora.db.engines import Database
@@ -59,6 +59,7 @@ def erase_team(name: str, *, despite_holds: bool = False, say: Say = lambda *_: 
     else:
         raise StillWritten(f"team {team_name} still gets new rows after {MOST_PASSES} passes")
     _erase_tables("auth", team_id, say)
+    _erase_team_itself(team_id)
     with transaction() as session:
         return queries.finish_erasure(session, team_id=team_id, digest=hashlib.sha256(team_id.encode()).hexdigest())
 
@@ -78,7 +79,26 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
     """One pass over every table; how many rows went."""
     with transaction(database) as session:
         tables = queries.list_tables(session, team_id=team_id)
+    if database == "auth":
+        tables = [table for table in tables if table.name not in queries.WITH_TEAM]
     return sum(_erase_table(database, table, team_id, say) for table in tables)
+
+
+def _erase_team_itself(team_id: str) -> None:
+    """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
+
+    Raises Conflict: that user is the last owner of another team.
+    """
+    try:
+        with transaction("auth") as session:
+            gone = queries.delete_team(session, team_id=team_id)
+    except IntegrityError as error:
+        if "must keep an owner" not in str(error.orig):
+            raise
+        raise Conflict("the team's user is the last owner of another team; make somebody else one first") from None
+    if gone:
+        with transaction() as session:
+            queries.count_erased(session, team_id=team_id, name="teams", count=gone)
 
 
 def _erase_table(database: Database, table: Table, team_id: str, say: Say) -> int:

@@ -45,11 +45,14 @@ OWN: Mapping[str, str] = {"teams": "id"}
 """Tables whose own id is the team's."""
 NOBODYS = frozenset(
     {
-        "agent_versions", "alembic_version", "erasures", "one_time_tokens", "queues", "removals", "sessions",
+        "agent_versions", "alembic_version", "erasures", "mails", "one_time_tokens", "queues", "removals", "sessions",
         "signing_keys", "spent_tokens", "users", "workers",
     }
 )  # fmt: skip
 """Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""
+
+WITH_TEAM = frozenset({"invitations", "members", "teams"})
+"""Tables of the auth database whose rows go with that of the team: a team without an owner cannot be."""
 
 TABLES = text("""
 SELECT c.relname AS name,
@@ -195,6 +198,18 @@ REVOKE = text("UPDATE api_keys SET revoked_at = COALESCE(revoked_at, now()) WHER
 def revoke_keys(session: Session, *, team_id: str) -> None:
     """Revoke every key of the team, in the auth database."""
     session.execute(REVOKE, {"team_id": team_id})
+
+
+DELETE_USER = text("""
+DELETE FROM users u USING teams t WHERE t.id = :team_id AND t.personal_of = u.id
+""")
+DELETE_TEAM = text("DELETE FROM teams WHERE id = :team_id")
+
+
+def delete_team(session: Session, *, team_id: str) -> int:
+    """Delete a team's own row, and the user whose own team it is; 1 if there was one."""
+    of_user = session.execute(DELETE_USER, {"team_id": team_id}).rowcount  # type: ignore[attr-defined]
+    return int(of_user or session.execute(DELETE_TEAM, {"team_id": team_id}).rowcount)  # type: ignore[attr-defined]
 
 
 TEAM = text("SELECT id, name FROM teams WHERE id = :team_id OR handle = :team_id")

@@ -110,6 +110,16 @@ CREATE TABLE one_time_tokens (
     CONSTRAINT one_time_tokens_user_id_fkey FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 );
 CREATE INDEX one_time_tokens_user_id_idx ON one_time_tokens (user_id);
+CREATE TABLE mails (
+    id TEXT COLLATE "C" NOT NULL,
+    sealed TEXT NOT NULL,
+    tries SMALLINT DEFAULT '0' NOT NULL,
+    next_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT mails_pkey PRIMARY KEY (id),
+    CONSTRAINT mails_tries_check CHECK (tries >= 0)
+);
+CREATE INDEX mails_next_at_idx ON mails (next_at);
 CREATE TABLE signing_keys (
     id TEXT COLLATE "C" NOT NULL,
     sealed TEXT NOT NULL,
