@@ -8,12 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from psycopg import sql
 
 from agora.broker import app as celery
 from agora.db import engines, migrate
 from agora.events import stream
-from agora.identity import access_tokens, principals, throttle
+from agora.identity import access_tokens, passwords, principals, throttle
 from agora.identity import service as identity
 from agora.jobs import catalogue
 from agora.runtime.postgres import OWNER, SHARED, EmbeddedPostgres
@@ -40,6 +41,15 @@ def loopback_only():
 
     patch = pytest.MonkeyPatch()
     patch.setattr(socket.socket, "connect", guarded)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords():
+    """Argon2id with less work than in earnest: hundreds of tests sign somebody in."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     yield
     patch.undo()
 
@@ -153,10 +163,16 @@ def db(environment):
     engines.dispose_all()
 
 
-@pytest.fixture
-def app(db):
-    """The WSGI application."""
+@pytest.fixture(scope="session")
+def application():
+    """One application for all tests: it takes half a second to make, and keeps nothing of a request."""
     return create_app()
+
+
+@pytest.fixture
+def app(db, application):
+    """The WSGI application, on empty databases."""
+    return application
 
 
 @pytest.fixture

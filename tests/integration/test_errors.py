@@ -19,6 +19,7 @@ from agora.jobs import service
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 from api import capacity
+from api.app import create_app
 from api.errors import markdown, problems
 from api.errors.catalogue import CATALOGUE, NOT_OVER_HTTP
 from api.errors.rules import RULES
@@ -191,15 +192,16 @@ def test_an_error_that_is_in_no_catalogue_is_a_fault_of_ours_and_told_as_such(ap
     assert "inner words" not in refused.text
 
 
-def test_a_status_that_no_entry_has_becomes_a_bad_request(app, caller):
+def test_a_status_that_no_entry_has_becomes_a_bad_request(db):
     from werkzeug.exceptions import ImATeapot  # noqa: PLC0415
 
     def view():
         raise ImATeapot
 
     view.__agora_scope__ = "any"
+    app = create_app()
     app.add_url_rule("/tea", view_func=view)
-    refused = caller.get("/tea")
+    refused = Caller(app).get("/tea")
     assert (refused.status_code, refused.json["code"]) == (400, "bad-request")
 
 
