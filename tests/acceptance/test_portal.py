@@ -139,7 +139,7 @@ def test_what_failed_is_recovered(session_platform, browser, receiver):
     until_shown(browser, "1 of 1 are in line")
     browser.click(".crumbs a:last-of-type")
     until_shown(browser, "webhook.test evt_")
-    until_shown(browser, "delivered 1 204")
+    until_shown(browser, "delivered 2 204")
     assert len({one[0]["webhook-id"] for one in receiver.got["/hook"]}) == 1
     session_platform.api.delete_endpoint(endpoint["id"])
     assert browser.faults == []
