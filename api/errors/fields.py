@@ -61,23 +61,12 @@ def of_schema(messages: Mapping[str, Any], schema: ma.Schema | None, given: Mapp
 
     ``messages`` and ``given`` have the location first: json, query, headers.
     """
-    found: list[dict[str, Any]] = []
-    for location, inner in messages.items():
-        payload = given.get(location, MISSING)
-        if isinstance(inner, Mapping) and not _is_whole(inner):
-            for name, below in inner.items():
-                field = schema.fields.get(name) if schema is not None else None
-                if name == "_schema":
-                    found += _leaves(below, "", None, payload, of_all=True)
-                else:
-                    found += _leaves(below, step(name), _named(schema, name) or field, _inside(payload, name))
-        else:
-            found += _leaves(inner, "", None, payload, of_all=True)
-    return found
-
-
-def _is_whole(messages: Mapping[Any, Any]) -> bool:
-    return set(messages) == {"_schema"}
+    root = None if schema is None else ma.fields.Nested(schema)
+    return [
+        told
+        for location, inner in messages.items()
+        for told in _leaves(inner, "", root, given.get(location, MISSING), of_all=not isinstance(inner, Mapping))
+    ]
 
 
 def _named(schema: ma.Schema | None, name: Any) -> Any:

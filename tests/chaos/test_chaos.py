@@ -30,7 +30,7 @@ def test_every_fault_in_a_mix(tmp_path):
     assert [entry.fault.name for entry in result.seen.log if entry.not_run] == []
     resumed = resumptions(result.seen)
     assert resumed, "no kill met a step"
-    assert spread(resumed).p99 < 60  # the long run tells how soon; here it is only that they all do
+    assert spread(resumed).p99 < 15
 
 
 @pytest.mark.parametrize(

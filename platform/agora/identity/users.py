@@ -1,5 +1,6 @@
 """Users: sign-up, verified addresses, passwords. Nothing here tells a stranger whether an address has an account."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -131,15 +132,23 @@ def ask_to_verify(email: str, *, address: str) -> None:
 
     Raises Invalid, TooMany.
     """
+    text = "confirm your address", "two days"
+    _mail_token(email, address, Purpose.VERIFY, VERIFY_SUBJECT, text, lambda row: row.verified_at is None)
+
+
+def _mail_token(
+    email: str, address: str, purpose: Purpose, subject: str, text: tuple[str, str], wants: Callable[[UserRow], bool]
+) -> None:
+    """Mail a token, if there is such an account and it ``wants`` one; else do the same work for nobody."""
     email = check_email(email)
-    throttle.take(throttle.of_mail("verify", email, address))
+    throttle.take(throttle.of_mail(purpose, email, address))
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email)
-        if row is None or row.verified_at is not None:
+        if row is None or not wants(row):
             mail.post_nothing(session)
         else:
-            token = one_time.issue(session, row, Purpose.VERIFY)
-            mail.post(session, email, VERIFY_SUBJECT, _words("confirm your address", token, "two days"))
+            what, how_long = text
+            mail.post(session, email, subject, _words(what, one_time.issue(session, row, purpose), how_long))
 
 
 def verify_email(token: str, password: str, *, address: str) -> User:
@@ -164,15 +173,8 @@ def verify_email(token: str, password: str, *, address: str) -> User:
 
 def ask_to_reset(email: str, *, address: str) -> None:
     """Mail a token for a new password, if there is such an account. Raises Invalid, TooMany."""
-    email = check_email(email)
-    throttle.take(throttle.of_mail("reset", email, address))
-    with transaction("auth") as session:
-        row = user_queries.find_by_email(session, email)
-        if row is None or row.disabled_at is not None:
-            mail.post_nothing(session)
-        else:
-            token = one_time.issue(session, row, Purpose.RESET)
-            mail.post(session, email, RESET_SUBJECT, _words("set a new password", token, "an hour"))
+    text = "set a new password", "an hour"
+    _mail_token(email, address, Purpose.RESET, RESET_SUBJECT, text, lambda row: row.disabled_at is None)
 
 
 def reset_password(token: str, password: str, *, address: str) -> None:
