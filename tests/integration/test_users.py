@@ -255,6 +255,14 @@ def test_a_mail_is_given_up_after_many_tries_and_two_senders_do_not_send_it_twic
     assert duties.send_mails() == 1
 
 
+def test_a_mail_that_the_keys_of_now_do_not_open_holds_up_no_other(app, post, setting):
+    sign_up(app, "first@example.test")
+    setting("AGORA_SECRET_KEY", "another-key-another-key-another-key-another")
+    sign_up(app, "second@example.test")
+    assert len(post("second@example.test")) == 1
+    assert post("first@example.test") == []
+
+
 def test_what_a_mail_says_is_sealed_at_rest(app, post):
     sign_up(app)
     with transaction("auth") as session:

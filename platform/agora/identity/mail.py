@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.crypto import decrypt, encrypt
 from agora.db.session import transaction
-from agora.errors import Unavailable
+from agora.errors import SettingsError, Unavailable
 from agora.identity import user_queries
 from agora.identity.models import MailRow
 from agora.ids import new_id
@@ -62,23 +62,25 @@ def send_posted() -> int:
                 break
             row.tries += 1
             row.next_at = now() + timedelta(seconds=min(FIRST_PAUSE * 2.0 ** (row.tries - 1), LONGEST_PAUSE))
-            mail_id, tries, content = row.id, row.tries, json.loads(decrypt(row.sealed.encode()))
-        if _sent(content, tries):
+            mail_id, tries, sealed = row.id, row.tries, row.sealed
+        went = _went_out(sealed, tries)
+        if went is not None or tries >= MOST_TRIES:
             with transaction("auth") as session:
                 user_queries.forget_mail(session, mail_id)
-            sent += bool(content["to"])
+        sent += bool(went)
     return sent
 
 
-def _sent(content: dict[str, str], tries: int) -> bool:
-    """Whether nothing is left to do about a mail: it went out, went to nobody, or was tried often enough."""
+def _went_out(sealed: str, tries: int) -> bool | None:
+    """True: it did; False: it was for nobody; None: it could not be sent, or these keys do not open it."""
     try:
+        content = json.loads(decrypt(sealed.encode()))
         if content["to"]:
             send(**content)
-    except (OSError, smtplib.SMTPException, ValueError) as error:
+    except (OSError, smtplib.SMTPException, ValueError, SettingsError) as error:
         log.warning("a mail cannot be sent", error=type(error).__name__, detail=str(error)[:200], tries=tries)
-        return tries >= MOST_TRIES
-    return True
+        return None
+    return bool(content["to"])
 
 
 def send(to: str, subject: str, text: str) -> None:
