@@ -48,12 +48,13 @@ def of_user(token: str, team_id: str | None) -> Principal:
         NotFound: they are no member of that team.
     """
     claims = access_tokens.verify(token)
-    if revoked.knows(claims.session_id):
+    ended = revoked.knows(claims.session_id)
+    if ended:
         raise Unauthenticated("the session has ended; sign in again")
     key = claims.user_id, claims.session_id, team_id
     with _lock:
         kept = _remembered.get(key)
-    if kept is not None and time.monotonic() - kept[0] < REMEMBER_SECONDS:
+    if kept is not None and ended is not None and time.monotonic() - kept[0] < REMEMBER_SECONDS:
         return kept[1]
     found = _read(claims, team_id)
     with _lock:

@@ -1,6 +1,6 @@
 """The deny list: sessions that ended within the last quarter of an hour, in Redis, so that all processes know at once.
 
-The truth is in Postgres. Redis away: a process learns of an end when it asks Postgres again, some seconds later.
+The truth is in Postgres. While Redis is away, nobody trusts what they remember: Postgres is asked each time.
 """
 
 from collections.abc import Iterable
@@ -39,12 +39,13 @@ def tell(session_ids: Iterable[str]) -> None:
         log.warning("the deny list cannot be written", error=type(error).__name__)
 
 
-def knows(session_id: str) -> bool:
-    """Whether a session is on the list; False also while Redis is away."""
+def knows(session_id: str) -> bool | None:
+    """Whether a session is on the list; None: nobody knows, since Redis is away or there is none."""
     url = get_settings().redis_url
     if not url:
-        return False
+        return None
     try:
         return bool(_client(url).exists(PREFIX + session_id))
-    except redis.RedisError:
-        return False
+    except redis.RedisError as error:
+        log.warning("the deny list cannot be read", error=type(error).__name__)
+        return None
