@@ -43,7 +43,7 @@ def resumptions(seen, *, alone=False):
     for entry in seen.log:
         if entry.fault.kills and not entry.not_run and (entry.alone or not alone):
             worker = seen.workers.get(int(entry.note.split()[1]))
-            found += [again - entry.began for held, left, again in taken[worker] if held <= entry.began <= left]
+            found += [again - entry.struck for held, left, again in taken[worker] if held <= entry.struck <= left]
     return found
 
 

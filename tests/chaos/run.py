@@ -45,12 +45,16 @@ class Options:
 
 @dataclass(kw_only=True)
 class Entry:
-    """A fault as it happened; times are Unix times. ``not_run`` is why it did not happen, if so."""
+    """A fault as it happened; times are Unix times. ``not_run`` is why it did not happen, if so.
+
+    It looks for something to hurt from ``began`` on, which may take seconds; ``struck`` is when it has hurt it.
+    """
 
     fault: Fault
     target: str
     alone: bool
     began: float = 0.0
+    struck: float = 0.0
     ended: float = float("inf")
     excused_until: float = float("inf")
     note: str = ""
@@ -165,6 +169,7 @@ class Tormentor:
             entry.began = time.time()
             try:
                 with entry.fault.act(self._stage, entry.target, rng) as entry.note:
+                    entry.struck = time.time()
                     time.sleep(entry.fault.seconds(self._options.scale))
             except CannotRun as error:
                 entry.not_run = str(error)

@@ -45,8 +45,9 @@ def line(what, attempt, key=KEY):
 
 def entry(**changes):
     fault = SimpleNamespace(name="worker-killed", kills=True)
-    made = {"fault": fault, "alone": True, "excuses": False, "began": 101.0, "ended": 101.0, "excused_until": 111.0}
-    return SimpleNamespace(**(made | {"note": "pid 7", "not_run": ""} | changes))
+    times = {"began": 101.0, "struck": 101.0, "ended": 101.0, "excused_until": 111.0}
+    made = {"fault": fault, "alone": True, "excuses": False, "note": "pid 7", "not_run": ""}
+    return SimpleNamespace(**(times | made | changes))
 
 
 def sample(at, failed=""):
@@ -129,14 +130,17 @@ def test_only_faults_that_excuse_it_excuse_the_api():
 
 
 def test_the_figures_of_a_kill():
-    """A step that the killed worker held is taken back and tried again; what it had recorded does not count."""
+    """A step that the killed worker held is taken back and tried again; what it had recorded does not count.
+
+    The step began while the fault still looked for one to meet.
+    """
     moves = [
         move("ready", "running", at=100.0), move("running", "ready", at=109.0),
         move("ready", "running", at=110.5, worker_id="wrk_2"), move("running", "succeeded", at=111.0),
         move("ready", "running", id="stp_2", at=100.0), move("running", "succeeded", id="stp_2", at=100.5),
     ]  # fmt: skip
     answers = [sample(101.0, failed="Unreachable"), sample(104.0)]
-    seen = replace(GOOD, moves=moves, samples=answers, log=[entry(excuses=True)])
+    seen = replace(GOOD, moves=moves, samples=answers, log=[entry(excuses=True, began=99.0)])
     assert resumptions(seen) == resumptions(seen, alone=True) == [9.5]
     assert recoveries(seen) == {"worker-killed": [10.0]}
-    assert absences(seen) == {"worker-killed": [3.0]}
+    assert absences(seen) == {"worker-killed": [5.0]}
