@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.figures import resumptions, spread
+from tests.chaos.figures import resumptions
 from tests.chaos.run import Options, run
 from tests.chaos.scale import SHORT
 
@@ -28,9 +28,8 @@ def test_every_fault_in_a_mix(tmp_path):
     assert result.findings == []
     assert len(result.seen.accepted) >= 300
     assert [entry.fault.name for entry in result.seen.log if entry.not_run] == []
-    resumed = resumptions(result.seen)
-    assert resumed, "no kill met a step"
-    assert spread(resumed).p99 < 15
+    # How soon is a figure of docs/chaos-results.md, from kills that came alone: here other faults hold the work up too.
+    assert resumptions(result.seen), "no kill met a step"
 
 
 @pytest.mark.parametrize(
