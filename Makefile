@@ -57,7 +57,7 @@ test: lint ## lint, then every test that needs nothing but wheels
 	@$(if $(ARGS),$(BIN)/python -m pytest -q -m "not extra" $(ARGS),tests/both.sh $(BIN))
 
 .PHONY: test-extra
-test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer
+test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer, npm
 	@tests/extra.sh $(BIN)
 
 JOBS ?= 1000

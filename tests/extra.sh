@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests that need more than wheels; installs Debian's packages for them when it may, else says what is missing.
+# Runs the tests that need more than wheels; installs packages for them when it may, else says what is missing.
 set -euo pipefail
 bin=$1
 declare -A package=([chromium]=chromium [rabbitmq-server]=rabbitmq-server [pgbouncer]=pgbouncer)
@@ -18,4 +18,9 @@ for program in "${!package[@]}"; do
     for file in ${tests[$program]}; do skipped+=("--ignore=$file"); done
   fi
 done
+# Node's packages come from its own lock file; npm itself is too large to be installed for one test.
+if ! { command -v npm && npm --prefix clients/typescript ci --silent; } >/dev/null 2>&1; then
+  echo "test-extra: npm, or a way to its packages, is missing; not run: tests/acceptance/test_typescript.py"
+  skipped+=("--ignore=tests/acceptance/test_typescript.py")
+fi
 exec "$bin/python" -m pytest -q -m extra "${skipped[@]}"

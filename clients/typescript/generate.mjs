@@ -1,0 +1,23 @@
+// Writes src/schema.ts from an OpenAPI document: `node generate.mjs <file or URL>`.
+import { readFile, writeFile } from "node:fs/promises";
+import openapiTS, { astToString } from "openapi-typescript";
+
+const [source] = process.argv.slice(2);
+if (source === undefined) {
+  console.error("usage: node generate.mjs <file or URL of openapi.json>");
+  process.exit(2);
+}
+const text = URL.canParse(source) ? await (await fetch(source)).text() : await readFile(source, "utf8");
+const document = JSON.parse(text);
+
+// An answer has all of its fields, whether a value or null, unless a request named those that it wants (`fields`).
+for (const [name, schema] of Object.entries(document.components.schemas)) {
+  if (/(Out|Page)$/.test(name) && schema.properties) schema.required = Object.keys(schema.properties);
+}
+const tree = await openapiTS(document, {
+  immutable: true,
+  rootTypes: true,
+  rootTypesNoSchemaPrefix: true,
+  defaultNonNullable: false, // what has a default may be left out
+});
+await writeFile(new URL("src/schema.ts", import.meta.url), astToString(tree));
