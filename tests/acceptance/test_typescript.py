@@ -1,4 +1,4 @@
-"""The TypeScript client: its types are made from the running server's document, compiled, and it walks through the API."""
+"""The TypeScript client: typed by the running server's document, compiled, and walking through its API."""
 
 import subprocess
 from pathlib import Path
