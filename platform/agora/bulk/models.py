@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,6 +17,7 @@ class BulkRow(Base):
         CheckConstraint("action IN ('cancel', 'retry', 'fork')", name="action"),
         CheckConstraint("status IN ('running', 'completed', 'cancelled')", name="status"),
         CheckConstraint("(ended_at IS NULL) = (status = 'running')", name="ended"),
+        UniqueConstraint("id", "team_id"),
         Index("bulk_actions_team_id_idx", "team_id", text("id DESC")),
         Index("bulk_actions_open_idx", "touched_at", postgresql_where=text("status = 'running'")),
     )
@@ -46,9 +47,10 @@ class ItemRow(Base):
     __table_args__ = (
         CheckConstraint("outcome IN ('done', 'failed')", name="outcome"),
         CheckConstraint("(outcome = 'failed') = (error IS NOT NULL)", name="error"),
+        ForeignKeyConstraint(["bulk_id", "team_id"], ["bulk_actions.id", "bulk_actions.team_id"], ondelete="CASCADE"),
     )
 
-    bulk_id: Mapped[Id] = mapped_column(ForeignKey("bulk_actions.id", ondelete="CASCADE"), primary_key=True)
+    bulk_id: Mapped[Id] = mapped_column(primary_key=True)
     job_id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
     outcome: Mapped[str] = mapped_column(Text)

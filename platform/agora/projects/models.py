@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Text, text
+from sqlalchemy import CheckConstraint, Float, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -17,6 +17,11 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
+def _within(column: str, owner: str, parent: str) -> ForeignKeyConstraint:
+    """A foreign key to a row of the same owner."""
+    return ForeignKeyConstraint([column, owner], [f"{parent}.id", f"{parent}.{owner}"], ondelete="CASCADE")
+
+
 class ProjectRow(Base):
     """A project. ``origin`` is the root job that made it: a retry of that job makes no second one."""
 
@@ -24,6 +29,7 @@ class ProjectRow(Base):
     __table_args__ = (
         CheckConstraint(_one_of("status", ProjectState), name="status"),
         CheckConstraint(_one_of("phase", Phase), name="phase"),
+        UniqueConstraint("id", "team_id"),
         Index("projects_origin_key", "team_id", "origin", unique=True),
         Index("projects_team_id_idx", "team_id", text("id DESC")),
     )
@@ -46,12 +52,14 @@ class SessionRow(Base):
     __tablename__ = "sessions"
     __table_args__ = (
         CheckConstraint(_one_of("status", SessionState), name="status"),
+        UniqueConstraint("id", "project_id"),
+        _within("project_id", "team_id", "projects"),
         Index("sessions_project_id_idx", "project_id"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
-    project_id: Mapped[Id] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    project_id: Mapped[Id]
     kind: Mapped[str] = mapped_column(Text)
     title: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text, server_default="active")
@@ -67,6 +75,8 @@ class SpecificationRow(Base):
         CheckConstraint(_one_of("status", SpecificationState), name="status"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
         CheckConstraint("current = (status NOT IN ('superseded', 'rejected'))", name="current"),
+        _within("project_id", "team_id", "projects"),
+        _within("session_id", "project_id", "sessions"),
         Index(
             "specifications_current_key", "project_id", "category", "key", unique=True,
             postgresql_where=text("current"),
@@ -76,8 +86,8 @@ class SpecificationRow(Base):
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
-    project_id: Mapped[Id] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    session_id: Mapped[Id] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    project_id: Mapped[Id]
+    session_id: Mapped[Id]
     category: Mapped[str] = mapped_column(Text)
     key: Mapped[str] = mapped_column(Text)
     value: Mapped[str] = mapped_column(Text)
@@ -99,12 +109,13 @@ class ConflictRow(Base):
     __table_args__ = (
         CheckConstraint(_one_of("status", ConflictState), name="status"),
         CheckConstraint("severity IN ('low', 'medium', 'high', 'critical')", name="severity"),
+        _within("project_id", "team_id", "projects"),
         Index("conflicts_project_id_idx", "project_id", "status"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
-    project_id: Mapped[Id] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    project_id: Mapped[Id]
     kind: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)

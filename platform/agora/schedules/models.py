@@ -6,7 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Double,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     SmallInteger,
@@ -26,6 +26,7 @@ class ScheduleRow(Base):
     __tablename__ = "schedules"
     __table_args__ = (
         UniqueConstraint("team_id", "name"),
+        UniqueConstraint("id", "team_id"),
         CheckConstraint("num_nonnulls(cron, every, at) = 1", name="kind"),
         CheckConstraint("catch_up IN ('skip', 'one', 'all')", name="catch_up"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
@@ -72,10 +73,11 @@ class RunRow(Base):
     __table_args__ = (
         CheckConstraint("outcome IN ('fired', 'failed', 'missed')", name="outcome"),
         CheckConstraint("(outcome = 'fired') = (job_id IS NOT NULL)", name="job"),
+        ForeignKeyConstraint(["schedule_id", "team_id"], ["schedules.id", "schedules.team_id"], ondelete="CASCADE"),
         Index("schedule_runs_created_at_idx", "created_at"),
     )
 
-    schedule_id: Mapped[Id] = mapped_column(ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True)
+    schedule_id: Mapped[Id] = mapped_column(primary_key=True)
     fire_at: Mapped[TimestampTZ] = mapped_column(primary_key=True)
     team_id: Mapped[Id]
     outcome: Mapped[str] = mapped_column(Text)
