@@ -11,6 +11,7 @@ from types import FrameType
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 
+from agora.audit import duties as audit_duties
 from agora.batches import duties as batch_duties
 from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
@@ -75,6 +76,9 @@ def all_duties() -> list[Duty]:
         Duty(replay_duties.work_off, every=0.05),
         Duty(identity_duties.send_mails, every=0.5),
         Duty(identity_duties.forget_ended, every=10 * MINUTE),
+        Duty(audit_duties.copy_entries, every=0.5),
+        Duty(audit_duties.chain_entries, every=1.0),
+        Duty(audit_duties.remove_old_entries, every=MINUTE),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(portal_duties.forget_links, every=MINUTE),
