@@ -39,7 +39,7 @@ def filters(function: Command) -> Command:
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, as_json: bool, **query: Any) -> None:
+def list_(ctx: click.Context, /, as_json: bool, **query: Any) -> None:
     """List entries of the team, newest first."""
     found = client(ctx).list_audit(**query)["items"]
     if as_json:
@@ -63,7 +63,7 @@ def _who(one: dict[str, Any]) -> str:
 @filters
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
 @click.pass_context
-def export(ctx: click.Context, output: Path | None, **query: Any) -> None:
+def export(ctx: click.Context, /, output: Path | None, **query: Any) -> None:
     """Write entries of the team as CSV."""
     written = client(ctx).export_audit(**query)
     if output is None:

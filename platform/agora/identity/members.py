@@ -119,8 +119,8 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
                 member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
-            roles = {"before": {"role": row.role}, "after": {"role": role}}
-            audit.record(session, "member.role_changed", user_id, team_id=team_id, **roles)
+            old, new = {"role": row.role}, {"role": role}
+            audit.record(session, "member.role_changed", user_id, team_id=team_id, before=old, after=new)
             row.role = role
             found = _member(row, user)
     except IntegrityError as error:

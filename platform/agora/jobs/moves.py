@@ -37,9 +37,9 @@ def move_job(job_id: str, *, team_id: str, version: int) -> Job:
     with transaction() as session:
         row = service.find(session, job_id, team_id=team_id)
         if row.version != version:
-            versions: dict[str, Any] = {"before": {"version": row.version}, "after": {"version": version}}
+            old, new = {"version": row.version}, {"version": version}
             _move(session, row, target.spec, announcement)
-            audit.record(session, "job.moved", job_id, team_id=team_id, **versions)
+            audit.record(session, "job.moved", job_id, team_id=team_id, before=old, after=new)
     announcement.make()
     return service.get_job(job_id, team_id=team_id)
 

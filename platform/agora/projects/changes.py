@@ -38,8 +38,8 @@ def update_project(project_id: str, *, team_id: str, name: str) -> Project:
         row = _hold_project(session, project_id, team_id=team_id)
         rings = False
         if row.name != name:
-            names = {"before": {"name": row.name}, "after": {"name": name}}
-            audit.record(session, "project.updated", row.id, team_id=team_id, **names)
+            old, new = {"name": row.name}, {"name": name}
+            audit.record(session, "project.updated", row.id, team_id=team_id, before=old, after=new)
             queries.set_project(session, team_id=team_id, project_id=row.id, values={"name": name})
             session.refresh(row)
             rings = record_for_team(session, events.project_updated(row, ["name"]), team_id=team_id)
@@ -65,8 +65,8 @@ def set_phase(project_id: str, phase: Phase, *, team_id: str) -> Project:
             session.refresh(row)
             happened = events.phase_changed(row.id, source=before, target=phase)
             rings = record_for_team(session, happened, team_id=team_id)
-            phases = {"before": {"phase": before}, "after": {"phase": phase}}
-            audit.record(session, "project.phase_changed", row.id, team_id=team_id, **phases)
+            old, new = {"phase": before}, {"phase": phase}
+            audit.record(session, "project.phase_changed", row.id, team_id=team_id, before=old, after=new)
         found = view(row)
     _ring(rings)
     return found
@@ -171,8 +171,8 @@ def resolve_conflict(
                 message, state=row.status, allowed=sorted(CONFLICT_TRANSITIONS[ConflictState(row.status)])
             )
         rings = record_for_team(session, events.conflict_resolved(row, status=status), team_id=team_id)
-        states = {"before": {"status": before}, "after": {"status": status}}
-        audit.record(session, "conflict.resolved", row.id, team_id=team_id, **states)
+        old, new = {"status": before}, {"status": status}
+        audit.record(session, "conflict.resolved", row.id, team_id=team_id, before=old, after=new)
     _ring(rings)
 
 

@@ -154,8 +154,8 @@ def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> En
                 setattr(row, name, value)
             row.updated_at = now()
             session.flush()
-            told = {"before": before, "after": views.told(row)}
-            audit.record(session, "webhook.endpoint.updated", row.id, team_id=team_id, **told)
+            after = views.told(row)
+            audit.record(session, "webhook.endpoint.updated", row.id, team_id=team_id, before=before, after=after)
             return views.endpoint(row)
     except IntegrityError as error:
         raise _uid_taken(error, changes.get("uid")) from None
@@ -180,8 +180,8 @@ def pause_endpoint(ref: str, *, team_id: str) -> Endpoint:
         row = _find(session, ref, team_id=team_id, lock=True)
         if row.status == EndpointState.DISABLED:
             raise IllegalTransition(f"endpoint {ref} is disabled; resume it first", state=row.status)
-        states = {"before": {"status": row.status}, "after": {"status": EndpointState.PAUSED}}
-        audit.record(session, "webhook.endpoint.paused", row.id, team_id=team_id, **states)
+        old, new = {"status": row.status}, {"status": EndpointState.PAUSED}
+        audit.record(session, "webhook.endpoint.paused", row.id, team_id=team_id, before=old, after=new)
         row.status, row.status_reason, row.updated_at = EndpointState.PAUSED, "paused by its owner", now()
         queries.hold_pending(session, team_id=team_id, endpoint_id=row.id)
         session.flush()
@@ -193,8 +193,8 @@ def resume_endpoint(ref: str, *, team_id: str) -> Endpoint:
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
         moment = now()
-        states = {"before": {"status": row.status}, "after": {"status": EndpointState.ACTIVE}}
-        audit.record(session, "webhook.endpoint.resumed", row.id, team_id=team_id, **states)
+        old, new = {"status": row.status}, {"status": EndpointState.ACTIVE}
+        audit.record(session, "webhook.endpoint.resumed", row.id, team_id=team_id, before=old, after=new)
         row.status, row.status_reason, row.updated_at = EndpointState.ACTIVE, None, moment
         row.consecutive_failures, row.open_until, row.failing_since, row.last_success_at = 0, None, None, None
         row.allowance, row.recent_since, row.warned = FIRST_ALLOWANCE, None, min(row.warned, WARNED_BEFORE)
