@@ -4,6 +4,7 @@ import email
 import email.policy
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -11,10 +12,12 @@ from sqlalchemy import text
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM, ActorKind
 from agora.audit.actions import ACTIONS, HIDDEN
+from agora.cli import run
 from agora.db.session import transaction
 from agora.identity import duties
 from agora.webhooks import service as webhooks
-from tests.support.audited import AGENT, MAKERS, NEW_PASSWORD, SECRET_HEADER, TOLD_ONCE, World
+from tests.support.audited import AGENT, NEW_PASSWORD, SECRET_HEADER, TOLD_ONCE, World
+from tests.support.audited_main import MAKERS
 from tests.support.people import PASSWORD
 from tests.support.rig import Rig
 
@@ -42,6 +45,12 @@ def world(worlds):
 
 def test_every_action_is_made_to_happen_here():
     assert MAKERS.keys() == ACTIONS.keys()
+
+
+def test_the_documentation_names_every_action_and_no_other():
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    section = page.partition("## Actions")[2].partition("## Check it")[0]
+    assert set(re.findall(r"`([a-z_.]+)`", section)) == ACTIONS.keys()
 
 
 def teams_of(user_id):
@@ -126,11 +135,14 @@ def test_a_repeat_by_its_idempotency_key_is_told_once(world):
     assert len(world.entries("hold.created")) == 1
 
 
-def test_a_sign_in_without_an_account_is_in_the_platforms_own_log(world):
+def test_a_sign_in_without_an_account_is_in_the_platforms_own_log(world, capsys):
     body = {"email": "nobody@example.test", "password": NEW_PASSWORD}
     world.owner.post("/api/v1/auth/sign-in", json=body)
     [entry] = world.entries("user.sign_in_failed")
     assert (entry.team_id, entry.object_id, entry.after["reason"]) == (PLATFORM, "nobody@example.test", "no account")
+    assert run(["audit", "list", "--platform", "--action", "user.*", "--since", "2026-01-01T00:00:00Z"]) == 0
+    assert "user.sign_in_failed  user nobody@example.test  anonymous  " in capsys.readouterr().out
+    assert run(["audit", "list", "--platform", "--until", "2026-01-01T00:00:00"]) == 2
 
 
 def test_a_members_sign_in_is_in_the_log_of_each_of_their_teams(world):

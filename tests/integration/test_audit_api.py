@@ -58,6 +58,7 @@ def test_each_filter_narrows_down(caller):
     since = {"since": first["at"]}
     assert [one["action"] for one in listed(caller, **since)] == ["limit.set", "key.revoked"]
     assert [one["action"] for one in listed(caller, until=first["at"])] == ["key.created", "key.created"]
+    assert listed(caller, until="0184-12-07T20:31:23Z") == listed(caller, since="9999-12-31T23:59:59Z") == []
     assert listed(caller, since=(now() + timedelta(minutes=1)).isoformat()) == []
 
 

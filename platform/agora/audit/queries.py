@@ -1,7 +1,7 @@
 """SQL about entries of the audit log: written in either database, listed, copied, removed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, insert, select, text
@@ -16,6 +16,8 @@ INSERT = {"auth": insert(EntryRow), "main": insert(OutboxRow)}
 COLUMNS = tuple(column.key for column in OutboxRow.__table__.columns)
 MARGIN = timedelta(seconds=1)
 """An id is made a moment after the time that its entry notes."""
+EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Ids know no time before 1970, and Python none behind 9999."""
 ALLOW = text("SELECT set_config('agora.audit_before', :moment, true)")
 FOR_GOOD = "infinity"
 
@@ -49,7 +51,7 @@ def list_entries(
 
 
 def _id_at(moment: datetime, margin: timedelta) -> str:
-    return floor_id("aud", moment + margin)
+    return floor_id("aud", min(max(moment, EARLIEST), LATEST) + margin)
 
 
 def lock_outbox(session: Session, *, slice_: int) -> list[dict[str, Any]]:

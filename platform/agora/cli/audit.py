@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +39,12 @@ def filters(function: Command) -> Command:
 @audit_command.command("list")
 @filters
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--platform", is_flag=True, help="What concerns no team, from the auth database (AUTH_DATABASE_URL).")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, /, as_json: bool, **query: Any) -> None:
+def list_(ctx: click.Context, /, as_json: bool, platform: bool, **query: Any) -> None:
     """List entries of the team, newest first."""
-    found = client(ctx).list_audit(**query)["items"]
+    found = _of_platform(**query) if platform else client(ctx).list_audit(**query)["items"]
     if as_json:
         print_json(found)
         return
@@ -52,6 +55,26 @@ def list_(ctx: click.Context, /, as_json: bool, **query: Any) -> None:
         for one in found
     ]  # fmt: skip
     print_rows(rows, ("AT", "ACTION", "OBJECT", "WHO", "FROM"))
+
+
+def _of_platform(*, limit: int, since: str | None, until: str | None, **query: Any) -> list[dict[str, Any]]:
+    from agora.audit import service  # noqa: PLC0415
+    from agora.audit.acting import PLATFORM  # noqa: PLC0415
+    from agora.audit.types import Filter  # noqa: PLC0415
+
+    filters = Filter(since=_moment(since), until=_moment(until), **query)
+    found = service.list_entries(filters, team_id=PLATFORM, limit=limit).items
+    return [{**asdict(one), "at": service.told(one.at)} for one in found]
+
+
+def _moment(written: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(written) if written is not None else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if found is not None and found.tzinfo is None:
+        raise click.UsageError(f"{written} has no offset from UTC")
+    return found
 
 
 def _who(one: dict[str, Any]) -> str:
