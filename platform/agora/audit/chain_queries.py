@@ -1,8 +1,10 @@
 """SQL about chains: their heads, what is not chained yet, and a chain in its order."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Row, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -61,6 +63,21 @@ def read_chain(session: Session, *, team_id: str, after: int, slice_: int) -> Se
     """Chained entries behind a place, in the chain's order."""
     chained = select(EntryRow).where(EntryRow.team_id == team_id, EntryRow.seq > after)
     return session.scalars(chained.order_by(EntryRow.seq).limit(slice_)).all()
+
+
+OLDEST = text("""
+WITH seen AS (SELECT team_id, anchor_seq FROM audit_heads WHERE team_id > :after ORDER BY team_id LIMIT :slice)
+SELECT seen.team_id, COALESCE(first.at < :before, false) AS old
+FROM seen LEFT JOIN LATERAL (
+    SELECT e.at FROM audit_entries e WHERE e.team_id = seen.team_id AND e.seq > seen.anchor_seq ORDER BY e.seq LIMIT 1
+) first ON true
+ORDER BY seen.team_id
+""")
+
+
+def list_oldest(session: Session, *, after: str, before: datetime, slice_: int) -> Sequence[Row[Any]]:
+    """The next teams that have a chain, and whether its first entry is older than a moment."""
+    return session.execute(OLDEST, {"after": after, "before": before, "slice": slice_}).all()
 
 
 def find_head(session: Session, *, team_id: str) -> HeadRow | None:

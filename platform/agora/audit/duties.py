@@ -10,6 +10,10 @@ from agora.settings import get_settings
 from agora.telemetry import get_logger
 
 SLICE = 500
+TEAMS = 2_000
+"""Chains that one round of retention looks at."""
+
+_walk = {"after": ""}
 
 log = get_logger(__name__)
 
@@ -41,8 +45,9 @@ def remove_old_entries() -> int:
         return 0
     before = now() - timedelta(days=days)
     with transaction("auth") as session:
-        teams = queries.list_teams_with_old(session, before=before, slice_=SLICE)
-    removed = sum(_remove_of(team_id, before) for team_id in teams)
+        teams = chain_queries.list_oldest(session, after=_walk["after"], before=before, slice_=TEAMS)
+    _walk["after"] = teams[-1].team_id if len(teams) == TEAMS else ""
+    removed = sum(_remove_of(team.team_id, before) for team in teams if team.old)
     if removed:
         log.info("removed what was kept long enough", kind="audit", removed=removed)
     return removed

@@ -76,12 +76,6 @@ def allow_removal(session: Session, *, before: datetime | None) -> None:
     session.execute(ALLOW, {"moment": FOR_GOOD if before is None else before.isoformat()})
 
 
-def list_teams_with_old(session: Session, *, before: datetime, slice_: int) -> Sequence[str]:
-    """Teams of the oldest entries, if these are older than a moment."""
-    oldest = select(EntryRow.team_id).where(EntryRow.id < floor_id("aud", before)).order_by(EntryRow.id).limit(slice_)
-    return session.scalars(select(oldest.subquery().c.team_id).distinct()).all()
-
-
 def remove_entries(session: Session, *, team_id: str, up_to: int, before: datetime) -> int:
     """Remove the beginning of a team's chain, of which every entry is older than a moment; how many."""
     allow_removal(session, before=before)
