@@ -16,6 +16,7 @@ from agora.cli import run
 from agora.db.session import transaction
 from agora.identity import duties
 from agora.webhooks import service as webhooks
+from tests.support import people
 from tests.support.audited import AGENT, NEW_PASSWORD, SECRET_HEADER, TOLD_ONCE, World
 from tests.support.audited_main import MAKERS
 from tests.support.people import PASSWORD
@@ -143,6 +144,15 @@ def test_a_sign_in_without_an_account_is_in_the_platforms_own_log(world, capsys)
     assert run(["audit", "list", "--platform", "--action", "user.*", "--since", "2026-01-01T00:00:00Z"]) == 0
     assert "user.sign_in_failed  user nobody@example.test  anonymous  " in capsys.readouterr().out
     assert run(["audit", "list", "--platform", "--until", "2026-01-01T00:00:00"]) == 2
+
+
+def test_whoever_has_the_password_and_not_the_second_factor_leaves_a_trace(world):
+    people.set_second_factor(world.person)
+    for code in ({}, {"code": "000000"}):
+        body = {"email": world.person.email, "password": PASSWORD, **code}
+        assert world.browser().post("/api/v1/auth/sign-in", json=body).status_code == 401
+    told = [one.after["reason"] for one in world.entries("user.sign_in_failed")]
+    assert told == ["second-factor-needed", "code"]
 
 
 def test_a_members_sign_in_is_in_the_log_of_each_of_their_teams(world):

@@ -47,17 +47,20 @@ def sign_in(email: str, password: str, device: Device, *, code: str | None = Non
     throttle.take(buckets)
     try:
         tokens = _begin(email, password, device, code)
-    except (SecondFactorNeeded, Unverified):
+    except (SecondFactorNeeded, Unverified) as error:
         throttle.give_back(buckets)  # the password was right
+        _note_failure(email, device, error.slug)  # somebody has it
         raise
     except _Refused as refused:
-        with transaction("auth") as session:
-            trail.note_failed_sign_in(
-                session, email, reason=str(refused), address=device.address, user_agent=device.user_agent
-            )
+        _note_failure(email, device, str(refused))
         raise Unauthenticated(WRONG) from None
     throttle.give_back(buckets)
     return tokens
+
+
+def _note_failure(email: str, device: Device, reason: str) -> None:
+    with transaction("auth") as session:
+        trail.note_failed_sign_in(session, email, reason=reason, address=device.address, user_agent=device.user_agent)
 
 
 def _begin(email: str, password: str, device: Device, code: str | None) -> Tokens:
