@@ -3,8 +3,8 @@
     git worktree add ../before COMMIT && make -C ../before .venv/.bench-installed
     python -m bench.submits ../before --rounds 5
 
-Each round runs the `agora` peer of both checkouts, each with its own environment and services, in turns of who is first.
-What counts is the ratio within a round: this checkout's rate over the other's, at 16 connections and at one.
+Each round runs the `agora` peer of both checkouts, each with its own environment and services, in turns of who is
+first. What counts is the ratio within a round: this checkout's rate over the other's, at 16 connections and at one.
 """
 
 import argparse
@@ -24,8 +24,8 @@ def measure(checkout, submits):
     """The figures of one checkout, in a process of its own."""
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as out:
         command = [
-            str(checkout / ".venv/bin/python"), "run.py", "agora", "--rounds=1", "--n=100", "--latency=5", "--timeout=150",
-            f"--submit={submits}", f"--out={out.name}",
+            str(checkout / ".venv/bin/python"), "run.py", "agora", "--rounds=1", "--n=100", "--latency=5",
+            "--timeout=150", f"--submit={submits}", f"--out={out.name}",
         ]  # fmt: skip
         where = checkout / "bench/peers"
         subprocess.run(command, cwd=where, check=True, timeout=LONGEST, stdout=subprocess.DEVNULL)

@@ -139,6 +139,7 @@ def empty(url):
         ]
         full = [sql.Identifier(name) for (name,) in connection.execute(sql.SQL(" UNION ALL ").join(looks))]
         if full:
+            connection.execute("SET agora.audit_before = 'infinity'")  # else the audit log cannot be emptied
             connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(full)))
 
 

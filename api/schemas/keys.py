@@ -27,6 +27,9 @@ class KeyOut(Schema):
     prefix = ma.fields.String()
     scopes = ma.fields.List(ma.fields.String())
     created_at = Moment()
+    created_by = ma.fields.String(
+        allow_none=True, metadata={"description": "id of the user or key that made it; null: the operator"}
+    )
     last_used_at = Moment(allow_none=True)
     expires_at = Moment(allow_none=True)
     revoked_at = Moment(allow_none=True)

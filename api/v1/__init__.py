@@ -2,6 +2,7 @@
 
 from api.v1 import (
     agents,
+    audit,
     batches,
     budgets,
     bulk,
@@ -53,4 +54,5 @@ BLUEPRINTS = (
     queues.blueprint,
     limits.blueprint,
     holds.blueprint,
+    audit.blueprint,
 )

@@ -20,7 +20,8 @@ blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="
 def create_key(fields: dict[str, Any]) -> Any:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
     _check_givable(fields["scopes"])
-    return service.create_key(team_id(), fields["name"], fields["scopes"], fields["expires_at"])
+    by = principal().actor_id
+    return service.create_key(team_id(), fields["name"], fields["scopes"], fields["expires_at"], created_by=by)
 
 
 def _check_givable(scopes: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ def list_keys() -> Any:
 def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
     """Make a key like this one, which works for `overlap` seconds more. The text of the new one is shown this once."""
     _check_givable(service.scopes_of(team_id(), key_id))
-    return service.rotate_key(team_id(), key_id, overlap=fields["overlap"])
+    return service.rotate_key(team_id(), key_id, overlap=fields["overlap"], created_by=principal().actor_id)
 
 
 @blueprint.delete("/<key_id>")

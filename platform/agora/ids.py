@@ -42,6 +42,7 @@ PREFIXES: Final = {
     "spc": "a specification",
     "cfl": "a conflict",
     "hld": "a legal hold",
+    "aud": "an entry of the audit log",
     "req": "an HTTP request",
 }
 """Every prefix in use and what it names."""

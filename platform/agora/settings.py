@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     retention_events: float = Field(90.0, ge=0, description="Likewise events and tries, by whole months.")
     retention_deliveries: float = Field(30.0, ge=0, description="Likewise ended webhook deliveries and their tries.")
 
+    audit_retention_days: int = Field(
+        400, ge=0, le=36_500, description="Days for which entries of the audit log are kept; 0: for ever."
+    )
+
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     egress_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
     egress_allow_http: bool = False

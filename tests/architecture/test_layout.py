@@ -19,6 +19,14 @@ SQL_CALLS = {"select", "insert", "update", "delete", "text"}
 
 NOT_SCOPED = {
     "agora/jobs/intake_queries.py": "inserts only: jobs that come at once, of which each names its team",
+    "agora/audit/queries.py:insert_entries": "inserts only: each entry names its team",
+    "agora/audit/queries.py:lock_outbox": "the dispatcher works for all teams",
+    "agora/audit/queries.py:insert_copied": "the dispatcher works for all teams",
+    "agora/audit/queries.py:forget_copied": "of entries that lock_outbox has just found",
+    "agora/audit/queries.py:allow_removal": "a setting of the transaction, no rows",
+    "agora/audit/chain_queries.py:list_unchained": "the dispatcher works for all teams",
+    "agora/audit/chain_queries.py:list_oldest": "retention works for all teams",
+    "agora/audit/chain_queries.py:list_chained": "the operator checks all chains",
     "agora/db/partition_queries.py": "tables, not rows of a team",
     "agora/dispatcher/queries.py": "the dispatcher works for all teams",
     "agora/jobs/catalogue_queries.py": "the catalogue and the workers are shared by all teams",

@@ -31,7 +31,9 @@ VALID = {
     "webhook_endpoints": {"url": "https://x.test/"}, "webhook_keys": {"algorithm": "v1"},
     "webhook_deliveries": {"status": "pending", "next_attempt_at": NOW}, "webhook_replays": {"action": "replay"},
     "users": {"password_hash": "$argon2id$x"}, "members": {"role": "owner"}, "one_time_tokens": {"purpose": "verify"},
-    "invitations": {"role": "viewer"},
+    "invitations": {"role": "viewer"}, "audit_entries": {"actor_kind": "key", "action": "a.b"},
+    "audit_outbox": {"actor_kind": "key", "action": "a.b"},
+    "audit_heads": {"seq": 1, "anchor_seq": 0, "hash": b"x" * 32, "anchor_hash": b"x" * 32},
 }  # fmt: skip
 PARENTS = {
     "steps": {"job_id": "jobs"}, "step_notes": {"step_id": "steps"}, "step_usage": {"step_id": "steps"},
@@ -121,7 +123,17 @@ def two_personal_teams(connection):
         insert(connection, "teams", personal_of=user["id"])
 
 
+def truncate(table):
+    """All rows at once."""
+    return lambda connection: connection.execute(text(f"TRUNCATE {table}"))
+
+
 MAIN = {
+    "audit_outbox_actor_kind_check": row("audit_outbox", actor_kind="ghost"),
+    "audit_outbox_action_check": row("audit_outbox", action="done"),
+    "audit_outbox_changes_check": row("audit_outbox", before="1"),
+    "audit_outbox_append_only": change("audit_outbox", {}, actor_name="another"),
+    "audit_outbox_no_truncate": truncate("audit_outbox"),
     "jobs_status_check": row("jobs", status="done"),
     "jobs_priority_check": row("jobs", priority=10),
     "jobs_progress_check": row("jobs", progress=1.5),
@@ -240,6 +252,21 @@ AUTH = {
     "invitations_team_id_fkey": row("invitations", team_id=NONE),
     "invitations_open_idx": twice("invitations", team_id=None, email="a@b"),
     "mails_tries_check": row("mails", tries=-1),
+    "api_keys_created_by_check": row("api_keys", created_by="somebody"),
+    "audit_entries_actor_kind_check": row("audit_entries", actor_kind="ghost"),
+    "audit_entries_action_check": row("audit_entries", action="done"),
+    "audit_entries_changes_check": row("audit_entries", after="[]"),
+    "audit_entries_chained_check": row("audit_entries", seq=1),
+    "audit_entries_team_id_seq_key": twice("audit_entries", team_id="t", seq=1, hash=b"x" * 32),
+    "audit_entries_append_only": change("audit_entries", {}, actor_name="another"),
+    "audit_entries_no_truncate": truncate("audit_entries"),
+    "audit_heads_seq_check": row("audit_heads", anchor_seq=2),
+    "audit_heads_hash_check": row("audit_heads", hash=b"x"),
+    "audit_heads_forward": lambda connection: (
+        insert(connection, "audit_heads"),
+        connection.execute(text("UPDATE audit_heads SET seq = 0")),
+    ),
+    "audit_heads_no_truncate": truncate("audit_heads"),
     "signing_keys_public_check": row("signing_keys", public='{"d": "private"}'),
 }
 CASES = [("main", name, run) for name, run in MAIN.items()] + [("auth", name, run) for name, run in AUTH.items()]

@@ -6,6 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+import agora.audit.models
 import agora.batches.models
 import agora.bulk.models
 import agora.events.models

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.batches import queries
 from agora.batches.models import BatchRow
 from agora.batches.types import CANCELLING, COMPLETED, RUNNING, Batch, SubmittedBatch
@@ -156,6 +157,7 @@ def cancel_batch(batch_id: str, *, team_id: str, reason: str = "") -> Batch:
         if row.ended_at is not None:
             raise IllegalTransition(f"batch {batch_id} is completed", state=COMPLETED, allowed=[])
         queries.request_cancel(session, team_id=team_id, batch_id=batch_id, reason=reason)
+        audit.record(session, "batch.cancelled", batch_id, team_id=team_id, after={"reason": reason})
         session.refresh(row)
         return _views(session, [row], team_id=team_id)[0]
 

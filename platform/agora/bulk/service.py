@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.bulk import queries
 from agora.bulk.models import BulkRow, ItemRow
 from agora.bulk.types import (
@@ -74,6 +75,8 @@ def begin(
             options={name: value for name, value in new.options.items() if value is not None},
             matched=queries.count_matches(session, team_id=team_id, filters=filters),
         )  # fmt: skip
+        told = {"action": row.action, "filter": row.filter, "matched": row.matched, **row.options}
+        audit.record(session, "bulk.created", row.id, team_id=team_id, after=told)
         return _shown(session, row), False
 
 
@@ -173,6 +176,8 @@ def cancel_bulk(bulk_id: str, *, team_id: str) -> Bulk:
         if not queries.request_cancel(session, team_id=team_id, bulk_id=bulk_id):
             raise IllegalTransition(f"bulk action {bulk_id} is {row.status}", state=row.status, allowed=[])
         session.refresh(row)
+        told = {"status": row.status, "done": row.done, "failed": row.failed}
+        audit.record(session, "bulk.cancelled", bulk_id, team_id=team_id, before=told)
         return _shown(session, row)
 
 

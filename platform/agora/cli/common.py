@@ -29,6 +29,13 @@ def client(ctx: click.Context) -> Agora:
         raise click.UsageError(str(error)) from None
 
 
+def act_as_operator(ctx: click.Context) -> None:
+    """Let the audit log know that whoever runs this command does what it does."""
+    from agora.audit import acting  # noqa: PLC0415
+
+    ctx.with_resource(acting.acting(acting.operator()))
+
+
 def json_option(function: Command) -> Command:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)

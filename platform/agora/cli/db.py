@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from agora.cli.common import json_option, print_json
+from agora.cli.common import act_as_operator, json_option, print_json
 
 
 def _urls() -> dict[str, str]:
@@ -71,7 +71,8 @@ def restore_(file: Path, force: bool, as_json: bool) -> None:
 
 @db_command.command("rekey")
 @json_option
-def rekey_(as_json: bool) -> None:
+@click.pass_context
+def rekey_(ctx: click.Context, as_json: bool) -> None:
     """Encrypt secrets at rest anew with AGORA_SECRET_KEY; AGORA_SECRET_KEY_OLD still reads what it finds.
 
     Give every process the new key and the old one first, run this, then take the old one away.
@@ -79,6 +80,7 @@ def rekey_(as_json: bool) -> None:
     from agora.identity import rekey  # noqa: PLC0415
     from agora.webhooks import keys  # noqa: PLC0415
 
+    act_as_operator(ctx)
     changed = keys.rekey() | rekey.rekey()
     if as_json:
         print_json(changed)

@@ -34,10 +34,13 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        (one["id"], one["name"], one["prefix"], " ".join(one["scopes"]), "revoked" if one["revoked_at"] else "valid")
+        (
+            one["id"], one["name"], one["prefix"], " ".join(one["scopes"]),
+            "revoked" if one["revoked_at"] else "valid", one["created_by"] or "operator",
+        )
         for one in found
-    ]
-    print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "STATE"))
+    ]  # fmt: skip
+    print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "STATE", "MADE BY"))
 
 
 @keys_command.command("rotate")

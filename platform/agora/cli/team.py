@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
-from agora.cli.common import json_option, print_json
+from agora.cli.common import act_as_operator, json_option, print_json
 
 
 @click.group("team")
-def team_command() -> None:
+@click.pass_context
+def team_command(ctx: click.Context) -> None:
     """Export or erase all of one team (DATABASE_URL, AUTH_DATABASE_URL, AGORA_FILES_URL)."""
+    act_as_operator(ctx)
 
 
 @team_command.command("export")

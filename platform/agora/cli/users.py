@@ -2,12 +2,14 @@
 
 import click
 
-from agora.cli.common import json_option, print_json, print_rows
+from agora.cli.common import act_as_operator, json_option, print_json, print_rows
 
 
 @click.group("users")
-def users_command() -> None:
+@click.pass_context
+def users_command(ctx: click.Context) -> None:
     """Make, list, disable and enable accounts. Needs AUTH_DATABASE_URL."""
+    act_as_operator(ctx)
 
 
 @users_command.command("create")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import quote
 
+from agora.client.audit import AuditMethods
 from agora.client.batches import BatchMethods
 from agora.client.budgets import BudgetMethods
 from agora.client.bulk import BulkMethods
@@ -19,6 +20,7 @@ from agora.client.wire import Json
 
 
 class Agora(
+    AuditMethods,
     BatchMethods,
     BudgetMethods,
     BulkMethods,

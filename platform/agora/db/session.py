@@ -32,7 +32,7 @@ def transaction(database: Database = "main") -> Iterator[Session]:
 
     Never call the outside world inside the block.
     """
-    with Session(engine(database), expire_on_commit=False) as session, session.begin():
+    with Session(engine(database), expire_on_commit=False, info={"database": database}) as session, session.begin():
         yield session
 
 

@@ -11,6 +11,7 @@ from types import FrameType
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 
+from agora.audit import duties as audit_duties
 from agora.batches import duties as batch_duties
 from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
@@ -28,6 +29,8 @@ SHORTEST_SLEEP = 0.05
 """Seconds between ticks under backlog: a window of 200 rings then feeds 4,000 steps a second."""
 MINUTE = 60.0
 NOTE_SECONDS = 1.0
+AUTH_PAUSE = 5.0
+"""How long a duty waits that did not find the auth database: to look for it may hold the loop up."""
 
 log = get_logger(__name__)
 
@@ -40,6 +43,8 @@ class Duty:
     every: float = 0.0
     after_outage: bool = False
     """Not done until the database has been in view without a break for one lease period."""
+    needs_auth: bool = False
+    """It needs the auth database as well: while that is away, it waits and all others go on."""
     last: float = field(default=float("-inf"))
 
     @property
@@ -73,8 +78,11 @@ def all_duties() -> list[Duty]:
         Duty(deliveries.cancel_orphans, every=10 * MINUTE),
         Duty(deliveries.drain_held, every=0.5),
         Duty(replay_duties.work_off, every=0.05),
-        Duty(identity_duties.send_mails, every=0.5),
-        Duty(identity_duties.forget_ended, every=10 * MINUTE),
+        Duty(identity_duties.send_mails, every=0.5, needs_auth=True),
+        Duty(identity_duties.forget_ended, every=10 * MINUTE, needs_auth=True),
+        Duty(audit_duties.copy_entries, every=0.5, needs_auth=True),
+        Duty(audit_duties.chain_entries, every=1.0, needs_auth=True),
+        Duty(audit_duties.remove_old_entries, every=MINUTE, needs_auth=True),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(portal_duties.forget_links, every=MINUTE),
@@ -129,8 +137,12 @@ class Dispatcher:
         duty.last = current
         try:
             return duty.do() > 0
-        except (OperationalError, InterfaceError, TimeoutError):
-            raise  # no database: the whole loop waits
+        except (OperationalError, InterfaceError, TimeoutError) as error:
+            if not duty.needs_auth:
+                raise  # no database: the whole loop waits
+            log.warning("a duty waits for the auth database", duty=duty.name, detail=str(error)[:300])
+            duty.last = current + AUTH_PAUSE
+            return False
         except (AgoraError, SQLAlchemyError):
             # One bad row must not stop the other duties.
             log.exception("duty failed", duty=duty.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, BinaryIO
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import NotFound, TooLarge, invalid_field
 from agora.files import queries, store
@@ -56,6 +57,7 @@ def store_file(
     """
     name = clean_name(name)
     guessed = media_type or mimetypes.guess_type(name)[0] or DEFAULT_TYPE
+    uploaded = file_id is None  # else a step has made it
     file_id = file_id or new_id("fil")
     location = f"files/{team_id}/{file_id}"
     written = store.write(location, store.chunks_of(stream), limit=get_settings().max_file_bytes)
@@ -66,6 +68,9 @@ def store_file(
         )  # fmt: skip
         row = queries.find_file(session, team_id=team_id, file_id=file_id)
         assert row is not None  # noqa: S101  # just inserted, or by an earlier try under the same id
+        if uploaded:
+            told = {"name": name, "media_type": guessed, "size": written.size, "sha256": written.sha256}
+            audit.record(session, "file.uploaded", file_id, team_id=team_id, after=told)
         return _view(row)
 
 

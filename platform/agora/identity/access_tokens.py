@@ -15,6 +15,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
 from agora.clock import now
 from agora.crypto import decrypt, encrypt
 from agora.db.session import transaction
@@ -123,6 +125,7 @@ def rotate() -> str:
             if row.id not in kept:
                 session.delete(row)
         made = _insert(session, signs_from=now() + PUBLISHED_BEFORE)
+        audit.record(session, "signing_key.rotated", made.id, team_id=PLATFORM)
     _kept.clear()
     return made.id
 

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.clock import now
 from agora.crypto import is_mac, mac
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
-from agora.identity import mail, member_queries, passwords, principals, throttle, user_queries
+from agora.identity import mail, member_queries, passwords, principals, throttle, trail, user_queries
 from agora.identity.members import Team, view_team
 from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
@@ -61,6 +62,8 @@ def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> In
             "It works once, for 14 days.\n"
         )
         mail.post(session, email, SUBJECT, text)
+        told = {"email": email, "role": role, "expires_at": row.expires_at}
+        audit.record(session, "invitation.created", row.id, team_id=team_id, after=told)
         return _invitation(row)
 
 
@@ -88,9 +91,11 @@ def list_invitations(team_id: str) -> Sequence[Invitation]:
 def revoke_invitation(team_id: str, invitation_id: str) -> None:
     """Take an invitation back. Raises NotFound."""
     with transaction("auth") as session:
-        revoked = member_queries.revoke_open(session, team_id=team_id, invitation_id=invitation_id)
-    if not revoked:
-        raise NotFound(f"there is no open invitation {invitation_id}")
+        if not member_queries.revoke_open(session, team_id=team_id, invitation_id=invitation_id):
+            raise NotFound(f"there is no open invitation {invitation_id}")
+        row = session.get_one(InvitationRow, invitation_id)
+        told = {"email": row.email, "role": row.role}
+        audit.record(session, "invitation.revoked", invitation_id, team_id=team_id, before=told)
 
 
 def accept(token: str, *, user_id: str) -> Team:
@@ -139,6 +144,10 @@ def _join(session: Session, row: InvitationRow, user: UserRow) -> Team:
         member = MemberRow(team_id=row.team_id, user_id=user.id, role=row.role)
         session.add(member)
         session.flush()
+        audit.record(
+            session, "member.joined", user.id, team_id=row.team_id, actor=trail.as_user(user),
+            after={"email": user.email, "role": row.role, "invitation_id": row.id},
+        )  # fmt: skip
     return view_team(session.get_one(TeamRow, row.team_id), Role(member.role))
 
 

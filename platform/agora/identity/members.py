@@ -6,6 +6,8 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from agora.audit import acting
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.identity import member_queries, principals, user_queries
@@ -60,6 +62,7 @@ def create_team(user_id: str, name: str) -> Team:
         session.add(MemberRow(team_id=row.id, user_id=user_id, role=Role.OWNER))
         session.flush()
         session.refresh(row)
+        audit.record(session, "team.created", row.id, team_id=row.id, after={"name": name})
         return view_team(row, Role.OWNER)
 
 
@@ -86,7 +89,8 @@ def rename_team(team_id: str, name: str, role: Role | None) -> Team:
         row = session.get(TeamRow, team_id, with_for_update=True)
         if row is None:
             raise NotFound(f"there is no team {team_id}")
-        row.name = name
+        before, row.name = row.name, name
+        audit.record(session, "team.renamed", team_id, team_id=team_id, before={"name": before}, after={"name": name})
         return view_team(row, role)
 
 
@@ -115,6 +119,8 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
                 member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
+            old, new = {"role": row.role}, {"role": role}
+            audit.record(session, "member.role_changed", user_id, team_id=team_id, before=old, after=new)
             row.role = role
             found = _member(row, user)
     except IntegrityError as error:
@@ -127,9 +133,12 @@ def remove_member(team_id: str, user_id: str) -> None:
     """Take a member out of a team, also oneself. Raises NotFound, Conflict for the last owner."""
     try:
         with transaction("auth") as session:
-            row, _ = _locked_member(session, team_id, user_id)
+            row, user = _locked_member(session, team_id, user_id)
             _check_not_own(session, team_id, user_id)
             member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
+            action = "member.left" if acting.actor().id == user_id else "member.removed"
+            told = {"email": user.email, "role": row.role}
+            audit.record(session, action, user_id, team_id=team_id, before=told)
             session.delete(row)
     except IntegrityError as error:
         raise _owner_missing(error) from None

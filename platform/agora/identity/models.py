@@ -36,12 +36,16 @@ class TeamRow(AuthBase):
 
 
 class ApiKeyRow(AuthBase):
-    """An API key: only the SHA-256 of its 256 random bits is kept."""
+    """An API key: only the SHA-256 of its 256 random bits is kept.
+
+    ``created_by``: the user or the key that made it; None: the operator.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
         CheckConstraint("octet_length(hash) = 32", name="hash"),
         CheckConstraint("cardinality(scopes) >= 1", name="scopes"),
+        CheckConstraint("created_by ~ '^(usr|key)_'", name="created_by"),
         Index("api_keys_team_id_idx", "team_id"),
     )
 
@@ -52,6 +56,7 @@ class ApiKeyRow(AuthBase):
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    created_by: Mapped[Id | None] = mapped_column(IdText)
     last_used_at: Mapped[TimestampTZ | None]
     expires_at: Mapped[TimestampTZ | None]
     revoked_at: Mapped[TimestampTZ | None]

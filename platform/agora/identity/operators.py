@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
-from agora.identity import passwords, revoked, service, sessions, user_queries
+from agora.identity import passwords, revoked, service, sessions, trail, user_queries
 from agora.identity.models import MemberRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
@@ -42,6 +43,8 @@ def create_user(email: str, password: str, *, name: str = "", team: str | None =
         row.verified_at = now()
         if team_id is not None:
             session.add(MemberRow(team_id=team_id, user_id=row.id, role=role))
+            told = {"email": email, "role": role}
+            audit.record(session, "member.joined", row.id, team_id=team_id, after=told)
         session.flush()
         return view(row)
 
@@ -66,6 +69,8 @@ def set_disabled(email: str, *, disabled: bool) -> None:
             raise NotFound(f"there is no user {email}")
         row.disabled_at = now() if disabled else None
         ended = sessions.end_all(session, row.id, why="the account was disabled") if disabled else []
+        told = {"sessions_ended": len(ended)} if disabled else {}
+        trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
     revoked.tell(ended)
 
 
@@ -77,4 +82,5 @@ def remove_second_factor(email: str) -> None:
             raise NotFound(f"there is no user {email}")
         row.totp_sealed, row.totp_since = None, None
         ended = sessions.end_all(session, row.id, why="the second factor was removed")
+        trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
     revoked.tell(ended)

@@ -17,11 +17,15 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role."""
+    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role.
+
+    ``name`` is the key's name or the user's address: what people know them by.
+    """
 
     team_id: str
     actor_id: str
     permissions: frozenset[str]
+    name: str = ""
     user_id: str | None = None
     session_id: str | None = None
     role: Role | None = None
@@ -76,9 +80,10 @@ def _read(claims: Claims, team_id: str | None) -> Principal:
             raise Unauthenticated("the session has ended; sign in again")
         team = team_id or user_queries.find_personal_team(session, claims.user_id)
         role = user_queries.find_role(session, team_id=team, user_id=claims.user_id) if team is not None else None
+        user = user_queries.find(session, claims.user_id)
     if team is None or role is None:
         raise NotFound(f"there is no team {team_id}")
     return Principal(
         team_id=team, actor_id=claims.user_id, permissions=permissions_of(Role(role)), user_id=claims.user_id,
-        session_id=claims.session_id, role=Role(role),
+        session_id=claims.session_id, role=Role(role), name=user.email if user is not None else "",
     )  # fmt: skip

@@ -19,12 +19,13 @@ def upsert_team(session: Session, *, team_id: str, name: str) -> str:
 
 def insert_key(
     session: Session, *, team_id: str, key_id: str, name: str, prefix: str, digest: bytes, scopes: Sequence[str],
-    expires_at: datetime | None,
+    expires_at: datetime | None, created_by: str | None,
 ) -> ApiKeyRow:  # fmt: skip
     """Insert an API key."""
     row = ApiKeyRow(
-        id=key_id, team_id=team_id, name=name, prefix=prefix, hash=digest, scopes=list(scopes), expires_at=expires_at
-    )
+        id=key_id, team_id=team_id, name=name, prefix=prefix, hash=digest, scopes=list(scopes), expires_at=expires_at,
+        created_by=created_by,
+    )  # fmt: skip
     session.add(row)
     session.flush()
     return row
@@ -40,12 +41,12 @@ def list_keys(session: Session, *, team_id: str) -> Sequence[ApiKeyRow]:
     return session.scalars(select(ApiKeyRow).where(ApiKeyRow.team_id == team_id).order_by(ApiKeyRow.id.desc())).all()
 
 
-def revoke_key(session: Session, *, team_id: str, key_id: str) -> bool:
-    """Revoke a key; False when the team has no such key that is still valid."""
+def revoke_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
+    """Revoke a key; None when the team has no such key that is still valid."""
     statement = update(ApiKeyRow).where(
         ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None)
     )
-    return session.execute(statement.values(revoked_at=func.now())).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+    return session.scalar(statement.values(revoked_at=func.now()).returning(ApiKeyRow))
 
 
 def lock_valid_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:

@@ -5,6 +5,8 @@ from typing import Any
 from sqlalchemy.orm import InstrumentedAttribute
 
 from agora import crypto
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
 from agora.db.session import transaction
 from agora.identity import user_queries
 from agora.identity.models import MailRow, SigningKeyRow, UserRow
@@ -18,11 +20,14 @@ def rekey() -> dict[str, int]:
     Raises:
         SettingsError: a value was encrypted with none of the keys; it and those after it stay as they are.
     """
-    return {
+    counts = {
         "second_factors": _reseal(UserRow, UserRow.totp_sealed),
         "signing_keys": _reseal(SigningKeyRow, SigningKeyRow.sealed),
         "mails": _reseal(MailRow, MailRow.sealed),
     }
+    with transaction("auth") as session:
+        audit.record(session, "secrets.rekeyed", "auth", team_id=PLATFORM, after={"counts": counts})
+    return counts
 
 
 def _reseal(kind: type[UserRow | SigningKeyRow | MailRow], column: InstrumentedAttribute[Any]) -> int:

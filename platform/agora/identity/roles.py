@@ -36,6 +36,7 @@ PERMISSIONS: Final[Mapping[str, Role | None]] = {
     "keys:manage": Role.LEAD,
     "team:read": Role.VIEWER,
     "team:manage": Role.OWNER,
+    "audit:read": Role.OWNER,
     "queues:write": None,
 }
 """Each permission, and the least role that has it. None: it concerns all teams, so no role of a team has it, and a key

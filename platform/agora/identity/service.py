@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated, invalid_field
@@ -35,6 +37,7 @@ class ApiKey:
     prefix: str
     scopes: Sequence[str]
     created_at: datetime
+    created_by: str | None
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -47,8 +50,13 @@ def ensure_team(name: str) -> str:
         return queries.upsert_team(session, team_id=new_id("team"), name=name)
 
 
-def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None) -> ApiKey:
+def create_key(
+    team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None, *,
+    created_by: str | None = None,
+) -> ApiKey:  # fmt: skip
     """Make an API key. Only its SHA-256 is kept: 256 random bits need no slow hash.
+
+    ``created_by`` is the user or the key that makes it; None: the operator.
 
     Raises:
         Invalid: the name, a scope or the expiry is not acceptable.
@@ -65,9 +73,15 @@ def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_
     with transaction("auth") as session:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=scopes, expires_at=expires_at,
+            digest=_digest(plain), scopes=scopes, expires_at=expires_at, created_by=created_by,
         )  # fmt: skip
+        audit.record(session, "key.created", row.id, team_id=team_id, after=_told(row))
         return _view(row, plain=plain)
+
+
+def _told(row: ApiKeyRow) -> dict[str, Any]:
+    """A key as the audit log tells of it."""
+    return {"name": row.name, "prefix": row.prefix, "scopes": row.scopes, "expires_at": row.expires_at}
 
 
 def _new_text() -> str:
@@ -81,7 +95,8 @@ def _prefix_of(plain: str) -> str:
 def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
     return ApiKey(
         id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), created_at=row.created_at or now(),
-        last_used_at=row.last_used_at, expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
+        created_by=row.created_by, last_used_at=row.last_used_at, expires_at=row.expires_at,
+        revoked_at=row.revoked_at, plain=plain,
     )  # fmt: skip
 
 
@@ -98,9 +113,10 @@ def list_keys(team_id: str) -> list[ApiKey]:
 def revoke_key(team_id: str, key_id: str) -> None:
     """Revoke a key. Raises NotFound when the team has no such valid key."""
     with transaction("auth") as session:
-        revoked = is_id(key_id, "key") and queries.revoke_key(session, team_id=team_id, key_id=key_id)
-    if not revoked:
-        raise NotFound(f"there is no valid key {key_id}")
+        row = queries.revoke_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no valid key {key_id}")
+        audit.record(session, "key.revoked", key_id, team_id=team_id, before=_told(row))
     with _lock:
         _remembered.clear()
 
@@ -114,8 +130,10 @@ def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
         return tuple(row.scopes)
 
 
-def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
+def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | None = None) -> ApiKey:
     """Make a key like another, which works for ``overlap`` seconds more: time to change over.
+
+    ``created_by`` is as in :func:`create_key`.
 
     Raises:
         NotFound: the team has no such valid key.
@@ -130,10 +148,12 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
             raise NotFound(f"there is no valid key {key_id}")
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at,
+            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at, created_by=created_by,
         )  # fmt: skip
         until = now() + timedelta(seconds=overlap)
         old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
+        told = {**_told(row), "replaces": key_id, "overlap": overlap}
+        audit.record(session, "key.rotated", row.id, team_id=team_id, after=told)
         made = _view(row, plain=plain)
     with _lock:
         _remembered.clear()
@@ -180,4 +200,4 @@ def _look_up(digest: bytes) -> Principal:
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
         permissions = permissions_of_scopes(frozenset(row.scopes))
-        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions)
+        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
-from agora.identity import access_tokens, revoked, session_queries, user_queries
+from agora.identity import access_tokens, revoked, session_queries, trail, user_queries
 from agora.identity.models import SessionRow, SpentTokenRow, UserRow
 from agora.ids import new_id
 from agora.telemetry import get_logger
@@ -70,6 +70,10 @@ def begin(session: Session, user: UserRow, device: Device, *, key: OKPKey, secon
     )  # fmt: skip
     session.add(row)
     session.flush()
+    told = {"session_id": row.id, "second_factor": second_factor, "user_agent": row.user_agent}
+    trail.note(
+        session, "user.signed_in", user.id, after=told, actor=trail.as_user(user, address=device.address)
+    )  # fmt: skip
     return _tokens(row, plain, key)
 
 
@@ -123,7 +127,11 @@ def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, key: OK
 
 def _end_family(session: Session, digest: bytes) -> list[str]:
     spent = session_queries.find_of_spent(session, digest)
-    return [] if spent is None else session_queries.end(session, [spent], why=REUSED)
+    ended = [] if spent is None else session_queries.end(session, [spent], why=REUSED)
+    for session_id in ended:
+        user_id = session.get_one(SessionRow, session_id).user_id
+        trail.note(session, "user.token_reused", user_id, after={"session_id": session_id})
+    return ended
 
 
 def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
@@ -132,6 +140,9 @@ def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
         row = session.get(SessionRow, session_id)
         mine = row is not None and row.user_id == user_id
         ended = session_queries.end(session, [session_id], why=why) if mine else []
+        if ended:
+            action = "user.signed_out" if why == SIGNED_OUT else "user.session_ended"
+            trail.note(session, action, user_id, before={"session_id": session_id})
     if not ended:
         raise NotFound(f"there is no session {session_id}")
     revoked.tell(ended)

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import AgoraError, NotFound, Unauthenticated, invalid_field
-from agora.identity import access_tokens, passwords, sessions, throttle, totp, user_queries
+from agora.identity import access_tokens, passwords, sessions, throttle, totp, trail, user_queries
 from agora.identity.models import UserRow
 from agora.identity.sessions import Device, Tokens
 from agora.identity.users import check_email, check_password
@@ -18,6 +18,10 @@ class SecondFactorNeeded(AgoraError):
     """A code of the second factor is needed."""
 
     slug = "second-factor-needed"
+
+
+class _Refused(Exception):  # never leaves this module
+    """Why, for the audit log: whoever tried is not told."""
 
 
 class Unverified(AgoraError):
@@ -43,11 +47,20 @@ def sign_in(email: str, password: str, device: Device, *, code: str | None = Non
     throttle.take(buckets)
     try:
         tokens = _begin(email, password, device, code)
-    except (SecondFactorNeeded, Unverified):
+    except (SecondFactorNeeded, Unverified) as error:
         throttle.give_back(buckets)  # the password was right
+        _note_failure(email, device, error.slug)  # somebody has it
         raise
+    except _Refused as refused:
+        _note_failure(email, device, str(refused))
+        raise Unauthenticated(WRONG) from None
     throttle.give_back(buckets)
     return tokens
+
+
+def _note_failure(email: str, device: Device, reason: str) -> None:
+    with transaction("auth") as session:
+        trail.note_failed_sign_in(session, email, reason=reason, address=device.address, user_agent=device.user_agent)
 
 
 def _begin(email: str, password: str, device: Device, code: str | None) -> Tokens:
@@ -59,13 +72,15 @@ def _begin(email: str, password: str, device: Device, code: str | None) -> Token
     key = access_tokens.signer()
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email, lock=True)
-        if not right or row is None or row.disabled_at is not None or row.password_hash != kept:
-            raise Unauthenticated(WRONG)
+        if not right or row is None or row.password_hash != kept:
+            raise _Refused("password")
+        if row.disabled_at is not None:
+            raise _Refused("disabled")
         if row.totp_since is not None:
             if code is None:
                 raise SecondFactorNeeded
             if not totp.take(row, code):
-                raise Unauthenticated(WRONG)
+                raise _Refused("code")
         if row.verified_at is None:
             raise Unverified
         row.password_hash = anew or row.password_hash
@@ -94,6 +109,7 @@ def confirm_second_factor(user_id: str, code: str) -> None:
         if not totp.take(row, code):
             raise invalid_field("/code", "code", "this is not the code of now")
         row.totp_since = now()
+        trail.note(session, "user.second_factor_set", user_id)
     throttle.give_back(buckets)
 
 
@@ -107,6 +123,7 @@ def remove_second_factor(user_id: str, password: str, code: str) -> None:
         if not totp.take(row, code):
             raise invalid_field("/code", "code", "this is not the code of now")
         row.totp_sealed, row.totp_since = None, None
+        trail.note(session, "user.second_factor_removed", user_id)
     throttle.give_back(buckets)
 
 

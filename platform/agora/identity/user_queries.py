@@ -47,6 +47,11 @@ def find_personal_team(session: Session, user_id: str) -> str | None:
     return session.scalar(select(TeamRow.id).where(TeamRow.personal_of == user_id))
 
 
+def list_team_ids(session: Session, user_id: str) -> Sequence[str]:
+    """The ids of the teams that a user is a member of."""
+    return session.scalars(select(MemberRow.team_id).where(MemberRow.user_id == user_id)).all()
+
+
 def find_role(session: Session, *, team_id: str, user_id: str) -> str | None:
     """A user's role in a team; None: not a member."""
     return session.scalar(select(MemberRow.role).where(MemberRow.team_id == team_id, MemberRow.user_id == user_id))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, user_queries
+from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, trail, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Purpose, Role
 from agora.ids import new_id
@@ -115,6 +115,7 @@ def insert_user(session: Session, email: str, name: str, password_hash: str) -> 
     session.flush()
     session.add(MemberRow(team_id=team.id, user_id=row.id, role=Role.OWNER))
     session.flush()
+    trail.note(session, "user.created", row.id, after={"email": email, "name": name})
     return row
 
 
@@ -168,6 +169,7 @@ def verify_email(token: str, password: str, *, address: str) -> User:
         row = one_time.redeem(session, token, Purpose.VERIFY)
         row.verified_at = row.verified_at or now()
         session.flush()
+        trail.note(session, "user.email_verified", row.id, after={"email": row.email}, actor=trail.as_user(row))
         return view(row)
 
 
@@ -191,6 +193,8 @@ def reset_password(token: str, password: str, *, address: str) -> None:
         row = one_time.redeem(session, token, Purpose.RESET)
         row.verified_at = row.verified_at or now()
         ended = _set_password(session, row, hashed)
+        told = {"password": "new", "sessions_ended": len(ended)}
+        trail.note(session, "user.password_reset", row.id, after=told, actor=trail.as_user(row))
     revoked.tell(ended)
 
 
@@ -205,6 +209,8 @@ def change_password(user_id: str, old: str, new: str, *, session_id: str) -> Non
         if row.password_hash != kept:
             raise Conflict("the password was changed just now")
         ended = _set_password(session, row, hashed, but=session_id)
+        told = {"password": "new", "sessions_ended": len(ended)}
+        trail.note(session, "user.password_changed", user_id, after=told)
     revoked.tell(ended)
 
 
@@ -246,6 +252,7 @@ def rename(user_id: str, name: str) -> User:
     """Change a user's name. Raises Invalid, NotFound."""
     with transaction("auth") as session:
         row = _find(session, user_id, lock=True)
-        row.name = check_name(name)
+        before, row.name = row.name, check_name(name)
         session.flush()
+        trail.note(session, "user.renamed", user_id, before={"name": before}, after={"name": row.name})
         return view(row)

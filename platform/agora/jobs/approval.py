@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.db.session import Row, transaction
 from agora.errors import Conflict
 from agora.events.types import job_event
@@ -37,6 +38,8 @@ def approve_job(
         pending = asking["suspension"]["id"] if asking else None
         if asking is not None and approval in {None, pending}:
             _go_on(session, row, asking, dict(limits or {}), announcement)
+            told = {"approval": pending, "budget": dict(limits or {})}
+            audit.record(session, "job.approved", job_id, team_id=team_id, after=told)
         elif not _was_approved(row, approval):
             asks = f"asks for approval {pending}" if pending else f"is {row.status} and asks for no approval"
             raise Conflict(f"job {job_id} {asks}", state=row.status)

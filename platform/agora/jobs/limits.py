@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
 from agora.db.session import transaction
 from agora.errors import Invalid, NotFound, invalid_field
 from agora.jobs import gate, setting_queries
@@ -67,12 +70,17 @@ def put_limit(
     scope = gate.scope_of(team_id, agent, action)
     saved = burst or max(1, int(rate or 1))
     with transaction() as session:
+        before = _told(session, scope, team_id)
         is_new = setting_queries.put_limit(
             session, scope=scope, team_id=team_id, agent=agent, action=action, max_running=max_running, rate=rate,
             burst=saved,
         )  # fmt: skip
         if is_new:
             setting_queries.sweep(session, scope=scope, team_id=team_id, agent=agent, action=action)
+        audit.record(
+            session, "limit.set", target, team_id=team_id or PLATFORM, before=before,
+            after=_told(session, scope, team_id),
+        )  # fmt: skip
     _let_in(scope)
     return _find(scope, team_id)
 
@@ -81,9 +89,10 @@ def delete_limit(target: str, *, team_id: str | None) -> None:
     """Lift a limit. Raises NotFound when there is none."""
     scope = gate.scope_of(team_id, *_parts(target, team_id))
     with transaction() as session:
-        removed = setting_queries.remove_limit(session, scope=scope, team_id=team_id)
-    if not removed:
-        raise NotFound(f"there is no limit of {target}")
+        before = _told(session, scope, team_id)
+        if not setting_queries.remove_limit(session, scope=scope, team_id=team_id):
+            raise NotFound(f"there is no limit of {target}")
+        audit.record(session, "limit.removed", target, team_id=team_id or PLATFORM, before=before)
     _let_in(scope)
 
 
@@ -101,6 +110,12 @@ def get_limit(target: str, *, team_id: str | None) -> Limit:
 def _let_in(scope: str) -> None:
     for queue in gate.after_commit(lines={scope}):
         try_refill(queue)
+
+
+def _told(session: Session, scope: str, team_id: str | None) -> dict[str, Any]:
+    """A limit as the audit log tells of it; nothing where there is none."""
+    row = setting_queries.find_limit(session, scope=scope, team_id=team_id)
+    return {} if row is None else {name: row[name] for name in ("max_running", "rate", "burst")}
 
 
 def _find(scope: str, team_id: str | None) -> Limit:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec, StepSpec
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.types import JobRef, job_event
@@ -71,10 +72,17 @@ def go_on(
         known = earlier(session, idempotency, team_id=team_id, resource_id=made)
         if known is None:
             announcement = go_on_in(session, job_id, wish, team_id=team_id, key_id=key_id, new_job_id=made)
+            _note(session, job_id, wish, team_id=team_id, new_job_id=made)
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()
     return Submitted(job=get_job(made, team_id=team_id))
+
+
+def _note(session: Session, job_id: str, wish: Wish, *, team_id: str, new_job_id: str) -> None:
+    told = {name: value for name in Wish.__slots__ if (value := getattr(wish, name)) is not None and name != "fork"}
+    action = "job.forked" if wish.fork else "job.retried"
+    audit.record(session, action, job_id, team_id=team_id, after={"new_job_id": new_job_id, **told})
 
 
 def go_on_in(

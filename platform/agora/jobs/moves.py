@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec
+from agora.audit import service as audit
 from agora.db.session import Row, transaction
 from agora.errors import Conflict, FieldError, IllegalTransition, Invalid, invalid_field
 from agora.events.types import job_event
@@ -36,7 +37,9 @@ def move_job(job_id: str, *, team_id: str, version: int) -> Job:
     with transaction() as session:
         row = service.find(session, job_id, team_id=team_id)
         if row.version != version:
+            old, new = {"version": row.version}, {"version": version}
             _move(session, row, target.spec, announcement)
+            audit.record(session, "job.moved", job_id, team_id=team_id, before=old, after=new)
     announcement.make()
     return service.get_job(job_id, team_id=team_id)
 

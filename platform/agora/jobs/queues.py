@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import RowMapping
 
 from agora.agents import QUEUES
+from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound
@@ -58,6 +59,7 @@ def pause(name: str, *, reason: str = "") -> Queue:
     _check(name)
     with transaction() as session:
         setting_queries.pause_queue(session, name=name, reason=reason)
+        audit.record(session, "queue.paused", name, team_id=None, after={"reason": reason})
     log.warning("queue paused", queue=name, reason=reason)
     return get_queue(name)
 
@@ -67,6 +69,7 @@ def resume(name: str) -> Queue:
     _check(name)
     with transaction() as session:
         setting_queries.resume_queue(session, name=name)
+        audit.record(session, "queue.resumed", name, team_id=None)
     log.warning("queue resumed", queue=name)
     try_refill(name)
     return get_queue(name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import fill_pool, transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
@@ -164,6 +165,7 @@ def request_cancel(job_id: str, *, team_id: str, reason: str = "") -> None:
     """As :func:`cancel_job`, for whoever has no use for the job."""
     with transaction() as session:
         announcement = cancel_in(session, job_id, team_id=team_id, reason=reason)
+        audit.record(session, "job.cancelled", job_id, team_id=team_id, after={"reason": reason})
     announcement.make()
 
 
@@ -213,6 +215,9 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
     with transaction() as session:
         row = find(session, job_id, team_id=team_id)
         announcement = resume_with_answer(session, row, value, question=question)
+        if announcement is not None:
+            told = {"question": question, "answer": "given"}
+            audit.record(session, "job.answered", job_id, team_id=team_id, after=told)
     if announcement is not None:
         announcement.make()
     return get_job(job_id, team_id=team_id)

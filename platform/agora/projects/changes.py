@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora import broker
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.ids import is_id, new_id
@@ -37,6 +38,8 @@ def update_project(project_id: str, *, team_id: str, name: str) -> Project:
         row = _hold_project(session, project_id, team_id=team_id)
         rings = False
         if row.name != name:
+            old, new = {"name": row.name}, {"name": name}
+            audit.record(session, "project.updated", row.id, team_id=team_id, before=old, after=new)
             queries.set_project(session, team_id=team_id, project_id=row.id, values={"name": name})
             session.refresh(row)
             rings = record_for_team(session, events.project_updated(row, ["name"]), team_id=team_id)
@@ -62,6 +65,8 @@ def set_phase(project_id: str, phase: Phase, *, team_id: str) -> Project:
             session.refresh(row)
             happened = events.phase_changed(row.id, source=before, target=phase)
             rings = record_for_team(session, happened, team_id=team_id)
+            old, new = {"phase": before}, {"phase": phase}
+            audit.record(session, "project.phase_changed", row.id, team_id=team_id, before=old, after=new)
         found = view(row)
     _ring(rings)
     return found
@@ -108,6 +113,9 @@ def revise_specification(
             current, rings = _supersede(session, row, {"content": changed["value"], **wanted, "analyst": analyst})
         else:
             current, rings = row.id, _edit(session, row, changed)
+        if changed:
+            told = {"project_id": row.project_id, "current_id": current, "fields": sorted(changed)}
+            audit.record(session, "specification.revised", row.id, team_id=team_id, after=told)
     _ring(rings)
     return current
 
@@ -156,13 +164,15 @@ def resolve_conflict(
             row = queries.hold_conflict(session, team_id=team_id, conflict_id=conflict_id)
         if row is None:
             raise NotFound(f"there is no conflict {conflict_id}")
-        sources = may_become(CONFLICT_TRANSITIONS, status)
+        sources, before = may_become(CONFLICT_TRANSITIONS, status), row.status
         if not queries.move_conflict(session, team_id=team_id, conflict_id=row.id, status=status, sources=sources):
             message = f"conflict {conflict_id} is {row.status} and cannot become {status}"
             raise IllegalTransition(
                 message, state=row.status, allowed=sorted(CONFLICT_TRANSITIONS[ConflictState(row.status)])
             )
         rings = record_for_team(session, events.conflict_resolved(row, status=status), team_id=team_id)
+        old, new = {"status": before}, {"status": status}
+        audit.record(session, "conflict.resolved", row.id, team_id=team_id, before=old, after=new)
     _ring(rings)
 
 

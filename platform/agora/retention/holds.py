@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
@@ -37,6 +38,11 @@ def _view(row: HoldRow) -> Hold:
     )  # fmt: skip
 
 
+def _told(row: HoldRow) -> dict[str, Any]:
+    """A hold as the audit log tells of it."""
+    return {"name": row.name, "metadata": row.labels}
+
+
 def create_hold(
     name: str,
     metadata: Mapping[str, Any],
@@ -62,6 +68,7 @@ def create_hold(
             row = queries.insert_hold(
                 session, team_id=team_id, hold_id=hold_id, name=name, metadata=metadata, key_id=key_id
             )
+            audit.record(session, "hold.created", row.id, team_id=team_id, after=_told(row))
             return _view(row), False
     return get_hold(known, team_id=team_id), True
 
@@ -91,5 +98,7 @@ def release_hold(hold_id: str, *, team_id: str, key_id: str | None = None) -> Ho
     """End a hold; what it kept goes when its time has come. A repeat changes nothing. Raises NotFound."""
     get_hold(hold_id, team_id=team_id)
     with transaction() as session:
-        queries.release_hold(session, team_id=team_id, hold_id=hold_id, key_id=key_id)
+        row = queries.find_hold(session, team_id=team_id, hold_id=hold_id)
+        if queries.release_hold(session, team_id=team_id, hold_id=hold_id, key_id=key_id) and row is not None:
+            audit.record(session, "hold.released", hold_id, team_id=team_id, before=_told(row))
     return get_hold(hold_id, team_id=team_id)

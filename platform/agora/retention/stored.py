@@ -24,6 +24,8 @@ OF_JOB: Final[dict[str, str]] = {
 PLAIN: Final[frozenset[str]] = frozenset(
     {
         "agent_versions.spec",
+        "audit_outbox.after",
+        "audit_outbox.before",
         "attempts.error",
         "batches.counts",
         "batches.metadata",

@@ -14,6 +14,7 @@ from cronsim import CronSimError
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import AgoraError, Conflict, NotFound
 from agora.events.types import JobRef, NewEvent, job_event
@@ -203,6 +204,8 @@ def run_now(
             if not _note(session, row, moment, outcome="fired", job_id=job_id, manual=True):
                 raise Conflict(f"schedule {ref} fires at this very moment; send it again")
             announcement = _insert(session, row, [replace(job, key_id=key_id)], manual=True)
+            told = {"name": row.name, "job_id": job_id}
+            audit.record(session, "schedule.run", row.id, team_id=team_id, after=told)
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()

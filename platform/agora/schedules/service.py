@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
@@ -55,6 +56,7 @@ def create_schedule(
                 paused_at=moment if new.paused else None, next_fire_at=None if new.paused else table.after(moment),
                 **columns,
             )  # fmt: skip
+            audit.record(session, "schedule.created", row.id, team_id=team_id, after=_told(row))
             return shown(row, moment), False
     except IntegrityError as error:
         raise _name_taken(error, new.name) from None
@@ -103,6 +105,17 @@ def _name_taken(error: IntegrityError, name: str) -> Exception:
     return error
 
 
+SAID = (
+    "name", "agent", "action", "version", "priority", "budget", "cron", "timezone", "every", "at", "ends_at",
+    "catch_up", "input",
+)  # fmt: skip
+
+
+def _told(row: ScheduleRow) -> dict[str, Any]:
+    """A schedule as the audit log tells of it."""
+    return {name: getattr(row, name) for name in SAID} | {"metadata": row.labels, "paused": row.paused_at is not None}
+
+
 def timetable(row: ScheduleRow) -> Timetable:
     """When a schedule fires."""
     return Timetable(
@@ -133,7 +146,9 @@ def update_schedule(ref: str, changes: Mapping[str, Any], *, team_id: str) -> Sc
             moment = queries.current_time(session)
             if set(changes) & {*KINDS, "timezone", "ends_at"}:
                 check_timetable(_table(new, anchor=row.created_at), now=moment)
+            told = _told(row)
             queries.update_schedule(session, team_id=team_id, schedule_id=row.id, values=columns)
+            audit.record(session, "schedule.updated", row.id, team_id=team_id, before=told, after=_told(row))
             return _set_going(session, row, moment)
     except IntegrityError as error:
         raise _name_taken(error, new.name) from None
@@ -208,6 +223,7 @@ def pause_schedule(ref: str, *, team_id: str) -> Schedule:
         if row.paused_at is None:
             paused = {"paused_at": moment, "next_fire_at": None}
             queries.update_schedule(session, team_id=team_id, schedule_id=row.id, values=paused)
+            audit.record(session, "schedule.paused", row.id, team_id=team_id, after={"name": row.name})
         return shown(row, moment)
 
 
@@ -217,6 +233,7 @@ def resume_schedule(ref: str, *, team_id: str) -> Schedule:
         row = _find(session, ref, team_id=team_id, lock=True)
         if row.paused_at is not None:
             queries.update_schedule(session, team_id=team_id, schedule_id=row.id, values={"paused_at": None})
+            audit.record(session, "schedule.resumed", row.id, team_id=team_id, after={"name": row.name})
             return _set_going(session, row, queries.current_time(session))
         return shown(row, queries.current_time(session))
 
@@ -225,6 +242,7 @@ def delete_schedule(ref: str, *, team_id: str) -> None:
     """Delete a schedule; the jobs that it made stay. Raises NotFound."""
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
+        audit.record(session, "schedule.deleted", row.id, team_id=team_id, before=_told(row))
         queries.delete_schedule(session, team_id=team_id, schedule_id=row.id)
 
 

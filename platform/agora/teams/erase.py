@@ -12,6 +12,8 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
 from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
@@ -59,9 +61,10 @@ def erase_team(name: str, *, despite_holds: bool = False, say: Say = lambda *_: 
     else:
         raise StillWritten(f"team {team_name} still gets new rows after {MOST_PASSES} passes")
     _erase_tables("auth", team_id, say)
-    _erase_team_itself(team_id)
+    digest = hashlib.sha256(team_id.encode()).hexdigest()
+    _erase_team_itself(team_id, digest, despite_holds=despite_holds)
     with transaction() as session:
-        return queries.finish_erasure(session, team_id=team_id, digest=hashlib.sha256(team_id.encode()).hexdigest())
+        return queries.finish_erasure(session, team_id=team_id, digest=digest)
 
 
 def _find(name: str) -> tuple[str, str]:
@@ -84,7 +87,7 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
     return sum(_erase_table(database, table, team_id, say) for table in tables)
 
 
-def _erase_team_itself(team_id: str) -> None:
+def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> None:
     """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
 
     Raises Conflict: that user is the last owner of another team.
@@ -92,6 +95,9 @@ def _erase_team_itself(team_id: str) -> None:
     try:
         with transaction("auth") as session:
             gone = queries.delete_team(session, team_id=team_id)
+            if gone:
+                told = {"despite_holds": despite_holds}
+                audit.record(session, "team.erased", digest, team_id=PLATFORM, after=told)
     except IntegrityError as error:
         if "must keep an owner" not in str(error.orig):
             raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agora import __version__
+from agora.audit import service as audit
 from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.errors import Conflict
@@ -37,6 +38,8 @@ def export_team(name: str, target: Path) -> dict[str, Any]:
     if target.exists():
         raise Conflict(f"{target} exists")
     team_id, team_name = find_team(name)
+    with transaction("auth") as session:  # first: no export without its entry, which it also contains
+        audit.record(session, "team.exported", team_id, team_id=team_id)
     target.parent.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {
         "format": FORMAT, "agora": __version__, "made_at": datetime.now(UTC).isoformat(),

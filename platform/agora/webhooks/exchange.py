@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, FieldError, Invalid, invalid_field
 from agora.ids import is_id, new_id
@@ -162,6 +163,7 @@ def _put(
     done: list[ImportedEndpoint] = []
     rows: list[dict[str, Any]] = []
     signing: list[dict[str, Any]] = []
+    news: dict[str, audit.Change] = {}
     for item, given, row in zip(items, fields, known, strict=True):
         if row is not None:
             done.append(_update(session, row, given, team_id=team_id, dry_run=dry_run))
@@ -170,10 +172,12 @@ def _put(
         else:
             made, key, told = _new(item, given)
             rows.append(made)
+            news[made["id"]] = {}, given
             signing.append(key)
             done.append(told)
     if rows:
         exchange_queries.insert_endpoints(session, team_id=team_id, rows=rows, keys=signing)
+        audit.record_all(session, "webhook.endpoint.created", news, team_id=team_id)
     return done
 
 
@@ -203,6 +207,8 @@ def _update(
     changed = {name: value for name, value in given.items() if value != before[name]}
     if changed and not dry_run:
         exchange_queries.update_endpoint(session, team_id=team_id, row=row, values=_columns(changed))
+        told = {name: before[name] for name in changed}
+        audit.record(session, "webhook.endpoint.updated", row.id, team_id=team_id, before=told, after=changed)
     return ImportedEndpoint(action=UPDATED if changed else UNCHANGED, uid=row.uid, id=row.id)
 
 

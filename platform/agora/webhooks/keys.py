@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora import crypto
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
@@ -73,7 +74,11 @@ def add_key(
     key = new_key(secret, algorithm)
     with transaction() as session:
         endpoint_id = _owner(session, ref, team_id=team_id, lock=True)
-        return _add(session, key, endpoint_id, idempotency, team_id=team_id)
+        made = _add(session, key, endpoint_id, idempotency, team_id=team_id)
+        if made.secret is not None:
+            told = _told(made.key, endpoint_id)
+            audit.record(session, "webhook.key.created", made.key.id, team_id=team_id, after=told)
+        return made
 
 
 def _add(
@@ -123,6 +128,8 @@ def rotate_key(
         key_queries.expire_keys(
             session, team_id=team_id, endpoint_id=endpoint_id, algorithm=key.algorithm, but=made.key.id, seconds=overlap
         )
+        told = {**_told(made.key, endpoint_id), "overlap": overlap}
+        audit.record(session, "webhook.key.rotated", made.key.id, team_id=team_id, after=told)
         return made
 
 
@@ -146,6 +153,8 @@ def revoke_key(ref: str | None, key_id: str, *, team_id: str) -> None:
         needed = endpoint_id is not None or queries.count_team_signed(session, team_id=team_id)
         if needed and not others and row.expires_at is None:
             raise Conflict(f"{key_id} is the only key that signs for good; rotate it first")
+        told = _told(_view(row), endpoint_id)
+        audit.record(session, "webhook.key.revoked", key_id, team_id=team_id, before=told)
         key_queries.delete_key(session, team_id=team_id, key_id=key_id)
 
 
@@ -158,6 +167,14 @@ def _owner(session: Session, ref: str | None, *, team_id: str, lock: bool = Fals
     if row is None:
         raise NotFound(f"there is no webhook endpoint {ref}")
     return row.id
+
+
+def _told(key: Key, endpoint_id: str | None) -> dict[str, Any]:
+    """A key as the audit log tells of it; ``endpoint_id`` None: a key of the team."""
+    return {
+        "endpoint_id": endpoint_id, "algorithm": key.algorithm, "public_key": key.public_key,
+        "expires_at": key.expires_at,
+    }  # fmt: skip
 
 
 def _view(row: KeyRow) -> Key:

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Invalid, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
@@ -100,7 +101,9 @@ def create_link(
                 session, team_id=team_id, link_id=link_id, digest=_digest(token), label=new.label, scope=new.scope,
                 read_only=new.read_only, seconds=new.expires_in,
             )  # fmt: skip
-            return CreatedLink(link=_view(row, live=True), token=token)
+            link = _view(row, live=True)
+            audit.record(session, "webhook.link.created", link_id, team_id=team_id, after=_told(link))
+            return CreatedLink(link=link, token=token)
     return CreatedLink(link=get_link(known, team_id=team_id), token=None)
 
 
@@ -167,8 +170,13 @@ def get_link(link_id: str, *, team_id: str) -> PortalLink:
 def revoke_link(link_id: str, *, team_id: str) -> None:
     """Let a link and the pages that it opened work no more, from now on. A repeat changes nothing. Raises NotFound."""
     with transaction() as session:
-        if not portal_queries.revoke_link(session, team_id=team_id, link_id=link_id):
+        found = portal_queries.find_link(session, team_id=team_id, link_id=link_id)
+        if found is None:
             raise NotFound(f"there is no portal link {link_id}")
+        before = _view(found[0], live=found[1])
+        portal_queries.revoke_link(session, team_id=team_id, link_id=link_id)
+        if before.revoked_at is None:
+            audit.record(session, "webhook.link.revoked", link_id, team_id=team_id, before=_told(before))
 
 
 def find_by_token(token: str) -> PortalLink | None:
@@ -182,6 +190,13 @@ def find_by_token(token: str) -> PortalLink | None:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _told(link: PortalLink) -> dict[str, Any]:
+    """A link as the audit log tells of it."""
+    return {
+        "label": link.label, "scope": link.scope, "read_only": link.read_only, "expires_at": link.expires_at,
+    }  # fmt: skip
 
 
 def _view(row: PortalLinkRow, *, live: bool) -> PortalLink:

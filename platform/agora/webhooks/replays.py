@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora import broker
+from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
@@ -49,6 +50,8 @@ def resend_delivery(delivery_id: str, *, team_id: str) -> Delivery:
         if locked.next_attempt_at is None:
             message = f"delivery {delivery_id} waits for its turn behind others of its order"
             raise IllegalTransition(message, state=locked.status)
+        told = {"endpoint_id": locked.endpoint_id, "status": locked.status}
+        audit.record(session, "webhook.delivery.resent", delivery_id, team_id=team_id, before=told)
         replay_queries.send_again(session, team_id=team_id, delivery=locked)
         found = views.delivery(locked)
     broker.ring_deliveries()
@@ -93,6 +96,10 @@ def begin(new: NewReplay, *, team_id: str, idempotency: IdempotencyKey | None = 
             filter=as_json(filters),
             matched=replay_queries.count_matches(session, team_id=team_id, endpoint_id=endpoint_id, filters=filters),
         )  # fmt: skip
+        told = {
+            "action": row.action, "endpoint_id": endpoint_id, "filter": row.filter, "matched": row.matched,
+        }  # fmt: skip
+        audit.record(session, "webhook.replay.created", row.id, team_id=team_id, after=told)
         return _shown(row), False
 
 
@@ -165,6 +172,8 @@ def cancel_replay(replay_id: str, *, team_id: str) -> Replay:
         row = _find(session, replay_id, team_id=team_id, lock=True)
         if row.status != RUNNING:
             raise IllegalTransition(f"replay {replay_id} is {row.status}", state=row.status, allowed=[])
+        told = {"status": row.status, "done": row.done}
+        audit.record(session, "webhook.replay.cancelled", replay_id, team_id=team_id, before=told)
         replay_queries.end(session, replay=row)
         return _shown(row)
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from agora import broker
+from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid_field
@@ -59,6 +60,7 @@ def create_endpoint(
                 return CreatedEndpoint(endpoint=views.endpoint(_find(session, known, team_id=team_id)), secret=None)
             row = queries.insert_endpoint(session, team_id=team_id, id=endpoint_id, kind="endpoint", **checked)
             keys.insert(session, key, team_id=team_id, endpoint_id=row.id)
+            audit.record(session, "webhook.endpoint.created", row.id, team_id=team_id, after=views.told(row))
             return CreatedEndpoint(endpoint=views.endpoint(row), secret=key.text)
     except IntegrityError as error:
         raise _uid_taken(error, new.uid) from None
@@ -147,10 +149,13 @@ def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> En
     try:
         with transaction() as session:
             row = _find(session, ref, team_id=team_id, lock=True)
+            before = views.told(row)
             for name, value in columns.items():
                 setattr(row, name, value)
             row.updated_at = now()
             session.flush()
+            after = views.told(row)
+            audit.record(session, "webhook.endpoint.updated", row.id, team_id=team_id, before=before, after=after)
             return views.endpoint(row)
     except IntegrityError as error:
         raise _uid_taken(error, changes.get("uid")) from None
@@ -160,6 +165,7 @@ def delete_endpoint(ref: str, *, team_id: str) -> None:
     """Delete an endpoint. What it was still to get is cancelled; what it got stays readable. Raises NotFound."""
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
+        audit.record(session, "webhook.endpoint.deleted", row.id, team_id=team_id, before=views.told(row))
         queries.delete_endpoint(session, team_id=team_id, endpoint_id=row.id)
 
 
@@ -174,6 +180,8 @@ def pause_endpoint(ref: str, *, team_id: str) -> Endpoint:
         row = _find(session, ref, team_id=team_id, lock=True)
         if row.status == EndpointState.DISABLED:
             raise IllegalTransition(f"endpoint {ref} is disabled; resume it first", state=row.status)
+        old, new = {"status": row.status}, {"status": EndpointState.PAUSED}
+        audit.record(session, "webhook.endpoint.paused", row.id, team_id=team_id, before=old, after=new)
         row.status, row.status_reason, row.updated_at = EndpointState.PAUSED, "paused by its owner", now()
         queries.hold_pending(session, team_id=team_id, endpoint_id=row.id)
         session.flush()
@@ -185,6 +193,8 @@ def resume_endpoint(ref: str, *, team_id: str) -> Endpoint:
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
         moment = now()
+        old, new = {"status": row.status}, {"status": EndpointState.ACTIVE}
+        audit.record(session, "webhook.endpoint.resumed", row.id, team_id=team_id, before=old, after=new)
         row.status, row.status_reason, row.updated_at = EndpointState.ACTIVE, None, moment
         row.consecutive_failures, row.open_until, row.failing_since, row.last_success_at = 0, None, None, None
         row.allowance, row.recent_since, row.warned = FIRST_ALLOWANCE, None, min(row.warned, WARNED_BEFORE)
@@ -214,6 +224,8 @@ def send_test(ref: str, *, team_id: str, event_type: str | None = None) -> Deliv
         made = queries.insert_delivery(
             session, team_id=team_id, delivery_id=new_id("whd"), endpoint=row, event=event, occurred_at=now()
         )
+        told = {"delivery_id": made.id, "event_type": event.type}
+        audit.record(session, "webhook.endpoint.tested", row.id, team_id=team_id, after=told)
         found = views.delivery(made)
     broker.ring_deliveries()
     return found

@@ -1,6 +1,7 @@
 """Rows as the frozen values that callers get."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from agora.webhooks import vault
 from agora.webhooks.models import AttemptRow, DeliveryRow, EndpointRow
@@ -24,6 +25,18 @@ def endpoint(row: EndpointRow) -> Endpoint:
         consecutive_failures=row.consecutive_failures, open_until=row.open_until, created_at=row.created_at,
         updated_at=row.updated_at,
     )  # fmt: skip
+
+
+SAID = (
+    "uid", "url", "description", "event_types", "agents", "projects", "metadata_filter", "schedule", "max_in_flight",
+    "rate_limit", "fifo", "payload",
+)  # fmt: skip
+
+
+def told(row: EndpointRow) -> dict[str, Any]:
+    """What is set of an endpoint, as the audit log tells of it; of its headers, only that they changed."""
+    said = {name: getattr(row, name) for name in SAID}
+    return said | {"metadata": row.meta, "headers": vault.unseal_headers(row.headers)}
 
 
 def delivery(row: DeliveryRow, attempts: Sequence[AttemptRow] = ()) -> Delivery:
