@@ -60,22 +60,32 @@ def shape_of(document: Any, *, words: bool = True) -> Any:
 def promises_of(document: Any) -> Any:
     """What of a document is kept as a golden file: operations without their errors, and schemas; no words."""
     kept = shape_of({"paths": document["paths"], "components": {"schemas": document["components"]["schemas"]}})
+    shared = shape_of(document["components"].get("parameters", {}))
     for item in kept["paths"].values():
-        for method in item.keys() & METHODS:
-            answers = item[method]["responses"]
-            item[method]["responses"] = {status: one for status, one in answers.items() if status < ERRORS}
+        for part in [item, *(item[method] for method in item.keys() & METHODS)]:
+            if "parameters" in part:
+                part["parameters"] = _without_version(part["parameters"], shared)
+            if "responses" in part:
+                part["responses"] = {status: one for status, one in part["responses"].items() if status < ERRORS}
     return kept
 
 
+def _without_version(parameters: Any, shared: Any) -> list[Any]:
+    """Parameters said in place; that of the version, which differs between two versions, is left out."""
+    said = [shared[one["$ref"].rsplit("/", 1)[-1]] if "$ref" in one else one for one in parameters]
+    return [one for one in said if one["name"] != "Agora-Version"]
+
+
 def broken(before: Any, after: Any) -> list[Break]:
-    """What the later document does not keep of the earlier one."""
-    return sorted(set(_Comparison(promises_of(before), promises_of(after)).all()))
+    """What the later promises do not keep of the earlier ones."""
+    return sorted(set(_Comparison(before, after).all()))
 
 
 class _Comparison:
     def __init__(self, before: Any, after: Any) -> None:
         self._before, self._after = before, after
-        self._under_way: set[tuple[str, str, bool]] = set()
+        self._kept: set[tuple[str, str, bool]] = set()
+        """Pairs of named schemas that are being compared further up, or between which nothing was found."""
 
     def all(self) -> Iterator[Break]:
         for path, item in self._before["paths"].items():
@@ -140,10 +150,19 @@ class _Comparison:
 
     def _schema(self, before: Any, after: Any, where: str, asked: bool) -> Iterator[tuple[str, str]]:
         """Compare two schemas; ``asked``: of what clients send, where narrower breaks, else wider does."""
-        key = str(before.get("$ref", before)), str(after.get("$ref", after)), asked
-        if key in self._under_way:  # it refers to itself
-            return
-        self._under_way.add(key)
+        if "$ref" in before and "$ref" in after:
+            key = before["$ref"], after["$ref"], asked
+            if key in self._kept:
+                return
+            self._kept.add(key)
+            found = list(self._said(before, after, where, asked))
+            if found:
+                self._kept.discard(key)
+            yield from found
+        else:
+            yield from self._said(before, after, where, asked)
+
+    def _said(self, before: Any, after: Any, where: str, asked: bool) -> Iterator[tuple[str, str]]:
         before, after = _resolved(before, self._before), _resolved(after, self._after)
         for schema in (before, after):
             if unknown := schema.keys() - KNOWN - WORDS:
@@ -154,7 +173,6 @@ class _Comparison:
         for part in ("items", "propertyNames"):
             if part in before or part in after:
                 yield from self._schema(before.get(part, {}), after.get(part, {}), f"{where}/{part}", asked)
-        self._under_way.discard(key)
 
     def _object(self, before: Any, after: Any, where: str, asked: bool) -> Iterator[tuple[str, str]]:
         old, new = before.get("properties", {}), after.get("properties", {})
@@ -169,7 +187,7 @@ class _Comparison:
         open_before, open_now = (one.get("additionalProperties", {}) for one in (before, after))
         if asked and open_now is False and open_before is not False:
             yield where, "takes no other fields any more"
-        elif isinstance(open_before, dict) and isinstance(open_now, dict):
+        elif isinstance(open_before, dict) and isinstance(open_now, dict) and (open_before or open_now):
             yield from self._schema(open_before, open_now, f"{where}/*", asked)
 
 

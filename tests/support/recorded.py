@@ -84,7 +84,7 @@ def _send(asked, caller, version):
     options = {"json": asked["json"]} if "json" in asked else {}
     if "text" in asked:
         options = {"data": asked["text"], "content_type": asked["content_type"]}
-    headers = asked.get("headers", {}) | {"Agora-Version": version}
+    headers = {"Agora-Version": version} | asked.get("headers", {})
     return getattr(caller, asked["method"].lower())(asked["path"], headers=headers, **options)
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "webhooks": ("agora.cli.webhooks", "endpoints, what they got, sending it again, signing keys"),
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
+    "deprecations": ("agora.cli.deprecations", "what of the API is deprecated, and which keys use it"),
     "users": ("agora.cli.users", "make, list, disable and enable accounts of people"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
     "team": ("agora.cli.team", "export or erase all of one team"),

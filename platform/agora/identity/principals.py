@@ -17,7 +17,10 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role."""
+    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role.
+
+    ``api_version`` is what a key is pinned to; users are to nothing, since their program says what it speaks.
+    """
 
     team_id: str
     actor_id: str
@@ -25,6 +28,7 @@ class Principal:
     user_id: str | None = None
     session_id: str | None = None
     role: Role | None = None
+    api_version: str | None = None
 
     def may(self, permission: str) -> bool:
         """Whether they may do it. What no table knows, nobody may."""

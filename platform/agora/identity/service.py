@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agora.api_versions import NEWEST, VERSIONS
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated, invalid_field
@@ -34,6 +35,7 @@ class ApiKey:
     name: str
     prefix: str
     scopes: Sequence[str]
+    api_version: str
     created_at: datetime
     last_used_at: datetime | None
     expires_at: datetime | None
@@ -47,12 +49,18 @@ def ensure_team(name: str) -> str:
         return queries.upsert_team(session, team_id=new_id("team"), name=name)
 
 
-def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None) -> ApiKey:
-    """Make an API key. Only its SHA-256 is kept: 256 random bits need no slow hash.
+def create_key(
+    team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None, *,
+    api_version: str = NEWEST,
+) -> ApiKey:  # fmt: skip
+    """Make an API key, pinned to a version of the API.
+
+    Only its SHA-256 is kept: 256 random bits need no slow hash.
 
     Raises:
-        Invalid: the name, a scope or the expiry is not acceptable.
+        Invalid: the name, a scope, the expiry or the version is not acceptable.
     """
+    _check_version(api_version)
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         allowed = ", ".join(SCOPES)
@@ -65,9 +73,15 @@ def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_
     with transaction("auth") as session:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=scopes, expires_at=expires_at,
+            digest=_digest(plain), scopes=scopes, expires_at=expires_at, api_version=api_version,
         )  # fmt: skip
         return _view(row, plain=plain)
+
+
+def _check_version(api_version: str) -> None:
+    if api_version not in VERSIONS:
+        known = ", ".join(VERSIONS)
+        raise invalid_field("/api_version", "api-version", f"api_version must be one of {known}", api_version[:50])
 
 
 def _new_text() -> str:
@@ -80,8 +94,9 @@ def _prefix_of(plain: str) -> str:
 
 def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
     return ApiKey(
-        id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), created_at=row.created_at or now(),
-        last_used_at=row.last_used_at, expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
+        id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), api_version=row.api_version,
+        created_at=row.created_at or now(), last_used_at=row.last_used_at, expires_at=row.expires_at,
+        revoked_at=row.revoked_at, plain=plain,
     )  # fmt: skip
 
 
@@ -93,6 +108,34 @@ def list_keys(team_id: str) -> list[ApiKey]:
     """The team's keys, newest first; never their text."""
     with transaction("auth") as session:
         return [_view(row) for row in queries.list_keys(session, team_id=team_id)]
+
+
+def get_key(team_id: str, key_id: str) -> ApiKey:
+    """A key of the team, valid or not. Raises NotFound."""
+    with transaction("auth") as session:
+        row = queries.find_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no key {key_id}")
+        return _view(row)
+
+
+def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
+    """Let a key speak a version of the API from now on, in other processes within seconds.
+
+    Raises:
+        NotFound: the team has no such valid key.
+        Invalid: there is no such version.
+    """
+    _check_version(api_version)
+    with transaction("auth") as session:
+        row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no valid key {key_id}")
+        row.api_version = api_version
+        found = _view(row)
+    with _lock:
+        _remembered.clear()
+    return found
 
 
 def revoke_key(team_id: str, key_id: str) -> None:
@@ -115,14 +158,15 @@ def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
 
 
 def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
-    """Make a key like another, which works for ``overlap`` seconds more: time to change over.
+    """Make a key like another, version included, which works for ``overlap`` seconds more: time to change over.
 
     Raises:
         NotFound: the team has no such valid key.
         Invalid: the overlap is out of bounds.
     """
     if not 0 <= overlap <= LONGEST_OVERLAP:
-        raise invalid_field("/overlap", "range", f"overlap must be 0 to {LONGEST_OVERLAP} seconds", overlap)
+        message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
+        raise invalid_field("/overlap_seconds", "range", message, overlap)
     plain = _new_text()
     with transaction("auth") as session:
         old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
@@ -131,6 +175,7 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at,
+            api_version=old.api_version,
         )  # fmt: skip
         until = now() + timedelta(seconds=overlap)
         old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
@@ -180,4 +225,4 @@ def _look_up(digest: bytes) -> Principal:
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
         permissions = permissions_of_scopes(frozenset(row.scopes))
-        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions)
+        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions, api_version=row.api_version)
