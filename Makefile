@@ -76,6 +76,10 @@ docs: $(DEV) ## write docs/events.md and docs/errors.md again, from the catalogu
 	@$(BIN)/agora event-types --markdown > docs/events.md
 	@$(BIN)/python -m api.errors.markdown > docs/errors.md
 
+.PHONY: golden
+golden: $(DEV) ## record anew what the API promises; refuses to lose or to change anything
+	@RECORD=1 $(BIN)/python -m pytest -q tests/unit/test_contract.py tests/integration/test_recorded_v1.py
+
 .PHONY: lock
 lock: .venv/bin/python ## make the lock files again
 	@$(PIP) uv

@@ -6,8 +6,10 @@ from agora import __version__
 from agora.telemetry import configure_logging
 from api import acting, auth, docs, health, limits, portal, well_known
 from api.errors import pages, problems
-from api.openapi import make_api
+from api.openapi import document_version, make_api
 from api.v1 import BLUEPRINTS
+from api.versions import negotiate
+from api.versions import pages as version_pages
 
 SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key of a team."},
@@ -45,16 +47,19 @@ def create_app() -> Flask:
     limits.install(app)
     acting.install(app)
     auth.install(app)
+    negotiate.install(app)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)
     problems.install(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(version_pages.blueprint)
     app.register_blueprint(well_known.blueprint)
     app.register_blueprint(portal.blueprint)
     api = make_api()
     api.init_app(app)
+    document_version(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.extensions["agora-api"] = api

@@ -16,7 +16,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 OPEN_ENDPOINTS = frozenset(
     {
         "health.live", "health.ready", "health.metrics", "docs.page", "api-docs.openapi_json",
-        "errors.list_errors", "errors.show_error", "sign-in.sign_up", "sign-in.verify_email",
+        "errors.list_errors", "errors.show_error", "versions.list_versions", "versions.show_version",
+        "sign-in.sign_up", "sign-in.verify_email",
         "sign-in.ask_to_verify", "sign-in.sign_in_user",
         "sign-in.refresh", "sign-in.accept_as_new", "sign-in.ask_to_reset", "sign-in.reset_password", "well-known.jwks",
     }

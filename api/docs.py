@@ -5,6 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
+from agora.api_versions import NEWEST
+
 blueprint = Blueprint("docs", __name__, template_folder="templates")
 METHODS = ("get", "post", "put", "patch", "delete")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -19,13 +21,16 @@ def page() -> Response:
         for method in METHODS:
             if method in item:
                 operation = item[method] | {"method": method.upper(), "path": path}
-                operation["parameters"] = item.get("parameters", []) + operation.get("parameters", [])
+                every = item.get("parameters", []) + operation.get("parameters", [])
+                operation["parameters"] = [one for one in every if "$ref" not in one]  # the version, told at the top
                 groups.setdefault(operation.get("tags", ["other"])[0], []).append(operation)
     schemas = {
         name: json.dumps(schema, indent=2) for name, schema in spec.get("components", {}).get("schemas", {}).items()
     }
     tags = {tag["name"]: tag.get("description", "") for tag in spec.get("tags", [])}
-    html = render_template("docs.html", spec=spec, groups=groups, schemas=schemas, tags=tags, ref_of=ref_of)
+    html = render_template(
+        "docs.html", spec=spec, newest=NEWEST, groups=groups, schemas=schemas, tags=tags, ref_of=ref_of
+    )
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     return response

@@ -3,13 +3,19 @@
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from prometheus_client import REGISTRY as PROCESS
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from agora import health
+from agora.identity import uses
+from agora.telemetry import get_logger
 from agora.webhooks import watch
 
 blueprint = Blueprint("health", __name__)
 ESSENTIAL = ("database", "auth_database", "dispatcher")
 READY, NOT_READY = 200, 503
+
+log = get_logger(__name__)
 
 
 @blueprint.get("/healthz")
@@ -53,8 +59,23 @@ def metrics() -> Response:
     for kind, count in health.removed().items():
         gone.labels(kind).set(count)
     _watch_webhooks(registry)
+    _watch_versions(registry)
     tick.set(float("inf") if found is None else found)
     return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)
+
+
+def _watch_versions(registry: CollectorRegistry) -> None:
+    try:
+        found = uses.look()
+    except (OperationalError, InterfaceError, PoolTimeout) as error:  # what queues hold must still be seen
+        log.warning("the auth database is away; metrics of versions are left out", error=type(error).__name__)
+        return
+    used = Gauge("agora_deprecated_uses", "Requests so far that used it.", ["feature"], registry=registry)
+    keys = Gauge("agora_api_keys", "Valid API keys, by the version that they speak.", ["version"], registry=registry)
+    for feature, count in found.uses.items():
+        used.labels(feature).set(count)
+    for version, count in found.keys.items():
+        keys.labels(version).set(count)
 
 
 def _watch_webhooks(registry: CollectorRegistry) -> None:

@@ -5,6 +5,9 @@ from typing import Any
 from apispec import BasePlugin
 from flask_smorest import Api
 
+from agora.api_versions import HEADER, NEWEST
+from api.versions.registry import V1
+
 JSON, PROBLEM = "application/json", "application/problem+json"
 ANY = {
     401: "No valid API key or access token was sent.",
@@ -12,6 +15,12 @@ ANY = {
     429: "Too many requests or open streams; Retry-After says when to come back.",
     500: "A fault of the server; it is logged under the request's id.",
     503: "A database is away, or the process is full; Retry-After says when to come back.",
+}
+VERSION = "AgoraVersion"
+VERSION_HEADER = {
+    "description": "The version that the program speaks. This document describes the one that is named here; /versions "
+    "tells how others differ. Without it, what the API key is pinned to; without a key, the oldest.",
+    "schema": {"type": "string", "enum": [NEWEST]},
 }
 WITH_INPUT = {422: "A field is not acceptable; `errors` names field, rule and value."}
 WITH_BODY = {
@@ -22,12 +31,16 @@ WITH_BODY = {
 
 
 class Problems(BasePlugin):
-    """Documents problems as problem+json, and those that any operation may answer."""
+    """Documents problems as problem+json and those that any operation may answer; the version, and what it dropped."""
 
     def operation_helper(self, path: Any = None, operations: Any = None, **kwargs: Any) -> None:
         """Complete the operations of one path."""
-        del path, kwargs
+        del path
+        rule = kwargs.get("rule")
         for operation in (operations or {}).values():
+            operation.setdefault("parameters", []).append(VERSION)
+            if rule is not None and rule.endpoint in V1.removed:
+                operation["deprecated"] = True
             _complete(operation)
 
 
@@ -56,3 +69,8 @@ def make_api() -> Api:
     api = Api(spec_kwargs={"extra_plugins": [Problems()]})
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     return api
+
+
+def document_version(api: Api) -> None:
+    """Describe the header that chooses the version; before the blueprints, whose operations refer to it."""
+    api.spec.components.parameter(VERSION, "header", {"name": HEADER, **VERSION_HEADER})

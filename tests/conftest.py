@@ -14,7 +14,7 @@ from psycopg import sql
 from agora.broker import app as celery
 from agora.db import engines, migrate
 from agora.events import stream
-from agora.identity import access_tokens, passwords, principals, throttle
+from agora.identity import access_tokens, passwords, principals, throttle, uses
 from agora.identity import service as identity
 from agora.jobs import catalogue
 from agora.runtime.postgres import OWNER, SHARED, EmbeddedPostgres
@@ -51,6 +51,16 @@ def quick_passwords():
     patch = pytest.MonkeyPatch()
     patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def uses_are_written_when_asked():
+    """No thread writes uses of deprecated features into the databases of whatever test runs just then."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(uses, "SECONDS", 86_400)
+    yield
+    uses._sums.clear()
     patch.undo()
 
 
@@ -159,6 +169,7 @@ def db(environment):
     identity._remembered.clear()
     principals.forget()
     access_tokens._kept.clear()
+    uses._sums.clear()
     forget_failures()
     yield environment
     engines.dispose_all()

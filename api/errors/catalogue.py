@@ -79,6 +79,11 @@ _ENTRIES = (
         remedy="Nothing: the job went on with the first. The same answer again is no error.",
     ),
     ErrorType(
+        code="version-retired", status=410, title="This version of the API is retired",
+        meaning="The request speaks a version whose sunset has passed, by its header or by what the key is pinned to.",
+        remedy="Change what `/versions` lists, send `Agora-Version` with `newest`, or pin the key anew with it.",
+    ),
+    ErrorType(
         code="too-large", status=413, title="The value is too large",
         meaning="The body, or a value in it, has more bytes than may be; `detail` tells how many that are.",
         remedy="Upload what is large as a file, and name the file in the input.",

@@ -11,6 +11,7 @@ from agora.errors import AgoraError, Invalid
 from agora.telemetry import get_logger
 from api.errors import fields
 from api.errors.catalogue import BAD_REQUEST, BY_STATUS, CATALOGUE, INTERNAL
+from api.versions import translate
 
 RETRY_AFTER_SECONDS = "5"
 UNAUTHORIZED, SERVER_ERROR, TOO_MANY, UNAVAILABLE = 401, 500, 429, 503
@@ -71,7 +72,8 @@ def _has_messages(data: Any) -> bool:
 def _given() -> dict[str, Any]:
     """What the request held, by location."""
     query = {name: values if len(values) > 1 else values[0] for name, values in request.args.lists()}
-    return {"json": request.get_json(silent=True) if request.is_json else None, "query": query}
+    body = request.get_json(silent=True) if request.is_json else None
+    return {"json": translate.body_read(body), "query": translate.query_read(query)}
 
 
 def on_database_away(error: Exception) -> Response:

@@ -57,6 +57,7 @@ RULES: Final[Mapping[str, str]] = {
     "password": "It must be the account's password.",
     "code": "It must be the code of now.",
     "token": "It must be a token from a mail that has not been used and has not run out.",
+    "api-version": "There must be such a version of the API.",
     "url": "It must be a URL without fragment, spaces and control characters.",
     "egress": "The address must be one that this server may call.",
     "loopback": "It must lead to this machine.",

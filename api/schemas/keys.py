@@ -2,30 +2,52 @@
 
 import marshmallow as ma
 
+from agora.api_versions import NEWEST
 from api.schemas.common import Moment, Schema
+
+PINNED = "the version of the API that its requests speak which name none"
 
 
 class KeyIn(Schema):
     """A key to be made."""
 
     name = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
-    scopes = ma.fields.List(ma.fields.String(), load_default=lambda: ["*"], validate=ma.validate.Length(1, 20))
+    scopes = ma.fields.List(
+        ma.fields.String(), required=True, validate=ma.validate.Length(1, 20),
+        metadata={"description": "what it may do; `*`: all that a key of a team may"},
+    )  # fmt: skip
     expires_at = Moment(load_default=None)
+    api_version = ma.fields.String(
+        load_default=None, validate=ma.validate.Length(1, 50),
+        metadata={"description": PINNED + "; what this request speaks, if it says so, else the newest"},
+    )  # fmt: skip
 
 
 class RotationIn(Schema):
     """How long the present key works beside the new one."""
 
-    overlap = ma.fields.Float(load_default=86_400.0, metadata={"description": "seconds; 0: it ends at once"})
+    overlap_seconds = ma.fields.Float(
+        attribute="overlap", load_default=86_400.0, metadata={"description": "0: it ends at once"}
+    )
+
+
+class KeyPatch(Schema):
+    """What is to change of a key."""
+
+    api_version = ma.fields.String(
+        required=True, validate=ma.validate.Length(1, 50),
+        metadata={"description": PINNED, "example": NEWEST},
+    )  # fmt: skip
 
 
 class KeyOut(Schema):
-    """A key; ``plain`` is there only in the answer to its making."""
+    """A key, without its text."""
 
     id = ma.fields.String()
     name = ma.fields.String()
     prefix = ma.fields.String()
     scopes = ma.fields.List(ma.fields.String())
+    api_version = ma.fields.String(metadata={"description": PINNED})
     created_at = Moment()
     created_by = ma.fields.String(
         allow_none=True, metadata={"description": "id of the user or key that made it; null: the operator"}
@@ -38,7 +60,7 @@ class KeyOut(Schema):
 class NewKeyOut(KeyOut):
     """A new key, with its text."""
 
-    plain = ma.fields.String()
+    secret = ma.fields.String(attribute="plain", metadata={"description": "the text of the key; shown this once"})
 
 
 class KeysOut(Schema):

@@ -24,9 +24,9 @@ class WebhookKeyIn(Schema):
 class WebhookRotateIn(WebhookKeyIn):
     """A key that takes the place of others."""
 
-    overlap = ma.fields.Float(
-        load_default=OVERLAP, validate=ma.validate.Range(0, LONGEST_OVERLAP),
-        metadata={"description": "seconds for which the older keys still sign; 0: they sign no more"},
+    overlap_seconds = ma.fields.Float(
+        attribute="overlap", load_default=OVERLAP, validate=ma.validate.Range(0, LONGEST_OVERLAP),
+        metadata={"description": "for how long the older keys still sign; 0: they sign no more"},
     )  # fmt: skip
 
 

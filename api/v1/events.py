@@ -1,7 +1,7 @@
 """The events of a job: a list, or a live stream (server-sent events)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Response, json, request
@@ -10,12 +10,13 @@ from agora.errors import invalid_field
 from agora.events import stream
 from agora.events.catalogue import TERMINAL
 from agora.jobs import service
-from agora.jobs.types import Event
 from api import capacity
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
 from api.schemas.jobs import EventOut, EventQuery, EventsOut
+from api.versions.change import Body
+from api.versions.translate import older_event
 
 OK = 200
 POLL_SECONDS = 1.0
@@ -57,20 +58,20 @@ def _stream(job_id: str, after: int) -> Response:
     team, key_id = team_id(), principal().actor_id
     service.list_events(job_id, team_id=team, after=after, limit=1)  # 404 before the stream begins
     capacity.take(key_id)
-    response = Response(_events(job_id, team, after), content_type="text/event-stream; charset=utf-8")
+    response = Response(_events(job_id, team, after, older_event()), content_type="text/event-stream; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(lambda: capacity.give_back(key_id))
     return response
 
 
-def _events(job_id: str, team: str, after: int) -> Iterator[str]:
+def _events(job_id: str, team: str, after: int, older: Callable[[Body], Body]) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
     spoken = time.monotonic()
     with stream.listen(job_id) as wake:
         while True:
             found = service.list_events(job_id, team_id=team, after=after, limit=BATCH)
             for event in found:
-                yield _message(event)
+                yield _message(older(_shown.dump(event)))
                 after, spoken = event.seq, time.monotonic()
                 if event.type in TERMINAL:
                     return
@@ -82,5 +83,5 @@ def _events(job_id: str, team: str, after: int) -> Iterator[str]:
             wake.wait(POLL_SECONDS)
 
 
-def _message(event: Event) -> str:
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(_shown.dump(event))}\n\n"
+def _message(event: Body) -> str:
+    return f"id: {event['seq']}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"

@@ -8,7 +8,8 @@ from agora.identity import service
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
-from api.schemas.keys import KeyIn, KeysOut, NewKeyOut, RotationIn
+from api.schemas.keys import KeyIn, KeyOut, KeyPatch, KeysOut, NewKeyOut, RotationIn
+from api.versions.negotiate import version_for_new_key
 
 blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="API keys.")
 
@@ -20,8 +21,10 @@ blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="
 def create_key(fields: dict[str, Any]) -> Any:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
     _check_givable(fields["scopes"])
-    by = principal().actor_id
-    return service.create_key(team_id(), fields["name"], fields["scopes"], fields["expires_at"], created_by=by)
+    return service.create_key(
+        team_id(), fields["name"], fields["scopes"], fields["expires_at"], created_by=principal().actor_id,
+        api_version=fields["api_version"] or version_for_new_key(),
+    )  # fmt: skip
 
 
 def _check_givable(scopes: Sequence[str]) -> None:
@@ -38,13 +41,32 @@ def list_keys() -> Any:
     return {"items": service.list_keys(team_id())}
 
 
+@blueprint.get("/<key_id>")
+@scope("keys:manage")
+@blueprint.response(200, KeyOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such key.")
+def get_key(key_id: str) -> Any:
+    """A key, valid or not; never its text."""
+    return service.get_key(team_id(), key_id)
+
+
+@blueprint.patch("/<key_id>")
+@scope("keys:manage")
+@blueprint.arguments(KeyPatch)
+@blueprint.response(200, KeyOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
+def pin_key(fields: dict[str, Any], key_id: str) -> Any:
+    """Pin a key to another version of the API; it counts within seconds everywhere. Back works as well."""
+    return service.pin_key(team_id(), key_id, fields["api_version"])
+
+
 @blueprint.post("/<key_id>/rotate")
 @scope("keys:manage")
 @blueprint.arguments(RotationIn)
 @blueprint.response(201, NewKeyOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
-    """Make a key like this one, which works for `overlap` seconds more. The text of the new one is shown this once."""
+    """Make a key like this one, which works for `overlap_seconds` more. The text of the new one is shown this once."""
     _check_givable(service.scopes_of(team_id(), key_id))
     return service.rotate_key(team_id(), key_id, overlap=fields["overlap"], created_by=principal().actor_id)
 

@@ -88,6 +88,12 @@ class Forbidden(AgoraError):
     slug = "forbidden"
 
 
+class VersionRetired(AgoraError):
+    """This version of the API is retired."""
+
+    slug = "version-retired"
+
+
 class TooLarge(AgoraError):
     """The value is too large."""
 

@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     )
     token_audience: str = Field("agora-api", min_length=1, description="`aud` of access tokens.")
 
+    sunset: Literal["warn", "refuse"] = Field(
+        "warn", description="`refuse`: a version of the API is answered with 410 once its sunset has passed."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

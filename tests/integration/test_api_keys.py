@@ -10,10 +10,10 @@ from tests.support.caller import Caller
 
 def test_keys_are_shown_once_and_can_be_revoked(app, caller):
     made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
-    assert made["plain"].startswith("agora_")
-    assert "plain" not in caller.get("/api/v1/keys").json["items"][0]
+    assert made["secret"].startswith("agora_")
+    assert "secret" not in caller.get("/api/v1/keys").json["items"][0]
     other = app.test_client()
-    headers = {"Authorization": f"Bearer {made['plain']}"}
+    headers = {"Authorization": f"Bearer {made['secret']}"}
     assert other.get("/api/v1/jobs", headers=headers).status_code == 200
     assert caller.delete(f"/api/v1/keys/{made['id']}").status_code == 204
     assert other.get("/api/v1/jobs", headers=headers).status_code == 401
@@ -56,19 +56,19 @@ def test_an_expired_key_is_refused(app, caller, db):
 
 def test_a_key_is_rotated_with_an_overlap(app, caller):
     made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
-    fresh = caller.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap": 60})
+    fresh = caller.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap_seconds": 60})
     assert fresh.status_code == 201
     assert (fresh.json["name"], fresh.json["scopes"]) == ("ci", ["jobs:read"])
-    assert fresh.json["plain"] not in {None, made["plain"]}
+    assert fresh.json["secret"] not in {None, made["secret"]}
 
     def status_of(key):
-        return app.test_client().get("/api/v1/jobs", headers={"Authorization": f"Bearer {key['plain']}"}).status_code
+        return app.test_client().get("/api/v1/jobs", headers={"Authorization": f"Bearer {key['secret']}"}).status_code
 
     assert (status_of(made), status_of(fresh.json)) == (200, 200)
-    ended = caller.post(f"/api/v1/keys/{fresh.json['id']}/rotate", json={"overlap": 0}).json
+    ended = caller.post(f"/api/v1/keys/{fresh.json['id']}/rotate", json={"overlap_seconds": 0}).json
     assert (status_of(fresh.json), status_of(ended)) == (401, 200)
     assert caller.post(f"/api/v1/keys/{fresh.json['id']}/rotate", json={}).status_code == 404
-    assert caller.post(f"/api/v1/keys/{ended['id']}/rotate", json={"overlap": -1}).status_code == 422
+    assert caller.post(f"/api/v1/keys/{ended['id']}/rotate", json={"overlap_seconds": -1}).status_code == 422
     [old] = [one for one in caller.get("/api/v1/keys").json["items"] if one["id"] == made["id"]]
     assert 0 < (datetime.fromisoformat(old["expires_at"]) - now()).total_seconds() <= 60
 

@@ -43,7 +43,7 @@ def test_what_a_caller_did_is_told_with_who_and_where(caller):
 
 
 def test_each_filter_narrows_down(caller):
-    made = caller.post("/api/v1/keys", json={"name": "ci"}).json["id"]
+    made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json["id"]
     caller.delete(f"/api/v1/keys/{made}")
     note(caller.team_id, max_running=3)
     [first] = listed(caller, action="key.revoked")
@@ -146,9 +146,9 @@ def test_a_cell_with_commas_quotes_and_lines_stays_one(caller):
 def test_a_key_says_who_made_it(app, caller):
     first = caller.get("/api/v1/keys").json["items"][0]
     assert first["created_by"] is None, "the operator made it"
-    second = caller.post("/api/v1/keys", json={"name": "ci"}).json
+    second = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
     assert second["created_by"] == first["id"]
-    rotated = caller.post(f"/api/v1/keys/{second['id']}/rotate", json={"overlap": 0}).json
+    rotated = caller.post(f"/api/v1/keys/{second['id']}/rotate", json={"overlap_seconds": 0}).json
     assert rotated["created_by"] == first["id"]
     person = people.sign_up()
     made = Browser(app, person).post("/api/v1/keys", json={"name": "mine"}).json

@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from api.app import create_app
 from api.errors import markdown, problems
 from api.errors.catalogue import CATALOGUE, NOT_OVER_HTTP
 from api.errors.rules import RULES
+from api.versions import negotiate
 from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.caller import Caller
@@ -140,7 +142,14 @@ def no_confirmed_address(app, monkeypatch, **_):
     return sign_in_as(app, monkeypatch, verified=False)
 
 
+def retired_version(caller, monkeypatch, setting, **_):
+    setting("AGORA_SUNSET", "refuse")
+    monkeypatch.setattr(negotiate, "now", lambda: datetime(2100, 1, 1, tzinfo=UTC))
+    return caller.get(JOBS, headers={"Agora-Version": "2026-11-23"})
+
+
 HAPPENS = {
+    "version-retired": retired_version,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,
@@ -151,8 +160,8 @@ HAPPENS = {
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
-def test_every_entry_of_the_catalogue_happens(app, caller, rig, monkeypatch, code):
-    refused = HAPPENS[code](app=app, caller=caller, rig=rig, monkeypatch=monkeypatch)
+def test_every_entry_of_the_catalogue_happens(app, caller, rig, monkeypatch, setting, code):
+    refused = HAPPENS[code](app=app, caller=caller, rig=rig, monkeypatch=monkeypatch, setting=setting)
     entry, told = CATALOGUE[code], refused.json
     assert (refused.status_code, refused.content_type) == (entry.status, PROBLEM), told
     assert (told["code"], told["status"], told["title"]) == (code, entry.status, entry.title)

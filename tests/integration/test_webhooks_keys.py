@@ -243,7 +243,7 @@ def test_keys_over_http(caller):
     assert made["secret"] not in caller.get(base).text
     added = caller.post(base, json={"algorithm": "v1a"})
     assert (added.status_code, added.json["secret"][:5], added.json["public_key"][:5]) == (201, "whsk_", "whpk_")
-    rotated = caller.post("/api/v1/webhook-endpoints/one/key-rotations", json={"overlap": 60})
+    rotated = caller.post("/api/v1/webhook-endpoints/one/key-rotations", json={"overlap_seconds": 60})
     assert (rotated.status_code, rotated.json["algorithm"], rotated.json["expires_at"]) == (201, "v1", None)
     listed = caller.get(base).json["items"]
     assert [(one["algorithm"], one["expires_at"] is None) for one in listed] == [
@@ -255,7 +255,7 @@ def test_keys_over_http(caller):
     assert len(caller.get(base).json["items"]) == 2
     assert caller.post(base, json={"secret": "whsec_short"}).json["errors"][0]["pointer"] == "/secret"
     assert caller.post("/api/v1/webhook-keys").status_code == 201
-    assert caller.post("/api/v1/webhook-key-rotations", json={"overlap": 0}).status_code == 201
+    assert caller.post("/api/v1/webhook-key-rotations", json={"overlap_seconds": 0}).status_code == 201
     [own] = caller.get("/api/v1/webhook-keys").json["items"]
     assert caller.delete(f"/api/v1/webhook-keys/{own['id']}").status_code == 204
 

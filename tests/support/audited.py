@@ -7,6 +7,7 @@ from itertools import count
 import pyotp
 
 from agora.agents import StepContext, WaitFor
+from agora.api_versions import OLDEST
 from agora.audit import duties
 from agora.audit.models import EntryRow
 from agora.cli import run
@@ -144,14 +145,23 @@ def _(w):
     return w.post("/keys", {"name": "ci", "scopes": ["jobs:read"]})["id"]
 
 
+@makes("key.pinned")
+def _(w):
+    made = w.post("/keys", {"name": "ci", "scopes": ["jobs:read"]})["id"]
+    assert w.caller.patch(f"{API}/keys/{made}", json={"api_version": OLDEST}).status_code == 200
+    return made
+
+
 @makes("key.rotated")
 def _(w):
-    return w.post(f"/keys/{w.post('/keys', {'name': 'ci'})['id']}/rotate", {"overlap": 60})["id"]
+    return w.post(
+        f"/keys/{w.post('/keys', {'name': 'ci', 'scopes': ['jobs:read']})['id']}/rotate", {"overlap_seconds": 60}
+    )["id"]
 
 
 @makes("key.revoked")
 def _(w):
-    made = w.post("/keys", {"name": "ci"})["id"]
+    made = w.post("/keys", {"name": "ci", "scopes": ["jobs:read"]})["id"]
     assert w.caller.delete(f"{API}/keys/{made}").status_code == 204
     return made
 

@@ -238,7 +238,7 @@ def _(w):
 
 @makes("webhook.key.rotated")
 def _(w):
-    return w.post(f"/webhook-endpoints/{w.endpoint()}/key-rotations", {"overlap": 60})["id"]
+    return w.post(f"/webhook-endpoints/{w.endpoint()}/key-rotations", {"overlap_seconds": 60})["id"]
 
 
 @makes("webhook.key.revoked")

@@ -21,7 +21,7 @@ class Action:
     hidden: frozenset[str] = frozenset()
 
 
-KEY = "name prefix scopes expires_at replaces overlap"
+KEY = "name prefix scopes expires_at replaces overlap api_version"
 WISH = "new_job_id from_step version priority deadline metadata"
 HOLD = "name metadata"
 LIMIT = "target max_running rate burst"
@@ -41,6 +41,7 @@ LINK = "label scope read_only expires_at"
 _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
     # the auth database
     "key.created": ("key", KEY),
+    "key.pinned": ("key", "api_version"),
     "key.rotated": ("key", KEY),
     "key.revoked": ("key", KEY),
     "team.created": ("team", "name"),

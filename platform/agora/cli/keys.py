@@ -1,5 +1,7 @@
 """API keys."""
 
+from typing import Any
+
 import click
 
 from agora.cli.common import client, json_option, print_json, print_rows
@@ -7,7 +9,7 @@ from agora.cli.common import client, json_option, print_json, print_rows
 
 @click.group("keys")
 def keys_command() -> None:
-    """Make, list, rotate and revoke API keys."""
+    """Make, list, pin, rotate and revoke API keys."""
 
 
 @keys_command.command("create")
@@ -21,7 +23,7 @@ def create(ctx: click.Context, name: str, scopes: tuple[str, ...], as_json: bool
     if as_json:
         print_json(key)
     else:
-        print(key["plain"])
+        print(key["secret"])
 
 
 @keys_command.command("list")
@@ -35,12 +37,30 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         return
     rows = [
         (
-            one["id"], one["name"], one["prefix"], " ".join(one["scopes"]),
-            "revoked" if one["revoked_at"] else "valid", one["created_by"] or "operator",
+            one["id"], one["name"], one["prefix"], " ".join(one["scopes"]), one["api_version"], _state(one),
+            one["created_by"] or "operator",
         )
         for one in found
     ]  # fmt: skip
-    print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "STATE", "MADE BY"))
+    print_rows(rows, ("KEY", "NAME", "PREFIX", "SCOPES", "VERSION", "STATE", "MADE BY"))
+
+
+def _state(key: dict[str, Any]) -> str:
+    return "revoked" if key["revoked_at"] else "valid"
+
+
+@keys_command.command("pin")
+@click.argument("key_id")
+@click.argument("version")
+@json_option
+@click.pass_context
+def pin(ctx: click.Context, key_id: str, version: str, as_json: bool) -> None:
+    """Pin a key to a VERSION of the API, such as 2026-11-30: requests that name none speak it."""
+    key = client(ctx).pin_key(key_id, version)
+    if as_json:
+        print_json(key)
+    else:
+        print(f"{key_id}  {key['api_version']}")
 
 
 @keys_command.command("rotate")
@@ -54,7 +74,7 @@ def rotate(ctx: click.Context, key_id: str, overlap: float | None, as_json: bool
     if as_json:
         print_json(key)
     else:
-        print(key["plain"])
+        print(key["secret"])
 
 
 @keys_command.command("revoke")

@@ -31,6 +31,7 @@ COMMANDS = {
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "audit": ("agora.cli.audit", "who did what; check that nothing was changed afterwards"),
+    "deprecations": ("agora.cli.deprecations", "what of the API is deprecated, and which keys use it"),
     "users": ("agora.cli.users", "make, list, disable and enable accounts of people"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
     "team": ("agora.cli.team", "export or erase all of one team"),

@@ -57,7 +57,7 @@ class Agora(
         return self._request("GET", f"/files/{quote(file_id, safe='')}/content", None, {}, self._timeout)
 
     def create_key(self, name: str, scopes: list[str]) -> Json:
-        """Make an API key; ``plain`` is its text, shown this once."""
+        """Make an API key; ``secret`` is its text, shown this once."""
         return self._json("POST", "/keys", {"name": name, "scopes": scopes})
 
     def list_keys(self) -> list[Json]:
@@ -67,8 +67,17 @@ class Agora(
 
     def rotate_key(self, key_id: str, *, overlap: float | None = None) -> Json:
         """Make a key like another, which works for ``overlap`` seconds more (a day by default)."""
-        body = {} if overlap is None else {"overlap": overlap}
+        body = {} if overlap is None else {"overlap_seconds": overlap}
         return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body)
+
+    def pin_key(self, key_id: str, api_version: str) -> Json:
+        """Let requests with a key that name no version speak this one."""
+        return self._json("PATCH", f"/keys/{quote(key_id, safe='')}", {"api_version": api_version})
+
+    def deprecations(self) -> list[Json]:
+        """What is deprecated, until when it works, and which keys and users of the team use it."""
+        found: list[Json] = self._json("GET", "/deprecations")["items"]
+        return found
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""

@@ -131,8 +131,10 @@ class WebhookMethods(Wire):
         """Let one more key sign; ``fields``: algorithm or an own secret. ``secret`` is shown this once."""
         return self._json("POST", _keys(ref), fields)
 
-    def rotate_webhook_key(self, ref: str | None = None, **fields: Any) -> Json:
+    def rotate_webhook_key(self, ref: str | None = None, *, overlap: float | None = None, **fields: Any) -> Json:
         """Make a new key; older ones sign for ``overlap`` seconds more. ``secret`` is shown this once."""
+        if overlap is not None:
+            fields["overlap_seconds"] = overlap
         path = "/webhook-key-rotations" if ref is None else f"{_endpoint(ref)}/key-rotations"
         return self._json("POST", path, fields)
 

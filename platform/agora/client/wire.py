@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from agora.api_versions import HEADER, NEWEST
 from agora.client.errors import ApiError, Busy, Unreachable
 
 Json = dict[str, Any]
@@ -30,7 +31,10 @@ def _pause(state: RetryCallState) -> float:
 
 
 class Wire:
-    """Requests and answers, below the methods that name resources. ``timeout`` is seconds per request."""
+    """Requests and answers, below the methods that name resources. ``timeout`` is seconds per request.
+
+    It speaks the newest version of the API that it knows, whatever the key is pinned to.
+    """
 
     def __init__(self, base_url: str, api_key: str, *, timeout: float = 30.0) -> None:
         parsed = urlsplit(base_url)
@@ -106,7 +110,7 @@ class Wire:
         body: bytes | BinaryIO | None,
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
-        sent = {"Authorization": f"Bearer {self.key}", "Accept": "application/json", **headers}
+        sent = {"Authorization": f"Bearer {self.key}", "Accept": "application/json", HEADER: NEWEST, **headers}
         connection.request(method, f"{self._parsed.path.rstrip('/')}/api/v1{path}", body, sent)
         return connection.getresponse()
 

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from agora.api_versions import OLDEST
 from agora.db.types import AuthBase, Id, IdText, TimestampTZ
 from agora.identity.roles import Purpose, Role
 
@@ -38,7 +39,7 @@ class TeamRow(AuthBase):
 class ApiKeyRow(AuthBase):
     """An API key: only the SHA-256 of its 256 random bits is kept.
 
-    ``created_by``: the user or the key that made it; None: the operator.
+    ``api_version``: what its requests speak. ``created_by``: the user or the key that made it; None: the operator.
     """
 
     __tablename__ = "api_keys"
@@ -46,6 +47,7 @@ class ApiKeyRow(AuthBase):
         CheckConstraint("octet_length(hash) = 32", name="hash"),
         CheckConstraint("cardinality(scopes) >= 1", name="scopes"),
         CheckConstraint("created_by ~ '^(usr|key)_'", name="created_by"),
+        CheckConstraint("api_version ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$'", name="api_version"),
         Index("api_keys_team_id_idx", "team_id"),
     )
 
@@ -55,11 +57,26 @@ class ApiKeyRow(AuthBase):
     prefix: Mapped[str] = mapped_column(Text)
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    api_version: Mapped[str] = mapped_column(Text, server_default=OLDEST)
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     created_by: Mapped[Id | None] = mapped_column(IdText)
     last_used_at: Mapped[TimestampTZ | None]
     expires_at: Mapped[TimestampTZ | None]
     revoked_at: Mapped[TimestampTZ | None]
+
+
+class DeprecatedUseRow(AuthBase):
+    """How often a key or a user used something that is deprecated; ``feature``: a version or a change of one."""
+
+    __tablename__ = "deprecated_uses"
+    __table_args__ = (CheckConstraint("uses > 0", name="uses"),)
+
+    team_id: Mapped[Id] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True)
+    actor_id: Mapped[Id] = mapped_column(primary_key=True)
+    feature: Mapped[Id] = mapped_column(primary_key=True)
+    uses: Mapped[int] = mapped_column(BigInteger)
+    first_used_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    last_used_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
 class UserRow(AuthBase):

@@ -20,6 +20,7 @@ class Principal:
     """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role.
 
     ``name`` is the key's name or the user's address: what people know them by.
+    ``api_version`` is what a key is pinned to; users are to nothing, since their program says what it speaks.
     """
 
     team_id: str
@@ -29,6 +30,7 @@ class Principal:
     user_id: str | None = None
     session_id: str | None = None
     role: Role | None = None
+    api_version: str | None = None
 
     def may(self, permission: str) -> bool:
         """Whether they may do it. What no table knows, nobody may."""

@@ -19,12 +19,12 @@ def upsert_team(session: Session, *, team_id: str, name: str) -> str:
 
 def insert_key(
     session: Session, *, team_id: str, key_id: str, name: str, prefix: str, digest: bytes, scopes: Sequence[str],
-    expires_at: datetime | None, created_by: str | None,
+    expires_at: datetime | None, api_version: str, created_by: str | None,
 ) -> ApiKeyRow:  # fmt: skip
     """Insert an API key."""
     row = ApiKeyRow(
         id=key_id, team_id=team_id, name=name, prefix=prefix, hash=digest, scopes=list(scopes), expires_at=expires_at,
-        created_by=created_by,
+        api_version=api_version, created_by=created_by,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -39,6 +39,11 @@ def find_key_by_hash(session: Session, *, digest: bytes) -> ApiKeyRow | None:
 def list_keys(session: Session, *, team_id: str) -> Sequence[ApiKeyRow]:
     """The team's keys, newest first."""
     return session.scalars(select(ApiKeyRow).where(ApiKeyRow.team_id == team_id).order_by(ApiKeyRow.id.desc())).all()
+
+
+def find_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
+    """A key of the team, valid or not."""
+    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id))
 
 
 def revoke_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:

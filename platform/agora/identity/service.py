@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from agora.api_versions import NEWEST, VERSIONS
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
@@ -36,6 +37,7 @@ class ApiKey:
     name: str
     prefix: str
     scopes: Sequence[str]
+    api_version: str
     created_at: datetime
     created_by: str | None
     last_used_at: datetime | None
@@ -52,15 +54,18 @@ def ensure_team(name: str) -> str:
 
 def create_key(
     team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None, *,
-    created_by: str | None = None,
+    api_version: str = NEWEST, created_by: str | None = None,
 ) -> ApiKey:  # fmt: skip
-    """Make an API key. Only its SHA-256 is kept: 256 random bits need no slow hash.
+    """Make an API key, pinned to a version of the API.
+
+    Only its SHA-256 is kept: 256 random bits need no slow hash.
 
     ``created_by`` is the user or the key that makes it; None: the operator.
 
     Raises:
-        Invalid: the name, a scope or the expiry is not acceptable.
+        Invalid: the name, a scope, the expiry or the version is not acceptable.
     """
+    _check_version(api_version)
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         allowed = ", ".join(SCOPES)
@@ -73,7 +78,8 @@ def create_key(
     with transaction("auth") as session:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=scopes, expires_at=expires_at, created_by=created_by,
+            digest=_digest(plain), scopes=scopes, expires_at=expires_at, api_version=api_version,
+            created_by=created_by,
         )  # fmt: skip
         audit.record(session, "key.created", row.id, team_id=team_id, after=_told(row))
         return _view(row, plain=plain)
@@ -81,7 +87,16 @@ def create_key(
 
 def _told(row: ApiKeyRow) -> dict[str, Any]:
     """A key as the audit log tells of it."""
-    return {"name": row.name, "prefix": row.prefix, "scopes": row.scopes, "expires_at": row.expires_at}
+    return {
+        "name": row.name, "prefix": row.prefix, "scopes": row.scopes, "expires_at": row.expires_at,
+        "api_version": row.api_version,
+    }  # fmt: skip
+
+
+def _check_version(api_version: str) -> None:
+    if api_version not in VERSIONS:
+        known = ", ".join(VERSIONS)
+        raise invalid_field("/api_version", "api-version", f"api_version must be one of {known}", api_version[:50])
 
 
 def _new_text() -> str:
@@ -94,9 +109,9 @@ def _prefix_of(plain: str) -> str:
 
 def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
     return ApiKey(
-        id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), created_at=row.created_at or now(),
-        created_by=row.created_by, last_used_at=row.last_used_at, expires_at=row.expires_at,
-        revoked_at=row.revoked_at, plain=plain,
+        id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), api_version=row.api_version,
+        created_at=row.created_at or now(), created_by=row.created_by, last_used_at=row.last_used_at,
+        expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
     )  # fmt: skip
 
 
@@ -108,6 +123,38 @@ def list_keys(team_id: str) -> list[ApiKey]:
     """The team's keys, newest first; never their text."""
     with transaction("auth") as session:
         return [_view(row) for row in queries.list_keys(session, team_id=team_id)]
+
+
+def get_key(team_id: str, key_id: str) -> ApiKey:
+    """A key of the team, valid or not. Raises NotFound."""
+    with transaction("auth") as session:
+        row = queries.find_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no key {key_id}")
+        return _view(row)
+
+
+def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
+    """Let a key speak a version of the API from now on, in other processes within seconds.
+
+    Raises:
+        NotFound: the team has no such valid key.
+        Invalid: there is no such version.
+    """
+    _check_version(api_version)
+    with transaction("auth") as session:
+        row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
+        if row is None:
+            raise NotFound(f"there is no valid key {key_id}")
+        audit.record(
+            session, "key.pinned", key_id, team_id=team_id, before={"api_version": row.api_version},
+            after={"api_version": api_version},
+        )  # fmt: skip
+        row.api_version = api_version
+        found = _view(row)
+    with _lock:
+        _remembered.clear()
+    return found
 
 
 def revoke_key(team_id: str, key_id: str) -> None:
@@ -131,7 +178,7 @@ def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
 
 
 def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | None = None) -> ApiKey:
-    """Make a key like another, which works for ``overlap`` seconds more: time to change over.
+    """Make a key like another, version included, which works for ``overlap`` seconds more: time to change over.
 
     ``created_by`` is as in :func:`create_key`.
 
@@ -140,7 +187,8 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | N
         Invalid: the overlap is out of bounds.
     """
     if not 0 <= overlap <= LONGEST_OVERLAP:
-        raise invalid_field("/overlap", "range", f"overlap must be 0 to {LONGEST_OVERLAP} seconds", overlap)
+        message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
+        raise invalid_field("/overlap_seconds", "range", message, overlap)
     plain = _new_text()
     with transaction("auth") as session:
         old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
@@ -148,7 +196,8 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | N
             raise NotFound(f"there is no valid key {key_id}")
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at, created_by=created_by,
+            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at, api_version=old.api_version,
+            created_by=created_by,
         )  # fmt: skip
         until = now() + timedelta(seconds=overlap)
         old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
@@ -200,4 +249,6 @@ def _look_up(digest: bytes) -> Principal:
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
         permissions = permissions_of_scopes(frozenset(row.scopes))
-        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name)
+        return Principal(
+            team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name, api_version=row.api_version
+        )
