@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from agora.errors import Forbidden, NotFound, Unauthenticated, invalid_field
+from agora.errors import Forbidden, NotFound, SecondFactorRequired, Unauthenticated, invalid_field
 from agora.identity import principals
 from agora.identity.principals import Principal
 from agora.identity.service import KEY_PREFIX, authenticate
@@ -85,6 +85,8 @@ def check_request() -> None:
         raise Forbidden(f"{request.endpoint} declares no scope")
     if needed == SELF and g.principal.user_id is None:
         raise Forbidden("this is for users who signed in; an API key is nobody", needed=needed)
+    if g.principal.lacks_second_factor(needed):
+        raise SecondFactorRequired(f"{needed} needs a session that was begun with a second factor", needed=needed)
     if needed not in {ANY_KEY, SELF} and not g.principal.may(needed):
         who = "this key lacks the scope" if g.principal.role is None else f"a {g.principal.role} lacks the permission"
         raise Forbidden(f"{who} {needed}", needed=needed)

@@ -55,7 +55,7 @@ RULES: Final[Mapping[str, str]] = {
     "email": "It must be an e-mail address.",
     "guessable": "A password must not be easy to guess.",
     "password": "It must be the account's password.",
-    "code": "It must be the code of now.",
+    "code": "It must be the code of now, or a recovery code where one will do.",
     "token": "It must be a token from a mail that has not been used and has not run out.",
     "url": "It must be a URL without fragment, spaces and control characters.",
     "egress": "The address must be one that this server may call.",

@@ -88,6 +88,12 @@ class Forbidden(AgoraError):
     slug = "forbidden"
 
 
+class SecondFactorRequired(Forbidden):
+    """This needs a session that was begun with a second factor."""
+
+    slug = "second-factor-required"
+
+
 class TooLarge(AgoraError):
     """The value is too large."""
 

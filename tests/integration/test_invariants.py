@@ -31,7 +31,8 @@ VALID = {
     "webhook_endpoints": {"url": "https://x.test/"}, "webhook_keys": {"algorithm": "v1"},
     "webhook_deliveries": {"status": "pending", "next_attempt_at": NOW}, "webhook_replays": {"action": "replay"},
     "users": {"password_hash": "$argon2id$x"}, "members": {"role": "owner"}, "one_time_tokens": {"purpose": "verify"},
-    "invitations": {"role": "viewer"},
+    "invitations": {"role": "viewer"}, "system_roles": {"role": "billing"},
+    "oidc_flows": {"state_hash": b"s" * 32, "browser_hash": b"b" * 32},
 }  # fmt: skip
 PARENTS = {
     "steps": {"job_id": "jobs"}, "step_notes": {"step_id": "steps"}, "step_usage": {"step_id": "steps"},
@@ -41,7 +42,8 @@ PARENTS = {
     "conflicts": {"project_id": "projects"}, "webhook_keys": {"endpoint_id": "webhook_endpoints"},
     "api_keys": {"team_id": "teams"}, "members": {"team_id": "teams", "user_id": "users"},
     "spent_tokens": {"session_id": "sessions"}, "one_time_tokens": {"user_id": "users"},
-    "invitations": {"team_id": "teams"}, "permits": {"job_id": "jobs"},
+    "invitations": {"team_id": "teams"}, "permits": {"job_id": "jobs"}, "recovery_codes": {"user_id": "users"},
+    "system_roles": {"user_id": "users"}, "external_identities": {"user_id": "users"},
 }  # fmt: skip
 """Columns that refer to a row of another table. Both databases have sessions: each its own columns."""
 NONE = "nobody"
@@ -222,6 +224,14 @@ AUTH = {
     "invitations_team_id_fkey": row("invitations", team_id=NONE),
     "invitations_open_idx": twice("invitations", team_id=None, email="a@b"),
     "mails_tries_check": row("mails", tries=-1),
+    "recovery_codes_hash_check": row("recovery_codes", hash=b"x"),
+    "recovery_codes_user_id_fkey": row("recovery_codes", user_id=NONE),
+    "system_roles_role_check": row("system_roles", role="king"),
+    "system_roles_user_id_fkey": row("system_roles", user_id=NONE),
+    "external_identities_subject_check": row("external_identities", subject=""),
+    "external_identities_user_id_fkey": row("external_identities", user_id=NONE),
+    "oidc_flows_hashes_check": row("oidc_flows", state_hash=b"x"),
+    "oidc_flows_user_id_fkey": row("oidc_flows", user_id=NONE),
     "signing_keys_public_check": row("signing_keys", public='{"d": "private"}'),
 }
 CASES = [("main", name, run) for name, run in MAIN.items()] + [("auth", name, run) for name, run in AUTH.items()]
@@ -244,8 +254,8 @@ WHERE x.indisunique AND NOT x.indisprimary AND t.relnamespace = 'public'::regnam
 UNION
 SELECT g.tgname FROM pg_trigger g WHERE NOT g.tgisinternal
 """
-ELSEWHERE = {"members_keep_an_owner"}
-"""At the end of a transaction: test_members.py."""
+ELSEWHERE = {"members_keep_an_owner", "system_roles_keep_a_super", "users_keep_a_super"}
+"""At the end of a transaction: test_members.py, test_administrators.py."""
 
 
 @pytest.mark.parametrize(("database", "known"), [("main", MAIN), ("auth", AUTH)])

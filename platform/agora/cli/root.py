@@ -31,6 +31,7 @@ COMMANDS = {
     "listen": ("agora.cli.listen", "receive webhooks, verify and print them"),
     "keys": ("agora.cli.keys", "make, list and revoke API keys"),
     "users": ("agora.cli.users", "make, list, disable and enable accounts of people"),
+    "admins": ("agora.cli.admins", "make and list administrators of the platform"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
     "team": ("agora.cli.team", "export or erase all of one team"),
     "db": ("agora.cli.db", "migrate, dump and restore the databases"),

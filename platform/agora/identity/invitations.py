@@ -129,7 +129,7 @@ def accept_as_new(token: str, password: str, name: str, *, address: str) -> User
         user.verified_at = now()
         _join(session, row, user)
         session.flush()
-        return view(user)
+        return view(session, user)
 
 
 def _join(session: Session, row: InvitationRow, user: UserRow) -> Team:

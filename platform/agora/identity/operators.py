@@ -6,7 +6,7 @@ from datetime import datetime
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
-from agora.identity import passwords, revoked, service, sessions, user_queries
+from agora.identity import passwords, revoked, service, sessions, totp, user_queries
 from agora.identity.models import MemberRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
@@ -43,7 +43,7 @@ def create_user(email: str, password: str, *, name: str = "", team: str | None =
         if team_id is not None:
             session.add(MemberRow(team_id=team_id, user_id=row.id, role=role))
         session.flush()
-        return view(row)
+        return view(session, row)
 
 
 def list_users() -> list[Account]:
@@ -75,6 +75,6 @@ def remove_second_factor(email: str) -> None:
         row = user_queries.find_by_email(session, check_email(email), lock=True)
         if row is None:
             raise NotFound(f"there is no user {email}")
-        row.totp_sealed, row.totp_since = None, None
+        totp.remove(session, row)
         ended = sessions.end_all(session, row.id, why="the second factor was removed")
     revoked.tell(ended)

@@ -8,7 +8,15 @@ from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
 from agora.identity import access_tokens, revoked, session_queries, user_queries
 from agora.identity.access_tokens import Claims
-from agora.identity.roles import EVERYTHING, OPERATORS, PERMISSIONS, Role, permissions_of
+from agora.identity.roles import (
+    EVERYTHING,
+    OPERATORS,
+    PERMISSIONS,
+    Role,
+    SystemRole,
+    permissions_of,
+    system_permissions_of,
+)
 
 REMEMBER_SECONDS = 3.0
 """How long a process trusts what it has read: a role that was taken away works at most so much longer."""
@@ -17,7 +25,10 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role."""
+    """A caller. ``actor_id`` is the key's id or the user's; users have a session and, in their team, a role.
+
+    ``system_permissions`` are about the whole platform, and count only with a ``second_factor``.
+    """
 
     team_id: str
     actor_id: str
@@ -25,13 +36,22 @@ class Principal:
     user_id: str | None = None
     session_id: str | None = None
     role: Role | None = None
+    second_factor: bool = False
+    system_permissions: frozenset[str] = frozenset()
 
     def may(self, permission: str) -> bool:
         """Whether they may do it. What no table knows, nobody may."""
-        return permission in self.permissions
+        return permission in self.permissions or (self.second_factor and permission in self.system_permissions)
+
+    def lacks_second_factor(self, permission: str) -> bool:
+        """Whether only that keeps them from it."""
+        return permission in self.system_permissions and not self.may(permission)
 
     def may_give(self, scope: str) -> bool:
-        """Whether they may make a key with this scope: nobody gives what they have not."""
+        """Whether they may make a key with this scope: nobody gives what they have not.
+
+        Nor what a system role gives: a key would outlive it, and needs no second factor.
+        """
         wanted = PERMISSIONS.keys() - OPERATORS if scope == EVERYTHING else {scope}
         return wanted <= self.permissions
 
@@ -72,13 +92,16 @@ def forget() -> None:
 
 def _read(claims: Claims, team_id: str | None) -> Principal:
     with transaction("auth") as session:
-        if not session_queries.is_open(session, session_id=claims.session_id, user_id=claims.user_id):
+        second_factor = session_queries.find_open(session, session_id=claims.session_id, user_id=claims.user_id)
+        if second_factor is None:
             raise Unauthenticated("the session has ended; sign in again")
         team = team_id or user_queries.find_personal_team(session, claims.user_id)
         role = user_queries.find_role(session, team_id=team, user_id=claims.user_id) if team is not None else None
+        system = user_queries.list_system_roles(session, claims.user_id)
     if team is None or role is None:
         raise NotFound(f"there is no team {team_id}")
     return Principal(
         team_id=team, actor_id=claims.user_id, permissions=permissions_of(Role(role)), user_id=claims.user_id,
-        session_id=claims.session_id, role=Role(role),
+        session_id=claims.session_id, role=Role(role), second_factor=second_factor,
+        system_permissions=system_permissions_of(SystemRole(one) for one in system),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from agora.identity.models import (
     OneTimeTokenRow,
     SessionRow,
     SigningKeyRow,
+    SystemRoleRow,
     TeamRow,
     UserRow,
 )
@@ -50,6 +51,11 @@ def find_personal_team(session: Session, user_id: str) -> str | None:
 def find_role(session: Session, *, team_id: str, user_id: str) -> str | None:
     """A user's role in a team; None: not a member."""
     return session.scalar(select(MemberRow.role).where(MemberRow.team_id == team_id, MemberRow.user_id == user_id))
+
+
+def list_system_roles(session: Session, user_id: str) -> Sequence[str]:
+    """What a user is for the whole platform; mostly nothing."""
+    return session.scalars(select(SystemRoleRow.role).where(SystemRoleRow.user_id == user_id)).all()
 
 
 def has_signed_in_from(session: Session, *, email: str, address: str, days: int) -> bool:

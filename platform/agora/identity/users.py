@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, user_queries
+from agora.identity import mail, one_time, passwords, recovery_queries, revoked, sessions, throttle, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Purpose, Role
 from agora.ids import new_id
@@ -34,14 +34,16 @@ class User:
     name: str
     verified_at: datetime | None
     second_factor: bool
+    recovery_codes: int
     created_at: datetime
 
 
-def view(row: UserRow) -> User:
+def view(session: Session, row: UserRow) -> User:
     """A row as the value that callers get."""
     return User(
         id=row.id, email=row.email, name=row.name, verified_at=row.verified_at,
-        second_factor=row.totp_since is not None, created_at=row.created_at,
+        second_factor=row.totp_since is not None, recovery_codes=recovery_queries.count(session, row.id),
+        created_at=row.created_at,
     )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def verify_email(token: str, password: str, *, address: str) -> User:
         row = one_time.redeem(session, token, Purpose.VERIFY)
         row.verified_at = row.verified_at or now()
         session.flush()
-        return view(row)
+        return view(session, row)
 
 
 def ask_to_reset(email: str, *, address: str) -> None:
@@ -239,7 +241,7 @@ def _find(session: Session, user_id: str, *, lock: bool = False) -> UserRow:
 def get_user(user_id: str) -> User:
     """A user. Raises NotFound."""
     with transaction("auth") as session:
-        return view(_find(session, user_id))
+        return view(session, _find(session, user_id))
 
 
 def rename(user_id: str, name: str) -> User:
@@ -248,4 +250,4 @@ def rename(user_id: str, name: str) -> User:
         row = _find(session, user_id, lock=True)
         row.name = check_name(name)
         session.flush()
-        return view(row)
+        return view(session, row)

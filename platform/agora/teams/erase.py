@@ -87,12 +87,14 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
 def _erase_team_itself(team_id: str) -> None:
     """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
 
-    Raises Conflict: that user is the last owner of another team.
+    Raises Conflict: that user is the last owner of another team, or the last super administrator.
     """
     try:
         with transaction("auth") as session:
             gone = queries.delete_team(session, team_id=team_id)
     except IntegrityError as error:
+        if "must keep a super administrator" in str(error.orig):
+            raise Conflict("the team's user is the last super administrator; make somebody else one first") from None
         if "must keep an owner" not in str(error.orig):
             raise
         raise Conflict("the team's user is the last owner of another team; make somebody else one first") from None

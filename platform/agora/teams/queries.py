@@ -45,8 +45,9 @@ OWN: Mapping[str, str] = {"teams": "id"}
 """Tables whose own id is the team's."""
 NOBODYS = frozenset(
     {
-        "agent_versions", "alembic_version", "erasures", "mails", "one_time_tokens", "queues", "removals", "sessions",
-        "signing_keys", "spent_tokens", "users", "workers",
+        "agent_versions", "alembic_version", "erasures", "external_identities", "mails", "oidc_flows",
+        "one_time_tokens", "queues", "recovery_codes", "removals", "sessions", "signing_keys", "spent_tokens",
+        "system_roles", "users", "workers",
     }
 )  # fmt: skip
 """Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""
