@@ -38,6 +38,7 @@ RULES: Final[Mapping[str, str]] = {
     "exactly-one": "Exactly one of several fields must be there.",
     "excludes": "It excludes another field.",
     "exists": "What it names must exist.",
+    "other-team": "It must be another team than one's own.",
     "once": "There is one already.",
     "schema": "It must follow the schema of the agent's input, or of the question; or a rule of several fields.",
     "some-limit": "At least one limit must be set.",

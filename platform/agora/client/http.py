@@ -13,6 +13,7 @@ from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
 from agora.client.order import OrderMethods
 from agora.client.portal import PortalMethods
+from agora.client.projects import ProjectMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.webhooks import WebhookMethods
 from agora.client.wire import Json
@@ -29,6 +30,7 @@ class Agora(
     MoveMethods,
     OrderMethods,
     PortalMethods,
+    ProjectMethods,
     ScheduleMethods,
     WebhookMethods,
 ):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Text, text
+from sqlalchemy import CheckConstraint, Float, ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -26,6 +26,7 @@ class ProjectRow(Base):
         CheckConstraint(_one_of("phase", Phase), name="phase"),
         Index("projects_origin_key", "team_id", "origin", unique=True),
         Index("projects_team_id_idx", "team_id", text("id DESC")),
+        UniqueConstraint("id", "team_id"),  # what project_shares refers to
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -38,6 +39,26 @@ class ProjectRow(Base):
     coverage: Mapped[float] = mapped_column(Float, server_default="0")
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     sessions: Mapped[list["SessionRow"]] = relationship(back_populates="project")
+
+
+class ProjectShareRow(Base):
+    """A project of ``team_id`` is shared with another team. The key of both sees to it that it is that team's."""
+
+    __tablename__ = "project_shares"
+    __table_args__ = (
+        CheckConstraint("access IN ('read', 'write')", name="access"),
+        CheckConstraint("with_team_id <> team_id", name="other"),
+        ForeignKeyConstraint(["project_id", "team_id"], ["projects.id", "projects.team_id"], ondelete="CASCADE"),
+        Index("project_shares_team_id_idx", "team_id"),
+        Index("project_shares_with_team_id_idx", "with_team_id", text("project_id DESC")),
+    )
+
+    project_id: Mapped[Id] = mapped_column(primary_key=True)
+    team_id: Mapped[Id]
+    with_team_id: Mapped[Id] = mapped_column(primary_key=True)
+    access: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[Id]
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
 class SessionRow(Base):

@@ -79,6 +79,8 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
     """One pass over every table; how many rows went."""
     with transaction(database) as session:
         tables = queries.list_tables(session, team_id=team_id)
+    if database == "main":
+        tables.extend(queries.LENT)
     if database == "auth":
         tables = [table for table in tables if table.name not in queries.WITH_TEAM]
     return sum(_erase_table(database, table, team_id, say) for table in tables)
