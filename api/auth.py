@@ -19,6 +19,7 @@ OPEN_ENDPOINTS = frozenset(
         "errors.list_errors", "errors.show_error", "sign-in.sign_up", "sign-in.verify_email",
         "sign-in.ask_to_verify", "sign-in.sign_in_user",
         "sign-in.refresh", "sign-in.accept_as_new", "sign-in.ask_to_reset", "sign-in.reset_password", "well-known.jwks",
+        "oidc.about", "oidc.start", "oidc.callback", "oidc.finish",
     }
 )  # fmt: skip
 """What needs no credentials: health, metrics, docs, and what leads to credentials."""

@@ -52,6 +52,7 @@ NOT_SCOPED = {
     "agora/identity/user_queries.py": "users belong to no team; they find their own row, or the operator does",
     "agora/identity/admin_queries.py": "administrators see all teams and users: who they are, and counts",
     "agora/jobs/platform_queries.py": "administrators see all teams: counts only",
+    "agora/identity/external_queries.py": "of a user, who belongs to no one team; found by what the provider signs",
     "agora/identity/recovery_queries.py": "of a user, who belongs to no one team",
     "agora/identity/session_queries.py": "sessions are a user's, found by what only they have",
     "agora/identity/member_queries.py:list_teams": "of the user who asks",

@@ -237,6 +237,7 @@ AUTH = {
     "system_roles_role_check": row("system_roles", role="king"),
     "system_roles_user_id_fkey": row("system_roles", user_id=NONE),
     "external_identities_subject_check": row("external_identities", subject=""),
+    "external_identities_issuer_subject_key": twice("external_identities", issuer="i", subject="s"),
     "external_identities_user_id_fkey": row("external_identities", user_id=NONE),
     "oidc_flows_hashes_check": row("oidc_flows", state_hash=b"x"),
     "oidc_flows_user_id_fkey": row("oidc_flows", user_id=NONE),

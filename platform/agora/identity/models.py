@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -231,11 +242,13 @@ class ExternalIdentityRow(AuthBase):
     __tablename__ = "external_identities"
     __table_args__ = (
         CheckConstraint("issuer <> '' AND subject <> ''", name="subject"),
+        UniqueConstraint("issuer", "subject"),
         Index("external_identities_user_id_idx", "user_id"),
     )
 
-    issuer: Mapped[str] = mapped_column(Text, primary_key=True)
-    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    issuer: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
     user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     email: Mapped[str] = mapped_column(Text, server_default="")
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)

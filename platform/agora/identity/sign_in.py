@@ -64,7 +64,7 @@ def _begin(email: str, password: str, device: Device, code: str | None) -> Token
         if row.totp_since is not None:
             if code is None:
                 raise SecondFactorNeeded
-            if not _fits(session, row, code):
+            if not fits(session, row, code):
                 raise Unauthenticated(WRONG)
         if row.verified_at is None:
             raise Unverified
@@ -72,7 +72,7 @@ def _begin(email: str, password: str, device: Device, code: str | None) -> Token
         return sessions.begin(session, row, device, key=key, second_factor=row.totp_since is not None)
 
 
-def _fits(session: Session, row: UserRow, code: str) -> bool:
+def fits(session: Session, row: UserRow, code: str) -> bool:
     """Whether it is a code of now, or a recovery code; either is then used up. The caller holds the row's lock."""
     return totp.take(row, code) or recovery.take(session, row, code)
 
@@ -122,7 +122,7 @@ def remove_second_factor(user_id: str, password: str, code: str) -> None:
     throttle.take(buckets)
     with transaction("auth") as session:
         row = _locked(session, user_id)
-        if row.totp_since is None or not _fits(session, row, code):
+        if row.totp_since is None or not fits(session, row, code):
             raise invalid_field("/code", "code", "this is not the code of now, nor a recovery code")
         totp.remove(session, row)
     principals.forget()

@@ -11,6 +11,7 @@ from agora.identity.models import (
     InvitationRow,
     MailRow,
     MemberRow,
+    OidcFlowRow,
     OneTimeTokenRow,
     SessionRow,
     SigningKeyRow,
@@ -81,7 +82,10 @@ def forget_mail(session: Session, mail_id: str) -> None:
 
 
 def forget_ended(session: Session, *, days: int, slice_: int) -> int:
-    """Remove sessions, one-time tokens and invitations that ended so many days ago, up to a slice of each; how many."""
+    """Remove sessions, one-time tokens and invitations that ended so many days ago, up to a slice of each; how many.
+
+    And sign-ins at a provider from which nobody came back in time.
+    """
     before = func.now() - func.make_interval(0, 0, 0, days)
     gone = 0
     for kind, ended in (
@@ -91,7 +95,9 @@ def forget_ended(session: Session, *, days: int, slice_: int) -> int:
     ):
         ids = select(kind.id).where(ended).limit(slice_)
         gone += len(session.scalars(delete(kind).where(kind.id.in_(ids)).returning(kind.id)).all())
-    return gone
+    over = select(OidcFlowRow.state_hash).where(OidcFlowRow.expires_at < func.now()).limit(slice_)
+    flows = delete(OidcFlowRow).where(OidcFlowRow.state_hash.in_(over)).returning(OidcFlowRow.state_hash)
+    return gone + len(session.scalars(flows).all())
 
 
 def lock_sealed(

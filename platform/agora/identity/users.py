@@ -10,7 +10,17 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import mail, one_time, passwords, recovery_queries, revoked, sessions, throttle, user_queries
+from agora.identity import (
+    external_queries,
+    mail,
+    one_time,
+    passwords,
+    recovery_queries,
+    revoked,
+    sessions,
+    throttle,
+    user_queries,
+)
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Purpose, Role
 from agora.ids import new_id
@@ -182,6 +192,8 @@ def ask_to_reset(email: str, *, address: str) -> None:
 def reset_password(token: str, password: str, *, address: str) -> None:
     """Set a new password with a mailed token, which also confirms the address. Every session ends.
 
+    So does sign-in by a provider, until it is linked anew: whoever made the account by one may not have been them.
+
     Raises Invalid, TooMany.
     """
     throttle.take(throttle.of_work(address))
@@ -192,6 +204,7 @@ def reset_password(token: str, password: str, *, address: str) -> None:
     with transaction("auth") as session:
         row = one_time.redeem(session, token, Purpose.RESET)
         row.verified_at = row.verified_at or now()
+        external_queries.unlink_all(session, row.id)
         ended = _set_password(session, row, hashed)
     revoked.tell(ended)
 

@@ -53,13 +53,15 @@ CREATE CONSTRAINT TRIGGER users_keep_a_super AFTER UPDATE OF disabled_at ON user
 
 OIDC = """
 CREATE TABLE external_identities (
+    id TEXT COLLATE "C" NOT NULL,
     issuer TEXT NOT NULL,
     subject TEXT NOT NULL,
     user_id TEXT COLLATE "C" NOT NULL,
     email TEXT DEFAULT '' NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     used_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT external_identities_pkey PRIMARY KEY (issuer, subject),
+    CONSTRAINT external_identities_pkey PRIMARY KEY (id),
+    CONSTRAINT external_identities_issuer_subject_key UNIQUE (issuer, subject),
     CONSTRAINT external_identities_subject_check CHECK (issuer <> '' AND subject <> ''),
     CONSTRAINT external_identities_user_id_fkey FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 );
