@@ -105,6 +105,26 @@ def _authenticated(token: str) -> Principal:
     return found
 
 
+def still_may(needed: str) -> Callable[[], bool]:
+    """Asks, in a stream that outlives its request, whether the caller still may: else it must end.
+
+    Costs a look-up once in a few seconds for each caller, however many streams they hold.
+    """
+    held, token = principal(), request.headers["Authorization"].partition(" ")[2].strip()
+
+    def ask() -> bool:
+        try:
+            if held.session_id is None or held.user_id is None:
+                found = authenticate(token)
+            else:
+                found = principals.of_session(held.user_id, held.session_id, held.team_id)
+        except (Unauthenticated, NotFound):
+            return False
+        return found.may(needed)
+
+    return ask
+
+
 def user_id() -> str:
     """The user who calls; only behind ``SELF``."""
     found = principal().user_id

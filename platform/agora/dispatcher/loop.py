@@ -75,6 +75,8 @@ def all_duties() -> list[Duty]:
         Duty(replay_duties.work_off, every=0.05),
         Duty(identity_duties.send_mails, every=0.5),
         Duty(identity_duties.forget_ended, every=10 * MINUTE),
+        Duty(identity_duties.rotate_keys, every=10 * MINUTE),
+        Duty(identity_duties.forget_keys, every=MINUTE),
         Duty(duties.tidy, every=MINUTE),
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(portal_duties.forget_links, every=MINUTE),
