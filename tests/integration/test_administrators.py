@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from sqlalchemy.exc import IntegrityError
 
 from agora.cli.root import cli
+from agora.client import Agora
 from agora.db.session import transaction
 from agora.errors import Conflict
 from agora.identity import administrators, members, principals
@@ -16,6 +17,7 @@ from agora.identity.roles import SystemRole
 from agora.teams.erase import erase_team
 from tests.support import people
 from tests.support.people import Browser
+from tests.support.server import served
 
 SYSTEM = "/api/v1/system"
 
@@ -156,6 +158,30 @@ def test_support_may_pause_queues_and_makes_no_key_that_may(app, admin):
     refused = support.post("/api/v1/keys", json={"name": "k", "scopes": ["queues:write"]})
     assert refused.status_code == 403
     assert "system:users:read" not in identity.SCOPES
+
+
+def test_the_client_does_it_with_an_access_token(app, admin):
+    boss, ada = admin(), people.sign_up()
+    with served(app) as url, Agora(url, boss.tokens["access_token"]) as us:
+        assert us.me()["recovery_codes"] == len(us.renew_recovery_codes(boss.person.password)) == 10
+        assert us.all_users(email=ada.email)["items"][0]["id"] == ada.id
+        assert us.disable_user(ada.id)["disabled_at"]
+        assert us.enable_user(ada.id)["disabled_at"] is None
+        assert us.remove_second_factor_of(ada.id)["second_factor"] is False
+        assert us.grant_admin(ada.email, "billing")["role"] == "billing"
+        assert len(us.admins()) == 2
+        us.revoke_admin(ada.id, "billing")
+        assert us.platform_usage(days=2)["accounts"]["users"] == 2
+        assert len(us.all_teams(limit=1)["items"]) == 1
+        made = us.create_team("Acme")
+        assert made["id"] in {one["id"] for one in us.teams()}
+        assert len(us.sessions()) == 1
+        assert us.team()["personal"] is True
+        assert [one["role"] for one in us.members()] == ["owner"]
+        invited = us.invite(ada.email, "viewer")
+        assert [one["id"] for one in us.invitations()] == [invited["id"]]
+        us.revoke_invitation(invited["id"])
+        assert us.invitations() == []
 
 
 # --- the last one
