@@ -81,6 +81,7 @@ def use_provider(app, setting):
         setting("AGORA_SIGN_UP", "open")
         setting("AGORA_OIDC_TRUSTED_DOMAINS", "corp.test, other.test")
         oidc_provider._kept.clear()
+        oidc_provider._failed.clear()
 
     return configure
 

@@ -263,6 +263,7 @@ def test_the_operator_makes_the_first_one(app, db):
     assert person.email in run("list").output
     assert '"role": "super"' in run("list", "--json").output
     assert isinstance(run("revoke", person.email, "super").exception, Conflict)
+    assert isinstance(CliRunner().invoke(cli, ["users", "disable", person.email]).exception, Conflict)
     run("grant", people.sign_up().email, "super")
     assert run("revoke", person.email, "super").exit_code == 0
     assert members.list_teams(person.id)

@@ -159,6 +159,7 @@ def test_without_a_provider_there_is_none(app, db):
 def test_a_provider_that_is_away_or_is_another_is_unavailable(app, provider, setting):
     setting("AGORA_OIDC_ISSUER", "http://127.0.0.1:1")
     assert Browser(app).get(f"{OIDC}/start").status_code == 503
+    assert Browser(app).get(f"{OIDC}/start").status_code == 503  # it is not asked again at once
     setting("AGORA_OIDC_ISSUER", provider.url + "/")
     assert Browser(app).get(f"{OIDC}/start").status_code == 503
     setting("AGORA_OIDC_ISSUER", provider.url)

@@ -89,7 +89,7 @@ def revoke(user_id: str, role: SystemRole) -> None:
         with transaction("auth") as session:
             had = is_id(user_id, "usr") and admin_queries.revoke(session, user_id=user_id, role=role)
     except IntegrityError as error:
-        raise _super_missing(error) from None
+        raise super_missing(error) from None
     if not had:
         raise NotFound(f"{user_id} has no system role {role}")
     principals.forget()
@@ -104,7 +104,8 @@ def revoke_of(email: str, role: SystemRole) -> None:
     revoke(user.id, role)
 
 
-def _super_missing(error: IntegrityError) -> Exception:
+def super_missing(error: IntegrityError) -> Exception:
+    """What the database's refusal means, if it is that one."""
     if LAST_SUPER in str(error.orig):
         return Conflict("the platform must keep a super administrator: make somebody else one first")
     return error
@@ -175,7 +176,7 @@ def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) ->
             ended = sessions.end_all(session, row.id, why=DISABLED) if disabled else []
             found = _accounts(session, [row])[0]
     except IntegrityError as error:
-        raise _super_missing(error) from None
+        raise super_missing(error) from None
     revoked.tell(ended)
     principals.forget()
     return found

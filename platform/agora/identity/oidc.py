@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.crypto import is_mac, mac
 from agora.db.session import transaction
-from agora.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from agora.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from agora.identity import access_tokens, external_queries, oidc_provider, passwords, sessions, throttle, user_queries
 from agora.identity.models import UserRow
 from agora.identity.oidc_provider import Identity
@@ -167,10 +167,14 @@ def _user_of(session: Session, identity: Identity, unknown: str) -> UserRow:
         return _locked(session, known)
     if not identity.email_verified or not identity.email:
         raise Forbidden("the provider does not say that your e-mail address is confirmed")
-    email = check_email(identity.email)
+    try:
+        email = check_email(identity.email)
+    except Invalid:
+        raise Forbidden("what the provider tells as your e-mail address is none") from None
     row = user_queries.find_by_email(session, email, lock=True)
     if row is not None and row.verified_at is not None:
-        if email.rpartition("@")[2] not in get_settings().oidc_trusted_domains:
+        trusted = {domain.lower() for domain in get_settings().oidc_trusted_domains}
+        if email.rpartition("@")[2] not in trusted:
             raise Conflict("there is an account with this address: sign in to it, and link it from there")
     else:
         row = _made(session, email, identity.name, unknown)

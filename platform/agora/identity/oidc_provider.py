@@ -35,6 +35,8 @@ MAX_BYTES = 1_000_000
 REMEMBER_SECONDS = 3600.0
 AGAIN_SECONDS = 30.0
 """A key that is not known yet is looked for again at most so often."""
+PAUSE_SECONDS = 3.0
+"""A provider that did not answer is left alone for so long."""
 LEEWAY = 60
 MAX_SUBJECT = 255
 MAX_TOKEN = 64_000
@@ -75,6 +77,7 @@ class _Kept:
 
 _lock = threading.Lock()
 _kept: dict[str, _Kept] = {}
+_failed: dict[str, float] = {}
 
 
 def authorization_url(*, state: str, nonce: str, verifier: str) -> str:
@@ -184,9 +187,16 @@ def _provider(older: float = REMEMBER_SECONDS) -> _Kept:
     """What is known of the provider, unless it is older than so many seconds: then it is asked."""
     settings = get_settings()
     with _lock:
-        kept = _kept.get(settings.oidc_issuer)
-        if kept is None or time.monotonic() - kept.at > older:
+        kept, moment = _kept.get(settings.oidc_issuer), time.monotonic()
+        if kept is not None and moment - kept.at <= older:
+            return kept
+        if moment - _failed.get(settings.oidc_issuer, float("-inf")) < PAUSE_SECONDS:
+            raise _away("it did not answer just now")  # and those who wait for the lock do not wait one by one
+        try:
             kept = _kept[settings.oidc_issuer] = _ask(settings)
+        except Unavailable:
+            _failed[settings.oidc_issuer] = time.monotonic()
+            raise
     return kept
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.exc import IntegrityError
+
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
-from agora.identity import passwords, revoked, service, sessions, totp, user_queries
+from agora.identity import administrators, passwords, revoked, service, sessions, totp, user_queries
 from agora.identity.models import MemberRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
@@ -59,13 +61,19 @@ def list_users() -> list[Account]:
 
 
 def set_disabled(email: str, *, disabled: bool) -> None:
-    """Disable an account, whose sessions end at once, or let it in again. Raises NotFound."""
-    with transaction("auth") as session:
-        row = user_queries.find_by_email(session, check_email(email), lock=True)
-        if row is None:
-            raise NotFound(f"there is no user {email}")
-        row.disabled_at = now() if disabled else None
-        ended = sessions.end_all(session, row.id, why="the account was disabled") if disabled else []
+    """Disable an account, whose sessions end at once, or let it in again.
+
+    Raises NotFound, Conflict for the last super administrator.
+    """
+    try:
+        with transaction("auth") as session:
+            row = user_queries.find_by_email(session, check_email(email), lock=True)
+            if row is None:
+                raise NotFound(f"there is no user {email}")
+            row.disabled_at = now() if disabled else None
+            ended = sessions.end_all(session, row.id, why=administrators.DISABLED) if disabled else []
+    except IntegrityError as error:
+        raise administrators.super_missing(error) from None
     revoked.tell(ended)
 
 
@@ -76,5 +84,5 @@ def remove_second_factor(email: str) -> None:
         if row is None:
             raise NotFound(f"there is no user {email}")
         totp.remove(session, row)
-        ended = sessions.end_all(session, row.id, why="the second factor was removed")
+        ended = sessions.end_all(session, row.id, why=administrators.FACTOR_REMOVED)
     revoked.tell(ended)
