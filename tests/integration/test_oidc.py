@@ -101,6 +101,7 @@ def test_an_answer_to_another_browser_signs_nobody_in(app, provider):
     thief, victim = Browser(app), Browser(app)
     query = provider.authorize(begin(thief))
     assert come_back(victim, query).status_code == 401
+    assert query["code"] in provider.codes  # it was not even asked about
     assert come_back(thief, query).status_code == 401  # it was used up
     begin(victim)
     assert come_back(victim, provider.authorize(begin(thief))).status_code == 401
