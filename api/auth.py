@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from agora.errors import Forbidden, NotFound, Unauthenticated, invalid_field
+from agora.errors import Forbidden, NotFound, SecondFactorRequired, Unauthenticated, invalid_field
 from agora.identity import principals
 from agora.identity.principals import Principal
 from agora.identity.service import KEY_PREFIX, authenticate
@@ -20,6 +20,7 @@ OPEN_ENDPOINTS = frozenset(
         "sign-in.sign_up", "sign-in.verify_email",
         "sign-in.ask_to_verify", "sign-in.sign_in_user",
         "sign-in.refresh", "sign-in.accept_as_new", "sign-in.ask_to_reset", "sign-in.reset_password", "well-known.jwks",
+        "oidc.about", "oidc.start", "oidc.callback", "oidc.finish",
     }
 )  # fmt: skip
 """What needs no credentials: health, metrics, docs, and what leads to credentials."""
@@ -86,6 +87,8 @@ def check_request() -> None:
         raise Forbidden(f"{request.endpoint} declares no scope")
     if needed == SELF and g.principal.user_id is None:
         raise Forbidden("this is for users who signed in; an API key is nobody", needed=needed)
+    if g.principal.lacks_second_factor(needed):
+        raise SecondFactorRequired(f"{needed} needs a session that was begun with a second factor", needed=needed)
     if needed not in {ANY_KEY, SELF} and not g.principal.may(needed):
         who = "this key lacks the scope" if g.principal.role is None else f"a {g.principal.role} lacks the permission"
         raise Forbidden(f"{who} {needed}", needed=needed)
@@ -101,6 +104,26 @@ def _authenticated(token: str) -> Principal:
     if named not in {None, found.team_id}:
         raise NotFound(f"there is no team {named}")
     return found
+
+
+def still_may(needed: str) -> Callable[[], bool]:
+    """Asks, in a stream that outlives its request, whether the caller still may: else it must end.
+
+    Costs a look-up once in a few seconds for each caller, however many streams they hold.
+    """
+    held, token = principal(), request.headers["Authorization"].partition(" ")[2].strip()
+
+    def ask() -> bool:
+        try:
+            if held.session_id is None or held.user_id is None:
+                found = authenticate(token)
+            else:
+                found = principals.of_session(held.user_id, held.session_id, held.team_id)
+        except (Unauthenticated, NotFound):
+            return False
+        return found.may(needed)
+
+    return ask
 
 
 def user_id() -> str:

@@ -36,12 +36,17 @@ _ENTRIES = (
     ErrorType(
         code="second-factor-needed", status=401, title="A code of the second factor is needed",
         meaning="Address and password are right, and the account has a second factor.",
-        remedy="Sign in again with `code`, the six digits of now.",
+        remedy="Sign in again with `code`: the six digits of now, or a recovery code.",
     ),
     ErrorType(
         code="forbidden", status=403, title="These credentials do not allow this",
         meaning="The key lacks the scope, or the user's role in the team the permission, which `needed` names.",
         remedy="Use a key with that scope, or ask an owner of the team for another role.",
+    ),
+    ErrorType(
+        code="second-factor-required", status=403, title="This needs a session with a second factor",
+        meaning="The user may do this, but not in a session that was begun with a password only.",
+        remedy="Set a second factor up, `POST /api/v1/me/second-factor`, and sign in with it.",
     ),
     ErrorType(
         code="email-unverified", status=403, title="The e-mail address is not confirmed yet",

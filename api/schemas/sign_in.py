@@ -8,6 +8,9 @@ EMAIL = ma.validate.Length(3, 254)
 PASSWORD = ma.validate.Length(1, 256)
 TOKEN = ma.validate.Length(1, 500)
 CODE = ma.validate.Regexp(r"[0-9]{6}\Z", error="must be six digits")
+ANY_CODE = ma.validate.Regexp(
+    r"([0-9]{6}|[A-Za-z2-7]{4}(-?[A-Za-z2-7]{4}){3})\Z", error="must be six digits, or a recovery code"
+)
 
 
 class SignUpIn(Schema):
@@ -26,8 +29,8 @@ class SignInIn(Schema):
     code = ma.fields.String(
         load_default=None,
         allow_none=True,
-        validate=CODE,
-        metadata={"description": "of the second factor, if one is set"},
+        validate=ANY_CODE,
+        metadata={"description": "of the second factor, if one is set; or a recovery code"},
     )
 
 
@@ -73,6 +76,7 @@ class UserOut(Schema):
     name = ma.fields.String()
     verified_at = Moment(allow_none=True)
     second_factor = ma.fields.Boolean()
+    recovery_codes = ma.fields.Integer(metadata={"description": "how many are left"})
     created_at = Moment()
 
 
@@ -113,9 +117,18 @@ class EnrolIn(Schema):
     password = ma.fields.String(required=True, validate=PASSWORD)
 
 
-class RemoveFactorIn(CodeIn):
-    """Who removes it must know both."""
+class RecoveryCodesOut(Schema):
+    """Codes that stand in for the second factor, each once."""
 
+    recovery_codes = ma.fields.List(
+        ma.fields.String(), metadata={"description": "shown this once; keep them apart from the device"}
+    )
+
+
+class RemoveFactorIn(Schema):
+    """Who removes it must know both; a recovery code will do."""
+
+    code = ma.fields.String(required=True, validate=ANY_CODE)
     password = ma.fields.String(required=True, validate=PASSWORD)
 
 

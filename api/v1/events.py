@@ -11,7 +11,7 @@ from agora.events import stream
 from agora.events.catalogue import TERMINAL
 from agora.jobs import service
 from api import capacity
-from api.auth import principal, scope, team_id
+from api.auth import principal, scope, still_may, team_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
 from api.schemas.jobs import EventOut, EventQuery, EventsOut
@@ -23,6 +23,8 @@ POLL_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 BATCH = 500
 RETRY_MS = 1000
+ASK_SECONDS = 2.0
+"""How often a stream asks whether its caller is still let in."""
 
 blueprint = Blueprint("events", __name__, url_prefix="/api/v1/jobs", description="What happened to a job.")
 _shown = EventOut()
@@ -37,7 +39,8 @@ def list_events(query: dict[str, Any], job_id: str) -> Any:
     """The events of a job, in order, without gaps.
 
     With `Accept: text/event-stream` they come live: everything from the start or from after `Last-Event-ID`, each with
-    its sequence number as `id`. The stream ends after the event that ends the job.
+    its sequence number as `id`. The stream ends after the event that ends the job, and within a few seconds when its
+    caller signs out, is no member any more, or the key is revoked or has expired.
     """
     if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
         return _stream(job_id, _resume_after(query["after"]))
@@ -58,17 +61,24 @@ def _stream(job_id: str, after: int) -> Response:
     team, key_id = team_id(), principal().actor_id
     service.list_events(job_id, team_id=team, after=after, limit=1)  # 404 before the stream begins
     capacity.take(key_id)
-    response = Response(_events(job_id, team, after, older_event()), content_type="text/event-stream; charset=utf-8")
+    events = _events(job_id, team, after, older_event(), still_may("jobs:read"))
+    response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(lambda: capacity.give_back(key_id))
     return response
 
 
-def _events(job_id: str, team: str, after: int, older: Callable[[Body], Body]) -> Iterator[str]:
+def _events(
+    job_id: str, team: str, after: int, older: Callable[[Body], Body], is_let_in: Callable[[], bool]
+) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
-    spoken = time.monotonic()
+    spoken = asked = time.monotonic()
     with stream.listen(job_id) as wake:
         while True:
+            if time.monotonic() - asked > ASK_SECONDS:
+                if not is_let_in():
+                    return
+                asked = time.monotonic()
             found = service.list_events(job_id, team_id=team, after=after, limit=BATCH)
             for event in found:
                 yield _message(older(_shown.dump(event)))

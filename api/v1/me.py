@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agora.identity import sessions, sign_in, users
+from agora.identity import recovery, sessions, sign_in, users
 from api.auth import SELF, principal, scope, user_id
 from api.blueprint import Blueprint
 from api.schemas.common import Problem
@@ -11,6 +11,7 @@ from api.schemas.sign_in import (
     EnrolIn,
     EnrolledOut,
     PasswordIn,
+    RecoveryCodesOut,
     RemoveFactorIn,
     SessionsOut,
     UserOut,
@@ -60,10 +61,23 @@ def enrol(fields: dict[str, Any]) -> Any:
 @blueprint.post("/second-factor/confirm")
 @scope(SELF)
 @blueprint.arguments(CodeIn)
-@blueprint.response(204)
-def confirm(fields: dict[str, Any]) -> None:
-    """Put the second factor in force: from now on, sign-in needs a code."""
-    sign_in.confirm_second_factor(user_id(), fields["code"])
+@blueprint.response(200, RecoveryCodesOut)
+def confirm(fields: dict[str, Any]) -> Any:
+    """Put the second factor in force: from now on, sign-in needs a code. Answers recovery codes, shown this once."""
+    codes = sign_in.confirm_second_factor(user_id(), fields["code"], session_id=principal().session_id)
+    return {"recovery_codes": codes}
+
+
+@blueprint.post("/second-factor/recovery-codes")
+@scope(SELF)
+@blueprint.arguments(EnrolIn)
+@blueprint.response(200, RecoveryCodesOut)
+@blueprint.alt_response(403, schema=Problem, description="`second-factor-required`: sign in with it first.")
+@blueprint.alt_response(409, schema=Problem, description="There is no second factor.")
+def renew_recovery_codes(fields: dict[str, Any]) -> Any:
+    """Make ten new recovery codes; those before are void."""
+    codes = recovery.renew(user_id(), fields["password"], second_factor=principal().second_factor)
+    return {"recovery_codes": codes}
 
 
 @blueprint.post("/second-factor/remove")

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from flask import Response, json
+
 from agora.identity import invitations, members
 from agora.identity.roles import Role
 from api.auth import SELF, principal, scope, team_id, user_id
 from api.blueprint import Blueprint
-from api.schemas.common import Problem
+from api.idempotency import idempotency_key, mark_replayed
+from api.schemas.common import Problem, Schema
 from api.schemas.sign_in import TokenIn
 from api.schemas.teams import (
     InvitationIn,
@@ -20,6 +23,10 @@ from api.schemas.teams import (
     TeamsOut,
 )
 from api.v1.sign_in import device
+
+TEAMS, INVITATIONS = "POST /api/v1/teams", "POST /api/v1/team/invitations"
+CREATED = 201
+_team, _invitation = TeamOut(), InvitationOut()
 
 teams = Blueprint("teams", __name__, url_prefix="/api/v1/teams", description="The teams of the user.")
 team = Blueprint("team", __name__, url_prefix="/api/v1/team", description="The team that the request is about.")
@@ -37,9 +44,12 @@ def list_teams() -> Any:
 @scope(SELF)
 @teams.arguments(TeamIn)
 @teams.response(201, TeamOut)
-def create_team(fields: dict[str, Any]) -> Any:
-    """Make a team; the user owns it."""
-    return members.create_team(user_id(), fields["name"])
+def create_team(fields: dict[str, Any]) -> Response:
+    """Make a team; the user owns it. With `Idempotency-Key` a repeat gets the team that the first one made."""
+    made, replayed = members.create_team(
+        user_id(), fields["name"], idempotency=idempotency_key(TEAMS), team_id=team_id()
+    )  # fmt: skip
+    return _created(_team, made, replayed)
 
 
 @teams.post("/accept")
@@ -119,10 +129,21 @@ def list_invitations() -> Any:
 @team.arguments(InvitationIn)
 @team.response(201, InvitationOut)
 @team.alt_response(409, schema=Problem, description="They are a member.")
-def invite(fields: dict[str, Any]) -> Any:
-    """Invite somebody by mail, for 14 days. A second invitation of an address replaces the first."""
-    by = principal().actor_id
-    return invitations.invite(team_id(), fields["email"], Role(fields["role"]), by=by, address=device().address)
+def invite(fields: dict[str, Any]) -> Response:
+    """Invite somebody by mail, for 14 days. A second invitation of an address replaces the first.
+
+    With `Idempotency-Key` a repeat gets the first one, and no other mail is sent.
+    """
+    made, replayed = invitations.invite(
+        team_id(), fields["email"], Role(fields["role"]), by=principal().actor_id, address=device().address,
+        idempotency=idempotency_key(INVITATIONS),
+    )  # fmt: skip
+    return _created(_invitation, made, replayed)
+
+
+def _created(schema: Schema, made: Any, replayed: bool) -> Response:
+    response = Response(json.dumps(schema.dump(made)), status=CREATED, content_type="application/json")
+    return mark_replayed(response, replayed)
 
 
 @team.delete("/invitations/<invitation_id>")

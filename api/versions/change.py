@@ -55,7 +55,7 @@ class Change:
     ``operations`` are endpoint names; nothing else pays for it. ``asked`` are fields of requests that were renamed, by
     which errors find back to what the caller sent. ``request``, ``query`` and ``response`` do what renaming cannot do;
     ``event`` is for each event of a job, in lists and in streams. ``removes`` are operations that only older versions
-    have: the change is that they are gone.
+    have: the change is that they are gone. ``older_status`` is what a success used to be; 204 has no body.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Change:
     query: Transformer = same
     response: Transformer = same
     event: Transformer = same
+    older_status: int | None = None
 
     def newer_request(self, body: Body) -> Body:
         """A body of the version before as this version wants it."""

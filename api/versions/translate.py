@@ -8,6 +8,7 @@ from flask import Response, g, json
 from api.versions.change import Body, Change, same
 
 FAILED = 400
+EMPTY = 204
 
 
 def _changes() -> tuple[Change, ...]:
@@ -67,6 +68,17 @@ def older_answer(response: Response) -> None:
         after = make(change, after)
     if after is not before:
         response.set_data(json.dumps(after))
+    _set_older_status(response)
+
+
+def _set_older_status(response: Response) -> None:
+    for change in _changes():
+        if change.older_status is not None and response.status_code < FAILED:
+            g.setdefault("used_changes", set()).add(change.name)
+            response.status_code = change.older_status
+            if response.status_code == EMPTY:
+                response.set_data(b"")
+                response.headers.pop("Content-Type", None)
 
 
 def _older_body(change: Change, body: Body) -> Body:

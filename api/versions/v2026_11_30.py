@@ -1,4 +1,4 @@
-"""2026-11-30: a new key says what it may do, and secrets and seconds are called what they are."""
+"""2026-11-30: a new key says what it may do, secrets and seconds are called what they are, recovery codes come along."""
 
 from typing import Any
 
@@ -42,6 +42,13 @@ VERSION = Version(
             "concerns the rotation of API keys and of webhook keys.",
             operations=ROTATIONS,
             asked=(Renamed("overlap", "overlap_seconds"),),
+        ),
+        Change(
+            name="me.recovery-codes",
+            description="`POST /api/v1/me/second-factor/confirm` answers 200 with `recovery_codes`, which are shown this "
+            "once; it answered 204. Others are made by `POST /api/v1/me/second-factor/recovery-codes`.",
+            operations=frozenset({"me.confirm"}),
+            older_status=204,
         ),
     ),
 )

@@ -94,6 +94,12 @@ class VersionRetired(AgoraError):
     slug = "version-retired"
 
 
+class SecondFactorRequired(Forbidden):
+    """This needs a session that was begun with a second factor."""
+
+    slug = "second-factor-required"
+
+
 class TooLarge(AgoraError):
     """The value is too large."""
 

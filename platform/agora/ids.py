@@ -27,6 +27,7 @@ PREFIXES: Final = {
     "inv": "an invitation to a team",
     "sgn": "a session of a user who signed in",
     "otk": "a one-time token",
+    "ext": "a user as an OIDC provider knows them",
     "eml": "a mail",
     "jwk": "a key that signs access tokens",
     "wrk": "a worker process",

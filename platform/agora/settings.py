@@ -28,6 +28,8 @@ HOUR = 60 * MINUTE
 DNS_PORT = 53
 _NAMESERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
 
+_ISSUER = re.compile(r"(https://[^/?#@\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)(/[^?#\s]*)?")
+
 SENTINEL = "sentinel://"
 REDIS = ("redis://", "rediss://", SENTINEL)
 BROKERS = (*REDIS, "amqp://", "amqps://")
@@ -147,6 +149,16 @@ class Settings(BaseSettings):
         "agora", min_length=1, description="`iss` of access tokens; of several platforms each its own."
     )
     token_audience: str = Field("agora-api", min_length=1, description="`aud` of access tokens.")
+    token_key_days: float = Field(
+        90.0, ge=1, description="The dispatcher makes a new key that signs access tokens when the newest is so old."
+    )
+    oidc_issuer: str = Field("", description="An OpenID provider that users may sign in at. Unset: there is none.")
+    oidc_client_id: str = Field("", description="What the provider calls this platform.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="What the provider knows this platform by.")
+    oidc_name: str = Field("single sign-on", min_length=1, max_length=100, description="What people call the provider.")
+    oidc_trusted_domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Domains of e-mail addresses for which the provider's word is enough to let into an account."
+    )
 
     sunset: Literal["warn", "refuse"] = Field(
         "warn", description="`refuse`: a version of the API is answered with 410 once its sunset has passed."
@@ -156,7 +168,14 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @field_validator(
-        "agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", "trusted_proxies", mode="before"
+        "agents",
+        "egress_allow",
+        "egress_ports",
+        "webhook_schedule",
+        "secret_key_old",
+        "trusted_proxies",
+        "oidc_trusted_domains",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -185,6 +204,13 @@ class Settings(BaseSettings):
             raise ValueError("must be http(s)://host[:port], without a path")
         return value.rstrip("/")
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _an_issuer(cls, value: str) -> str:
+        if value and not _ISSUER.fullmatch(value):
+            raise ValueError("must be https://host, with or without a path; http:// only on this machine")
+        return value
+
     @field_validator("broker_url", "redis_url")
     @classmethod
     def _known_broker(cls, value: str, info: ValidationInfo) -> str:
@@ -199,6 +225,10 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("heartbeat_seconds must be at most half of lease_seconds")
+        if self.oidc_issuer and not (self.oidc_client_id and self.oidc_client_secret.get_secret_value()):
+            raise ValueError("AGORA_OIDC_ISSUER needs AGORA_OIDC_CLIENT_ID and AGORA_OIDC_CLIENT_SECRET")
+        if self.oidc_issuer and not self.public_url:
+            raise ValueError("AGORA_OIDC_ISSUER needs AGORA_PUBLIC_URL: where the provider sends people back to")
         return self
 
     @classmethod

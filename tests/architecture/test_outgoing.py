@@ -9,7 +9,7 @@ from tests.architecture.test_layout import ROOT, TREES, name_of
 CLIENTS = {
     "aiohttp", "aiosmtplib", "ftplib", "grpc", "http.client", "httpx", "imaplib", "nntplib", "paramiko", "poplib",
     "pycurl", "requests", "smtplib", "telnetlib", "tornado.httpclient", "urllib.request", "urllib3",
-    "websocket", "websockets", "xmlrpc.client",
+    "websocket", "websockets", "xmlrpc.client", "authlib.integrations",
 }  # fmt: skip
 """Modules that dial whatever address they are handed. Clients of services (psycopg, redis, Celery, fsspec) are not
 among them: their addresses come from the settings."""
@@ -28,6 +28,7 @@ MAY_CALL_OUT = {
     "agora/webhooks/wire.py": "bounds what comes over connections that the guarded session makes",
     "agora/runtime/up.py": "asks the platform that it has just started on loopback whether it is ready",
     "agora/cli/forward.py": "`agora listen --forward`: on the caller's machine, to loopback addresses only",
+    "agora/identity/oidc_provider.py": "the OpenID provider that the operator names in the settings, without redirects",
     "agora/identity/mail.py": "the operator's own mail server, from the settings",
     "agora/client/wire.py": "the caller's own client, on the caller's machine, at the address that the caller chose",
     "agora/client/jobs.py": "likewise: the exceptions of http.client while it streams",

@@ -6,8 +6,10 @@ import pytest
 import structlog
 
 from agora import broker
+from agora.identity import oidc_provider
 from agora.webhooks.delivery import DeliveryEngine
 from tests.support.hostile import Hostile
+from tests.support.provider import CLIENT_ID, CLIENT_SECRET, HOME, Provider
 from tests.support.receiver import Receiver
 from tests.support.webhooks import Team
 
@@ -59,3 +61,34 @@ def engines():
 @pytest.fixture
 def team():
     return Team()
+
+
+@pytest.fixture(scope="session")
+def liar():
+    with Provider().running() as provider:
+        yield provider
+
+
+@pytest.fixture
+def use_provider(app, setting):
+    """Lets the platform use a provider, as an operator would."""
+
+    def configure(issuer):
+        setting("AGORA_PUBLIC_URL", HOME)
+        setting("AGORA_OIDC_CLIENT_ID", CLIENT_ID)
+        setting("AGORA_OIDC_CLIENT_SECRET", CLIENT_SECRET)
+        setting("AGORA_OIDC_ISSUER", issuer)
+        setting("AGORA_SIGN_UP", "open")
+        setting("AGORA_OIDC_TRUSTED_DOMAINS", "corp.test, other.test")
+        oidc_provider._kept.clear()
+        oidc_provider._failed.clear()
+
+    return configure
+
+
+@pytest.fixture
+def provider(use_provider, liar):
+    """The one that lies, as it is before it does."""
+    liar.claims, liar.metadata, liar.userinfo, liar.signed = {}, {}, None, liar.sign
+    use_provider(liar.url)
+    return liar

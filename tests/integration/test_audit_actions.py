@@ -18,13 +18,13 @@ from agora.identity import duties
 from agora.webhooks import service as webhooks
 from tests.support import people
 from tests.support.audited import AGENT, NEW_PASSWORD, SECRET_HEADER, TOLD_ONCE, World
-from tests.support.audited_main import MAKERS
+from tests.support.audited_access import MAKERS
 from tests.support.people import PASSWORD
 from tests.support.rig import Rig
 
 
 @pytest.fixture
-def worlds(app, monkeypatch, setting, tmp_path):
+def worlds(app, monkeypatch, setting, tmp_path, provider):
     """Makes worlds, each with a team and people of its own."""
     setting("AGORA_MAIL_URL", f"file://{tmp_path}/mail")
     setting("AGORA_SIGN_UP", "open")
@@ -36,7 +36,7 @@ def worlds(app, monkeypatch, setting, tmp_path):
         return re.search(r"^ {4}(\S+)\s*$", message.get_content(), re.MULTILINE)[1]
 
     rig = Rig(monkeypatch, AGENT)
-    return lambda: World(app, rig, mailed, tmp_path)
+    return lambda: World(app, rig, mailed, tmp_path, provider)
 
 
 @pytest.fixture

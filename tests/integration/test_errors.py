@@ -15,7 +15,9 @@ import agora.runtime.up
 import agora.webhooks.signing  # noqa: F401
 import domains.loader  # noqa: F401
 from agora.errors import AgoraError
+from agora.identity import administrators
 from agora.identity import service as identity
+from agora.identity.roles import SystemRole
 from agora.jobs import service
 from agora.settings import get_settings
 from agora.telemetry import get_logger
@@ -148,8 +150,15 @@ def retired_version(caller, monkeypatch, setting, **_):
     return caller.get(JOBS, headers={"Agora-Version": "2026-11-23"})
 
 
+def no_second_factor(app, **_):
+    person = people.sign_up()
+    administrators.grant(person.email, SystemRole.SUPER, by=None)
+    return people.Browser(app, person).post("/api/v1/queues/cpu/pause", json={})
+
+
 HAPPENS = {
     "version-retired": retired_version,
+    "second-factor-required": no_second_factor,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,

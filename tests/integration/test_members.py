@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict
+from agora.idempotency.models import AuthIdempotencyRow
 from agora.identity import duties, invitations, members
 from agora.identity.models import InvitationRow, MemberRow, UserRow
 from agora.identity.roles import Role
@@ -289,3 +290,39 @@ def test_the_own_team_of_somebodys_last_owner_is_not_erased(app, owner):
     own = members.list_teams(me)[0].id
     with pytest.raises(Conflict, match="last owner of another team"):
         erase_team(own)
+
+
+# --- repeats
+
+
+def test_a_team_that_is_asked_for_again_is_the_first(app, owner):
+    key = {"Idempotency-Key": "k1"}
+    first = owner.post("/api/v1/teams", json={"name": "New"}, headers=key)
+    again = owner.post("/api/v1/teams", json={"name": "New"}, headers=key)
+    assert (first.status_code, again.status_code, again.json) == (201, 201, first.json)
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
+    other_body = owner.post("/api/v1/teams", json={"name": "Newer"}, headers=key)
+    assert (other_body.status_code, other_body.json["code"]) == (422, "idempotency-key-reused")
+    somebody = joined(app, owner, Role.DEVELOPER)
+    assert somebody.post("/api/v1/teams", json={"name": "New"}, headers=key).json["id"] != first.json["id"]
+    assert len(owner.get("/api/v1/teams").json["items"]) == 3
+
+
+def test_of_many_who_ask_at_once_with_one_key_one_team_comes(app, owner):
+    def ask(_):
+        return owner.post("/api/v1/teams", json={"name": "New"}, headers={"Idempotency-Key": "k1"}).json["id"]
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(ask, range(6)))) == 1
+
+
+def test_an_invitation_that_is_asked_for_again_sends_no_other_mail(app, owner, post, tmp_path):
+    body, key = {"email": "new@example.test", "role": "viewer"}, {"Idempotency-Key": "k1"}
+    answers = [owner.post(INVITATIONS, json=body, headers=key) for _ in range(7)]
+    assert {(one.status_code, one.json["id"]) for one in answers} == {(201, answers[0].json["id"])}
+    post()
+    assert len(list((tmp_path / "mail").glob("*.eml"))) == 1
+    with transaction("auth") as session:
+        session.query(AuthIdempotencyRow).update({"created_at": now() - timedelta(hours=25)})
+    assert duties.forget_keys() == 1
+    assert owner.post(INVITATIONS, json=body, headers=key).json["id"] != answers[0].json["id"]

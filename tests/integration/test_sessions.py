@@ -9,7 +9,7 @@ from limits import RateLimitItemPerHour
 from agora.clock import now
 from agora.db.session import transaction
 from agora.identity import access_tokens, duties, one_time, operators, principals, rekey, throttle
-from agora.identity.models import SessionRow, SpentTokenRow, UserRow
+from agora.identity.models import SessionRow, SigningKeyRow, SpentTokenRow, UserRow
 from agora.identity.roles import Purpose
 from agora.settings import get_settings
 from tests.support import people
@@ -233,6 +233,23 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_until_i
     assert kids() == [second]
     access_tokens.rotate()
     assert len(kids()) == 2
+
+
+def test_an_old_key_is_followed_by_one_new_key_however_many_dispatchers_there_are(app, person, setting):
+    assert duties.rotate_keys() == 0  # there is none: the first token makes one
+    Browser(app, person)
+    assert duties.rotate_keys() == 0
+    with transaction("auth") as session:
+        long_ago = now() - timedelta(days=89)
+        session.query(SigningKeyRow).update({"created_at": long_ago, "signs_from": long_ago})
+    assert duties.rotate_keys() == 0
+    setting("AGORA_TOKEN_KEY_DAYS", 88)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: duties.rotate_keys(), range(4)))
+    assert sorted(made) == [0, 0, 0, 1]
+    with transaction("auth") as session:
+        assert session.query(SigningKeyRow).count() == 2
+    assert Browser(app, person).get(ME).status_code == 200
 
 
 def kid_of(browser):

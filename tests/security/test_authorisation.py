@@ -7,10 +7,17 @@ import pytest
 
 from agora.clock import now
 from agora.db.session import transaction
-from agora.identity import principals
+from agora.identity import administrators, principals
 from agora.identity import service as identity
 from agora.identity.models import ApiKeyRow, MemberRow
-from agora.identity.roles import PERMISSIONS, Role, permissions_of
+from agora.identity.roles import (
+    PERMISSIONS,
+    SYSTEM_PERMISSIONS,
+    Role,
+    SystemRole,
+    permissions_of,
+    system_permissions_of,
+)
 from api import auth
 from api.app import create_app
 from tests.support import people
@@ -56,7 +63,7 @@ def team(app):
 def test_every_route_declares_a_permission_that_there_is():
     for route in ROUTES:
         _, path, permission = route.values
-        assert permission in PERMISSIONS.keys() | SPECIAL, f"{path}: {permission}"
+        assert permission in PERMISSIONS.keys() | SYSTEM_PERMISSIONS.keys() | SPECIAL, f"{path}: {permission}"
 
 
 def test_every_open_endpoint_exists():
@@ -91,6 +98,42 @@ def test_each_role_may_what_the_table_says_on_every_route(team):
             allowed = permission in SPECIAL or permission in permissions_of(role)
             assert (answered.status_code != 403) is allowed, (role, method, path, answered.status_code)
             assert answered.status_code < 500, (role, method, path)
+
+
+def test_each_system_role_may_what_the_table_says_and_nothing_in_a_team(app, team):
+    """Told as above; it is a viewer of no team but their own."""
+    own_team = permissions_of(Role.OWNER) | SPECIAL
+    for role in SystemRole:
+        person = people.set_second_factor(people.sign_up())
+        administrators.grant(person.email, role, by=None)
+        browser = Browser(app)
+        browser.sign_in(person, code=person.code())
+        allowed = system_permissions_of([role])
+        for route in [one for one in ROUTES if one.values[2] not in own_team]:
+            method, path, permission = route.values
+            answered = getattr(browser, method)(path)
+            assert (answered.status_code != 403) is (permission in allowed), (role, method, path, answered.status_code)
+            assert answered.status_code < 500, (role, method, path)
+        browser.team = team(Role.OWNER).team
+        assert browser.get("/api/v1/jobs").status_code == 404
+
+
+def test_a_system_role_does_nothing_without_a_second_factor(app, db):
+    person = people.sign_up()
+    administrators.grant(person.email, SystemRole.SUPER, by=None)
+    browser = Browser(app, person)
+    for route in [one for one in ROUTES if one.values[2] in SYSTEM_PERMISSIONS]:
+        method, path, permission = route.values
+        refused = getattr(browser, method)(path)
+        assert (refused.status_code, refused.json["code"]) == (403, "second-factor-required"), path
+        assert refused.json["needed"] == permission
+
+
+def test_no_role_of_a_team_and_no_scope_is_a_system_permission():
+    system = {name for name in SYSTEM_PERMISSIONS if name.startswith("system:")}
+    assert not system & PERMISSIONS.keys()
+    assert not any(permissions_of(role) & SYSTEM_PERMISSIONS.keys() for role in Role)
+    assert system_permissions_of([SystemRole.SUPER]) == SYSTEM_PERMISSIONS.keys()
 
 
 def test_a_member_of_no_team_gets_nothing(app, team):

@@ -68,9 +68,10 @@ NUMBERS = count(1)
 class World:
     """A team with a key, and an owner of another who signed in. ``mailed()`` is the token of the newest mail."""
 
-    def __init__(self, app, rig, mailed, folder):
+    def __init__(self, app, rig, mailed, folder, provider):
         number = next(NUMBERS)
-        self.app, self.rig, self.mailed, self.folder = app, rig, mailed, folder / str(number)
+        self.app, self.rig, self.mailed, self.provider = app, rig, mailed, provider
+        self.folder = folder / str(number)
         self.caller = Caller(app, team=f"t{number}", scopes=("*", "queues:write"))
         rig.team_id = self.caller.team_id
         self.address = f"10.0.0.{number % 250 + 1}"  # what is counted by address does not stop these tests

@@ -25,6 +25,7 @@ class Person:
     email: str
     password: str = PASSWORD
     totp: object = None
+    recovery_codes: tuple = ()
 
     def code(self):
         """The code of now."""
@@ -42,11 +43,16 @@ def sign_up(*, verified=True, email=None, name="Ada"):
         return Person(id=row.id, email=email)
 
 
+def code_of(uri):
+    """The code that an app shows now for what its QR code says."""
+    return pyotp.TOTP(parse_qs(urlsplit(uri).query)["secret"][0]).now()
+
+
 def set_second_factor(person):
     """Enrol and confirm; the code of now is then used up, so the step is taken back."""
     uri = sign_in.enrol_second_factor(person.id, person.password)
     person.totp = pyotp.TOTP(parse_qs(urlsplit(uri).query)["secret"][0])
-    sign_in.confirm_second_factor(person.id, person.code())
+    person.recovery_codes = sign_in.confirm_second_factor(person.id, person.code())
     with transaction("auth") as session:
         session.get(UserRow, person.id).totp_used = 0
     return person

@@ -33,6 +33,7 @@ COMMANDS = {
     "audit": ("agora.cli.audit", "who did what; check that nothing was changed afterwards"),
     "deprecations": ("agora.cli.deprecations", "what of the API is deprecated, and which keys use it"),
     "users": ("agora.cli.users", "make, list, disable and enable accounts of people"),
+    "admins": ("agora.cli.admins", "make and list administrators of the platform"),
     "holds": ("agora.cli.holds", "keep jobs from being removed"),
     "team": ("agora.cli.team", "export or erase all of one team"),
     "db": ("agora.cli.db", "migrate, dump and restore the databases"),

@@ -13,7 +13,9 @@ from agora.client.jobs import JobMethods
 from agora.client.lineage import LineageMethods
 from agora.client.moves import MoveMethods
 from agora.client.order import OrderMethods
+from agora.client.people import PeopleMethods, SystemMethods
 from agora.client.portal import PortalMethods
+from agora.client.projects import ProjectMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.webhooks import WebhookMethods
 from agora.client.wire import Json
@@ -30,8 +32,11 @@ class Agora(
     LineageMethods,
     MoveMethods,
     OrderMethods,
+    PeopleMethods,
     PortalMethods,
+    ProjectMethods,
     ScheduleMethods,
+    SystemMethods,
     WebhookMethods,
 ):
     """A client of one Agora. ``timeout`` is seconds per request. Safe to share between threads.

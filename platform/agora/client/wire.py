@@ -76,6 +76,11 @@ class Wire:
         found: Json = json.loads(self._request(method, target, body, sent, timeout or self._timeout))
         return found
 
+    def _call(self, method: str, path: str, body: Json | None = None) -> None:
+        """A request that is answered without a body."""
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        self._request(method, path, json.dumps(body).encode() if body is not None else None, sent, self._timeout)
+
     def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
         # A POST without an idempotency key may have been done: it is not sent again.
         again = method != "POST" or "Idempotency-Key" in headers

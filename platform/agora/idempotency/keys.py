@@ -39,9 +39,9 @@ def earlier(session: Session, idempotency: IdempotencyKey | None, *, team_id: st
     known = queries.find_key(session, team_id=team_id, key=key, route=route)
     if known is None:
         raise Conflict("the request that held this idempotency key ended just now; send it again")
-    if known.fingerprint != idempotency.fingerprint:
+    if known["fingerprint"] != idempotency.fingerprint:
         raise IdempotencyKeyReused(f"Idempotency-Key {key!r} was used with another request")
-    return known.resource_id
+    return str(known["resource_id"])
 
 
 def forward(session: Session, idempotency: IdempotencyKey | None, *, team_id: str, resource_id: str) -> None:

@@ -1,9 +1,9 @@
-"""SQL about idempotency keys."""
+"""SQL about idempotency keys: of whichever database the session is of, unless it is said."""
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import RowMapping, delete, select, text
 from sqlalchemy.orm import Session
 
-from agora.idempotency.models import IdempotencyRow
+from agora.idempotency.models import AuthIdempotencyRow, IdempotencyRow
 
 REMEMBER = text("""
 INSERT INTO idempotency_keys (team_id, key, route, fingerprint, resource_id, status)
@@ -38,20 +38,25 @@ def forward_key(session: Session, *, team_id: str, key: str, route: str, resourc
     session.execute(FORWARD, {"team_id": team_id, "key": key, "route": route, "resource_id": resource_id})
 
 
-def find_key(session: Session, *, team_id: str, key: str, route: str) -> IdempotencyRow | None:
-    """The create that holds an idempotency key."""
-    return session.get(IdempotencyRow, (team_id, key, route))
+FIND = text("""
+SELECT fingerprint, resource_id FROM idempotency_keys WHERE team_id = :team_id AND key = :key AND route = :route
+""")
 
 
-def forget_keys(session: Session, *, limit: int) -> int:
-    """Delete up to ``limit`` idempotency keys that are older than 24 hours, of all teams."""
+def find_key(session: Session, *, team_id: str, key: str, route: str) -> RowMapping | None:
+    """The create that holds an idempotency key: its fingerprint, and what it made."""
+    return session.execute(FIND, {"team_id": team_id, "key": key, "route": route}).mappings().one_or_none()
+
+
+def forget_keys(
+    session: Session, *, limit: int, kind: type[IdempotencyRow | AuthIdempotencyRow] = IdempotencyRow
+) -> int:
+    """Delete up to ``limit`` idempotency keys older than 24 hours, of all teams; ``kind``: of which database."""
     old = (
-        select(IdempotencyRow.team_id, IdempotencyRow.key, IdempotencyRow.route)
-        .where(IdempotencyRow.created_at < text("now() - interval '24 hours'"))
+        select(kind.team_id, kind.key, kind.route)
+        .where(kind.created_at < text("now() - interval '24 hours'"))
         .limit(limit)
         .subquery()
     )
-    statement = delete(IdempotencyRow).where(
-        IdempotencyRow.team_id == old.c.team_id, IdempotencyRow.key == old.c.key, IdempotencyRow.route == old.c.route
-    )
+    statement = delete(kind).where(kind.team_id == old.c.team_id, kind.key == old.c.key, kind.route == old.c.route)
     return session.execute(statement).rowcount  # type: ignore[attr-defined,no-any-return]

@@ -120,13 +120,41 @@ def rotate() -> str:
     """Make a new key, which signs from a day on; removes keys that are of no use any more. Returns its ``kid``."""
     with transaction("auth") as session:
         session_queries.lock_signing_keys(session, _LOCK)
-        kept = {row.id for row in _published(session)}
-        for row in session_queries.list_signing_keys(session):
-            if row.id not in kept:
-                session.delete(row)
-        made = _insert(session, signs_from=now() + PUBLISHED_BEFORE)
-        audit.record(session, "signing_key.rotated", made.id, team_id=PLATFORM)
+        made = _rotate(session)
     _kept.clear()
+    return made
+
+
+def rotate_old() -> bool:
+    """Rotate when the newest key is older than the settings let it be; whether it was. Two who do so make one key.
+
+    Where there is none, the first token makes one.
+    """
+    before = now() - timedelta(days=get_settings().token_key_days)
+    with transaction("auth") as session:
+        if not _is_old(session, before):
+            return False
+    with transaction("auth") as session:
+        session_queries.lock_signing_keys(session, _LOCK)
+        if not _is_old(session, before):
+            return False  # somebody else was quicker
+        _rotate(session)
+    _kept.clear()
+    return True
+
+
+def _is_old(session: Session, before: datetime) -> bool:
+    rows = session_queries.list_signing_keys(session)
+    return bool(rows) and max(row.created_at for row in rows) <= before
+
+
+def _rotate(session: Session) -> str:
+    kept = {row.id for row in _published(session)}
+    for row in session_queries.list_signing_keys(session):
+        if row.id not in kept:
+            session.delete(row)
+    made = _insert(session, signs_from=now() + PUBLISHED_BEFORE)
+    audit.record(session, "signing_key.rotated", made.id, team_id=PLATFORM)
     return made.id
 
 

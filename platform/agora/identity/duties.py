@@ -1,7 +1,9 @@
-"""What the dispatcher does for identity: it sends mails, and removes what ended long ago."""
+"""What the dispatcher does for identity: it sends mails, makes new keys, and removes what ended long ago."""
 
 from agora.db.session import transaction
-from agora.identity import mail, user_queries
+from agora.idempotency import queries as idempotency_queries
+from agora.idempotency.models import AuthIdempotencyRow
+from agora.identity import access_tokens, mail, user_queries
 
 KEPT_DAYS = 90
 SLICE = 500
@@ -10,6 +12,17 @@ SLICE = 500
 def send_mails() -> int:
     """Send what is due; how many mails."""
     return mail.send_posted()
+
+
+def rotate_keys() -> int:
+    """Make a new key that signs access tokens, when the newest is old enough; how many."""
+    return int(access_tokens.rotate_old())
+
+
+def forget_keys() -> int:
+    """Forget idempotency keys of the auth database that are older than 24 hours; how many."""
+    with transaction("auth") as session:
+        return idempotency_queries.forget_keys(session, limit=1_000, kind=AuthIdempotencyRow)
 
 
 def forget_ended() -> int:

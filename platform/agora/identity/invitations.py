@@ -11,6 +11,7 @@ from agora.clock import now
 from agora.crypto import is_mac, mac
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.identity import mail, member_queries, passwords, principals, throttle, trail, user_queries
 from agora.identity.members import Team, view_team
 from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
@@ -36,8 +37,12 @@ class Invitation:
     expires_at: datetime
 
 
-def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> Invitation:
+def invite(
+    team_id: str, email: str, role: Role, *, by: str, address: str, idempotency: IdempotencyKey | None = None
+) -> tuple[Invitation, bool]:
     """Mail somebody a token that lets them in, for 14 days. A second invitation replaces the first.
+
+    Returns it and whether this was a repeat, of which no mail is sent.
 
     Raises:
         Invalid: the address is none.
@@ -45,14 +50,20 @@ def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> In
         TooMany: too many mails were asked for.
     """
     email = check_email(email)
-    throttle.take(throttle.of_mail("invite", email, address))
+    buckets = throttle.of_mail("invite", email, address)
+    throttle.take(buckets)
     with transaction("auth") as session:
         team = session.get(TeamRow, team_id, with_for_update={"key_share": True})
         if team is None:
             raise NotFound(f"there is no team {team_id}")
+        invitation_id = new_id("inv")
+        known = earlier(session, idempotency, team_id=team_id, resource_id=invitation_id)
+        if known is not None:
+            throttle.give_back(buckets)  # no mail goes out
+            return _invitation(session.get_one(InvitationRow, known)), True
         _check_invitable(session, team_id, email)
         row = InvitationRow(
-            id=new_id("inv"), team_id=team_id, email=email, role=role, invited_by=by, created_at=now(),
+            id=invitation_id, team_id=team_id, email=email, role=role, invited_by=by, created_at=now(),
             expires_at=now() + LIVES,
         )  # fmt: skip
         session.add(row)
@@ -64,7 +75,7 @@ def invite(team_id: str, email: str, role: Role, *, by: str, address: str) -> In
         mail.post(session, email, SUBJECT, text)
         told = {"email": email, "role": role, "expires_at": row.expires_at}
         audit.record(session, "invitation.created", row.id, team_id=team_id, after=told)
-        return _invitation(row)
+        return _invitation(row), False
 
 
 def _check_invitable(session: Session, team_id: str, email: str) -> None:
@@ -134,7 +145,7 @@ def accept_as_new(token: str, password: str, name: str, *, address: str) -> User
         user.verified_at = now()
         _join(session, row, user)
         session.flush()
-        return view(user)
+        return view(session, user)
 
 
 def _join(session: Session, row: InvitationRow, user: UserRow) -> Team:

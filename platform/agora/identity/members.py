@@ -1,6 +1,6 @@
 """Teams of users: who is a member, in which role. The last owner stays, which the database sees to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -10,6 +10,7 @@ from agora.audit import acting
 from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
+from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.identity import member_queries, principals, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
@@ -52,18 +53,36 @@ def view_team(row: TeamRow, role: Role | None) -> Team:
     return Team(id=row.id, name=row.name, personal=row.personal_of is not None, role=role, created_at=row.created_at)
 
 
-def create_team(user_id: str, name: str) -> Team:
-    """Make a team; whoever makes it owns it. Raises Invalid."""
+def create_team(
+    user_id: str, name: str, *, idempotency: IdempotencyKey | None = None, team_id: str = ""
+) -> tuple[Team, bool]:
+    """Make a team; whoever makes it owns it. Returns it and whether this was a repeat.
+
+    ``team_id``: that of the request, in which the ``idempotency`` key counts, for this user only.
+
+    Raises:
+        Invalid: the name is none.
+        NotFound: it is a repeat, and the user has left the team that the first one made.
+    """
     name = _checked_name(name)
+    if idempotency is not None:
+        idempotency = replace(idempotency, route=f"{idempotency.route} {user_id}")
     with transaction("auth") as session:
         row = TeamRow(id=new_id("team"), name=name)
+        known = earlier(session, idempotency, team_id=team_id, resource_id=row.id)
+        if known is not None:
+            role = user_queries.find_role(session, team_id=known, user_id=user_id)
+            found = session.get(TeamRow, known) if role is not None else None
+            if found is None or role is None:
+                raise NotFound(f"there is no team {known}")
+            return view_team(found, Role(role)), True
         session.add(row)
         session.flush()
         session.add(MemberRow(team_id=row.id, user_id=user_id, role=Role.OWNER))
         session.flush()
         session.refresh(row)
         audit.record(session, "team.created", row.id, team_id=row.id, after={"name": name})
-        return view_team(row, Role.OWNER)
+        return view_team(row, Role.OWNER), False
 
 
 def _checked_name(name: str) -> str:

@@ -2,13 +2,24 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agora.api_versions import OLDEST
 from agora.db.types import AuthBase, Id, IdText, TimestampTZ
-from agora.identity.roles import Purpose, Role
+from agora.identity.roles import Purpose, Role, SystemRole
 
 NOW = text("now()")
 
@@ -222,3 +233,64 @@ class SigningKeyRow(AuthBase):
     public: Mapped[dict[str, str]] = mapped_column(JSONB)
     signs_from: Mapped[TimestampTZ]
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class RecoveryCodeRow(AuthBase):
+    """A code that stands in for the second factor, once: the row goes with it. Only its SHA-256 is kept."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (CheckConstraint("octet_length(hash) = 32", name="hash"),)
+
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class SystemRoleRow(AuthBase):
+    """What a user is for the whole platform. Triggers keep the last super administrator who can sign in."""
+
+    __tablename__ = "system_roles"
+    __table_args__ = (CheckConstraint(f"role IN ({_listed(SystemRole)})", name="role"),)
+
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(Text, primary_key=True)
+    granted_by: Mapped[Id | None] = mapped_column(IdText)
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class ExternalIdentityRow(AuthBase):
+    """A user as an OIDC provider knows them: issuer and subject, which do not change; ``email`` is as it was told."""
+
+    __tablename__ = "external_identities"
+    __table_args__ = (
+        CheckConstraint("issuer <> '' AND subject <> ''", name="subject"),
+        UniqueConstraint("issuer", "subject"),
+        Index("external_identities_user_id_idx", "user_id"),
+    )
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    issuer: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    used_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
+class OidcFlowRow(AuthBase):
+    """A browser that was sent to the provider, and may come back once; ``user_id``: to link that user.
+
+    Hashes only: the state is in the address, the rest is derived from what the browser's cookie holds.
+    """
+
+    __tablename__ = "oidc_flows"
+    __table_args__ = (
+        CheckConstraint("octet_length(state_hash) = 32 AND octet_length(browser_hash) = 32", name="hashes"),
+        Index("oidc_flows_expires_at_idx", "expires_at"),
+    )
+
+    state_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    browser_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    user_id: Mapped[Id | None] = mapped_column(IdText, ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+    expires_at: Mapped[TimestampTZ]

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.exc import IntegrityError
+
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
-from agora.identity import passwords, revoked, service, sessions, trail, user_queries
+from agora.identity import administrators, passwords, revoked, service, sessions, totp, trail, user_queries
 from agora.identity.models import MemberRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
@@ -46,7 +48,7 @@ def create_user(email: str, password: str, *, name: str = "", team: str | None =
             told = {"email": email, "role": role}
             audit.record(session, "member.joined", row.id, team_id=team_id, after=told)
         session.flush()
-        return view(row)
+        return view(session, row)
 
 
 def list_users() -> list[Account]:
@@ -62,15 +64,21 @@ def list_users() -> list[Account]:
 
 
 def set_disabled(email: str, *, disabled: bool) -> None:
-    """Disable an account, whose sessions end at once, or let it in again. Raises NotFound."""
-    with transaction("auth") as session:
-        row = user_queries.find_by_email(session, check_email(email), lock=True)
-        if row is None:
-            raise NotFound(f"there is no user {email}")
-        row.disabled_at = now() if disabled else None
-        ended = sessions.end_all(session, row.id, why="the account was disabled") if disabled else []
-        told = {"sessions_ended": len(ended)} if disabled else {}
-        trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
+    """Disable an account, whose sessions end at once, or let it in again.
+
+    Raises NotFound, Conflict for the last super administrator.
+    """
+    try:
+        with transaction("auth") as session:
+            row = user_queries.find_by_email(session, check_email(email), lock=True)
+            if row is None:
+                raise NotFound(f"there is no user {email}")
+            row.disabled_at = now() if disabled else None
+            ended = sessions.end_all(session, row.id, why=administrators.DISABLED) if disabled else []
+            told = {"sessions_ended": len(ended)} if disabled else {}
+            trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
+    except IntegrityError as error:
+        raise administrators.super_missing(error) from None
     revoked.tell(ended)
 
 
@@ -80,7 +88,7 @@ def remove_second_factor(email: str) -> None:
         row = user_queries.find_by_email(session, check_email(email), lock=True)
         if row is None:
             raise NotFound(f"there is no user {email}")
-        row.totp_sealed, row.totp_since = None, None
-        ended = sessions.end_all(session, row.id, why="the second factor was removed")
+        totp.remove(session, row)
+        ended = sessions.end_all(session, row.id, why=administrators.FACTOR_REMOVED)
         trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
     revoked.tell(ended)

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
 from agora.identity import access_tokens, revoked, session_queries, user_queries
-from agora.identity.access_tokens import Claims
-from agora.identity.roles import EVERYTHING, OPERATORS, PERMISSIONS, Role, permissions_of
+from agora.identity.roles import (
+    EVERYTHING,
+    OPERATORS,
+    PERMISSIONS,
+    Role,
+    SystemRole,
+    permissions_of,
+    system_permissions_of,
+)
 
 REMEMBER_SECONDS = 3.0
 """How long a process trusts what it has read: a role that was taken away works at most so much longer."""
@@ -21,6 +28,7 @@ class Principal:
 
     ``name`` is the key's name or the user's address: what people know them by.
     ``api_version`` is what a key is pinned to; users are to nothing, since their program says what it speaks.
+    ``system_permissions`` are about the whole platform, and count only with a ``second_factor``.
     """
 
     team_id: str
@@ -31,13 +39,22 @@ class Principal:
     session_id: str | None = None
     role: Role | None = None
     api_version: str | None = None
+    second_factor: bool = False
+    system_permissions: frozenset[str] = frozenset()
 
     def may(self, permission: str) -> bool:
         """Whether they may do it. What no table knows, nobody may."""
-        return permission in self.permissions
+        return permission in self.permissions or (self.second_factor and permission in self.system_permissions)
+
+    def lacks_second_factor(self, permission: str) -> bool:
+        """Whether only that keeps them from it."""
+        return permission in self.system_permissions and not self.may(permission)
 
     def may_give(self, scope: str) -> bool:
-        """Whether they may make a key with this scope: nobody gives what they have not."""
+        """Whether they may make a key with this scope: nobody gives what they have not.
+
+        Nor what a system role gives: a key would outlive it, and needs no second factor.
+        """
         wanted = PERMISSIONS.keys() - OPERATORS if scope == EVERYTHING else {scope}
         return wanted <= self.permissions
 
@@ -54,15 +71,23 @@ def of_user(token: str, team_id: str | None) -> Principal:
         NotFound: they are no member of that team.
     """
     claims = access_tokens.verify(token)
-    ended = revoked.knows(claims.session_id)
+    return of_session(claims.user_id, claims.session_id, team_id)
+
+
+def of_session(user_id: str, session_id: str, team_id: str | None) -> Principal:
+    """Likewise, of a session whose token was good when it came: a stream outlives that.
+
+    Raises Unauthenticated, NotFound.
+    """
+    ended = revoked.knows(session_id)
     if ended:
         raise Unauthenticated("the session has ended; sign in again")
-    key = claims.user_id, claims.session_id, team_id
+    key = user_id, session_id, team_id
     with _lock:
         kept = _remembered.get(key)
     if kept is not None and ended is not None and time.monotonic() - kept[0] < REMEMBER_SECONDS:
         return kept[1]
-    found = _read(claims, team_id)
+    found = _read(user_id, session_id, team_id)
     with _lock:
         if len(_remembered) >= REMEMBERED:
             _remembered.clear()
@@ -76,16 +101,19 @@ def forget() -> None:
         _remembered.clear()
 
 
-def _read(claims: Claims, team_id: str | None) -> Principal:
+def _read(user_id: str, session_id: str, team_id: str | None) -> Principal:
     with transaction("auth") as session:
-        if not session_queries.is_open(session, session_id=claims.session_id, user_id=claims.user_id):
+        second_factor = session_queries.find_open(session, session_id=session_id, user_id=user_id)
+        if second_factor is None:
             raise Unauthenticated("the session has ended; sign in again")
-        team = team_id or user_queries.find_personal_team(session, claims.user_id)
-        role = user_queries.find_role(session, team_id=team, user_id=claims.user_id) if team is not None else None
-        user = user_queries.find(session, claims.user_id)
+        team = team_id or user_queries.find_personal_team(session, user_id)
+        role = user_queries.find_role(session, team_id=team, user_id=user_id) if team is not None else None
+        system = user_queries.list_system_roles(session, user_id)
+        user = user_queries.find(session, user_id)
     if team is None or role is None:
         raise NotFound(f"there is no team {team_id}")
     return Principal(
-        team_id=team, actor_id=claims.user_id, permissions=permissions_of(Role(role)), user_id=claims.user_id,
-        session_id=claims.session_id, role=Role(role), name=user.email if user is not None else "",
+        team_id=team, actor_id=user_id, permissions=permissions_of(Role(role)), user_id=user_id,
+        session_id=session_id, role=Role(role), name=user.email if user is not None else "",
+        second_factor=second_factor, system_permissions=system_permissions_of(SystemRole(one) for one in system),
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Who may do what: one table of permissions, for roles of users and scopes of keys alike. Deny by default."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -12,6 +12,15 @@ class Role(StrEnum):
     LEAD = "lead"
     DEVELOPER = "developer"
     VIEWER = "viewer"
+
+
+class SystemRole(StrEnum):
+    """What a user is for the whole platform, in no team: whoever wants a team's jobs must be its member."""
+
+    SUPER = "super"
+    BILLING = "billing"
+    SUPPORT = "support"
+    ANALYTICS = "analytics"
 
 
 class Purpose(StrEnum):
@@ -31,6 +40,9 @@ PERMISSIONS: Final[Mapping[str, Role | None]] = {
     "files:write": Role.DEVELOPER,
     "jobs:approve": Role.LEAD,
     "webhooks:manage": Role.DEVELOPER,
+    "projects:read": Role.VIEWER,
+    "projects:write": Role.DEVELOPER,
+    "projects:share": Role.LEAD,
     "limits:write": Role.LEAD,
     "holds:manage": Role.LEAD,
     "keys:manage": Role.LEAD,
@@ -44,6 +56,18 @@ only if it was named when the key was made. A key has a permission by the scope 
 
 OPERATORS: Final = frozenset(name for name, least in PERMISSIONS.items() if least is None)
 
+SYSTEM_PERMISSIONS: Final[Mapping[str, frozenset[SystemRole]]] = {
+    "system:teams:read": frozenset({SystemRole.SUPER, SystemRole.BILLING, SystemRole.SUPPORT}),
+    "system:users:read": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),
+    "system:users:manage": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),
+    "system:tiers:manage": frozenset({SystemRole.SUPER, SystemRole.BILLING}),
+    "system:usage:read": frozenset({SystemRole.SUPER, SystemRole.BILLING, SystemRole.ANALYTICS}),
+    "system:admins:manage": frozenset({SystemRole.SUPER}),
+    "queues:write": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),
+}
+"""Each permission about the whole platform, and the system roles that have it. No scope of a key is among them but
+those of OPERATORS, and no role of a team."""
+
 _ORDER: Final = tuple(reversed(Role))
 
 
@@ -56,3 +80,9 @@ def permissions_of_scopes(scopes: frozenset[str]) -> frozenset[str]:
     """What a key with these scopes may do. A scope that the table does not know gives nothing."""
     given = scopes & PERMISSIONS.keys()
     return frozenset(given | (PERMISSIONS.keys() - OPERATORS if EVERYTHING in scopes else set()))
+
+
+def system_permissions_of(roles: Iterable[SystemRole]) -> frozenset[str]:
+    """What these system roles may do together. Counts only in a session with a second factor."""
+    held = frozenset(roles)
+    return frozenset(name for name, having in SYSTEM_PERMISSIONS.items() if held & having)

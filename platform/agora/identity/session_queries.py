@@ -32,15 +32,18 @@ def list_open(session: Session, user_id: str) -> Sequence[SessionRow]:
     return session.scalars(statement.order_by(SessionRow.id.desc())).all()
 
 
-def is_open(session: Session, *, session_id: str, user_id: str) -> bool:
-    """Whether it is a session of that user, who is not disabled, and has not ended."""
+def find_open(session: Session, *, session_id: str, user_id: str) -> bool | None:
+    """Whether a session has the second factor; None when it is none of that user, is over, or they are disabled.
+
+    A second factor that was taken away meanwhile counts no more.
+    """
     statement = (
-        select(SessionRow.id)
+        select(SessionRow.second_factor & UserRow.totp_since.is_not(None))
         .join(UserRow, UserRow.id == SessionRow.user_id)
         .where(SessionRow.id == session_id, SessionRow.user_id == user_id, SessionRow.revoked_at.is_(None))
         .where(SessionRow.expires_at > func.now(), UserRow.disabled_at.is_(None))
     )
-    return session.scalar(statement) is not None
+    return session.scalar(statement)
 
 
 def spend(session: Session, token_id: str) -> bool:

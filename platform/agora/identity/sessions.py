@@ -148,6 +148,13 @@ def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
     revoked.tell(ended)
 
 
+def note_second_factor(session: Session, session_id: str) -> None:
+    """Note that its user has shown the second factor in it, in the caller's transaction."""
+    row = session.get(SessionRow, session_id)
+    if row is not None:
+        row.second_factor = True
+
+
 def end_all(session: Session, user_id: str, *, why: str, but: str | None = None) -> list[str]:
     """End every session of a user, or all but one, in the caller's transaction.
 

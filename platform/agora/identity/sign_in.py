@@ -5,7 +5,17 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import AgoraError, NotFound, Unauthenticated, invalid_field
-from agora.identity import access_tokens, passwords, sessions, throttle, totp, trail, user_queries
+from agora.identity import (
+    access_tokens,
+    passwords,
+    principals,
+    recovery,
+    sessions,
+    throttle,
+    totp,
+    trail,
+    user_queries,
+)
 from agora.identity.models import UserRow
 from agora.identity.sessions import Device, Tokens
 from agora.identity.users import check_email, check_password
@@ -79,12 +89,17 @@ def _begin(email: str, password: str, device: Device, code: str | None) -> Token
         if row.totp_since is not None:
             if code is None:
                 raise SecondFactorNeeded
-            if not totp.take(row, code):
+            if not fits(session, row, code):
                 raise _Refused("code")
         if row.verified_at is None:
             raise Unverified
         row.password_hash = anew or row.password_hash
         return sessions.begin(session, row, device, key=key, second_factor=row.totp_since is not None)
+
+
+def fits(session: Session, row: UserRow, code: str) -> bool:
+    """Whether it is a code of now, or a recovery code; either is then used up. The caller holds the row's lock."""
+    return totp.take(row, code) or recovery.take(session, row, code)
 
 
 def enrol_second_factor(user_id: str, password: str) -> str:
@@ -100,30 +115,44 @@ def enrol_second_factor(user_id: str, password: str) -> str:
         return totp.enrol(row)
 
 
-def confirm_second_factor(user_id: str, code: str) -> None:
-    """Put the second factor in force. Raises Invalid for a wrong code, TooMany."""
+def confirm_second_factor(user_id: str, code: str, *, session_id: str | None = None) -> list[str]:
+    """Put the second factor in force; the session in which this was shown counts as one with it.
+
+    Returns recovery codes, which nobody can show again. Raises Invalid for a wrong code, TooMany.
+    """
     buckets = throttle.of_user(user_id)
     throttle.take(buckets)
     with transaction("auth") as session:
         row = _locked(session, user_id)
+        if row.totp_since is not None:
+            raise invalid_field("/", "once", "there is a second factor already; remove it first")
         if not totp.take(row, code):
             raise invalid_field("/code", "code", "this is not the code of now")
         row.totp_since = now()
+        if session_id is not None:
+            sessions.note_second_factor(session, session_id)
+        codes = recovery.issue(session, row)
         trail.note(session, "user.second_factor_set", user_id)
+    principals.forget()
     throttle.give_back(buckets)
+    return codes
 
 
 def remove_second_factor(user_id: str, password: str, code: str) -> None:
-    """Remove the second factor. Raises Invalid unless password and code are right, TooMany."""
+    """Remove the second factor, with its recovery codes; one of these will do as ``code``.
+
+    Raises Invalid unless password and code are right, TooMany.
+    """
     check_password(user_id, password)
     buckets = throttle.of_user(user_id)
     throttle.take(buckets)
     with transaction("auth") as session:
         row = _locked(session, user_id)
-        if not totp.take(row, code):
-            raise invalid_field("/code", "code", "this is not the code of now")
-        row.totp_sealed, row.totp_since = None, None
+        if row.totp_since is None or not fits(session, row, code):
+            raise invalid_field("/code", "code", "this is not the code of now, nor a recovery code")
+        totp.remove(session, row)
         trail.note(session, "user.second_factor_removed", user_id)
+    principals.forget()
     throttle.give_back(buckets)
 
 

@@ -3,9 +3,11 @@
 import hmac
 
 import pyotp
+from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.crypto import decrypt, encrypt
+from agora.identity import recovery_queries
 from agora.identity.models import UserRow
 
 ISSUER = "Agora"
@@ -33,3 +35,9 @@ def take(user: UserRow, code: str) -> bool:
             user.totp_used = step
             return True
     return False
+
+
+def remove(session: Session, user: UserRow) -> None:
+    """Take the second factor away, and the recovery codes that stood in for it."""
+    user.totp_sealed, user.totp_since = None, None
+    recovery_queries.forget_all(session, user.id)

@@ -11,9 +11,11 @@ from agora.identity.models import (
     InvitationRow,
     MailRow,
     MemberRow,
+    OidcFlowRow,
     OneTimeTokenRow,
     SessionRow,
     SigningKeyRow,
+    SystemRoleRow,
     TeamRow,
     UserRow,
 )
@@ -57,6 +59,11 @@ def find_role(session: Session, *, team_id: str, user_id: str) -> str | None:
     return session.scalar(select(MemberRow.role).where(MemberRow.team_id == team_id, MemberRow.user_id == user_id))
 
 
+def list_system_roles(session: Session, user_id: str) -> Sequence[str]:
+    """What a user is for the whole platform; mostly nothing."""
+    return session.scalars(select(SystemRoleRow.role).where(SystemRoleRow.user_id == user_id)).all()
+
+
 def has_signed_in_from(session: Session, *, email: str, address: str, days: int) -> bool:
     """Whether an account has had a session from an address within so many days."""
     found = (
@@ -80,7 +87,10 @@ def forget_mail(session: Session, mail_id: str) -> None:
 
 
 def forget_ended(session: Session, *, days: int, slice_: int) -> int:
-    """Remove sessions, one-time tokens and invitations that ended so many days ago, up to a slice of each; how many."""
+    """Remove sessions, one-time tokens and invitations that ended so many days ago, up to a slice of each; how many.
+
+    And sign-ins at a provider from which nobody came back in time.
+    """
     before = func.now() - func.make_interval(0, 0, 0, days)
     gone = 0
     for kind, ended in (
@@ -90,7 +100,9 @@ def forget_ended(session: Session, *, days: int, slice_: int) -> int:
     ):
         ids = select(kind.id).where(ended).limit(slice_)
         gone += len(session.scalars(delete(kind).where(kind.id.in_(ids)).returning(kind.id)).all())
-    return gone
+    over = select(OidcFlowRow.state_hash).where(OidcFlowRow.expires_at < func.now()).limit(slice_)
+    flows = delete(OidcFlowRow).where(OidcFlowRow.state_hash.in_(over)).returning(OidcFlowRow.state_hash)
+    return gone + len(session.scalars(flows).all())
 
 
 def lock_sealed(

@@ -10,7 +10,18 @@ from sqlalchemy.orm import Session
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, trail, user_queries
+from agora.identity import (
+    external_queries,
+    mail,
+    one_time,
+    passwords,
+    recovery_queries,
+    revoked,
+    sessions,
+    throttle,
+    trail,
+    user_queries,
+)
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Purpose, Role
 from agora.ids import new_id
@@ -34,14 +45,16 @@ class User:
     name: str
     verified_at: datetime | None
     second_factor: bool
+    recovery_codes: int
     created_at: datetime
 
 
-def view(row: UserRow) -> User:
+def view(session: Session, row: UserRow) -> User:
     """A row as the value that callers get."""
     return User(
         id=row.id, email=row.email, name=row.name, verified_at=row.verified_at,
-        second_factor=row.totp_since is not None, created_at=row.created_at,
+        second_factor=row.totp_since is not None, recovery_codes=recovery_queries.count(session, row.id),
+        created_at=row.created_at,
     )  # fmt: skip
 
 
@@ -170,7 +183,7 @@ def verify_email(token: str, password: str, *, address: str) -> User:
         row.verified_at = row.verified_at or now()
         session.flush()
         trail.note(session, "user.email_verified", row.id, after={"email": row.email}, actor=trail.as_user(row))
-        return view(row)
+        return view(session, row)
 
 
 def ask_to_reset(email: str, *, address: str) -> None:
@@ -182,6 +195,8 @@ def ask_to_reset(email: str, *, address: str) -> None:
 def reset_password(token: str, password: str, *, address: str) -> None:
     """Set a new password with a mailed token, which also confirms the address. Every session ends.
 
+    So does sign-in by a provider, until it is linked anew: whoever made the account by one may not have been them.
+
     Raises Invalid, TooMany.
     """
     throttle.take(throttle.of_work(address))
@@ -192,6 +207,7 @@ def reset_password(token: str, password: str, *, address: str) -> None:
     with transaction("auth") as session:
         row = one_time.redeem(session, token, Purpose.RESET)
         row.verified_at = row.verified_at or now()
+        external_queries.unlink_all(session, row.id)
         ended = _set_password(session, row, hashed)
         told = {"password": "new", "sessions_ended": len(ended)}
         trail.note(session, "user.password_reset", row.id, after=told, actor=trail.as_user(row))
@@ -245,7 +261,7 @@ def _find(session: Session, user_id: str, *, lock: bool = False) -> UserRow:
 def get_user(user_id: str) -> User:
     """A user. Raises NotFound."""
     with transaction("auth") as session:
-        return view(_find(session, user_id))
+        return view(session, _find(session, user_id))
 
 
 def rename(user_id: str, name: str) -> User:
@@ -255,4 +271,4 @@ def rename(user_id: str, name: str) -> User:
         before, row.name = row.name, check_name(name)
         session.flush()
         trail.note(session, "user.renamed", user_id, before={"name": before}, after={"name": row.name})
-        return view(row)
+        return view(session, row)

@@ -11,8 +11,9 @@ from agora.db.session import transaction
 from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.ids import is_id, new_id
 from agora.jobs.chronicle import record_for_team
-from agora.projects import events, queries
-from agora.projects.models import ProjectRow, SpecificationRow
+from agora.projects import events, queries, share_queries
+from agora.projects.access import Access, reach
+from agora.projects.models import ConflictRow, ProjectRow, SpecificationRow
 from agora.projects.service import Project, view
 from agora.projects.states import (
     CONFLICT_TRANSITIONS,
@@ -35,15 +36,15 @@ def update_project(project_id: str, *, team_id: str, name: str) -> Project:
     """Give a project another name. Raises NotFound, Invalid."""
     _check_text("name", name, MAX_NAME)
     with transaction() as session:
-        row = _hold_project(session, project_id, team_id=team_id)
+        row, access = _hold_project(session, project_id, team_id=team_id)
         rings = False
         if row.name != name:
             old, new = {"name": row.name}, {"name": name}
-            audit.record(session, "project.updated", row.id, team_id=team_id, before=old, after=new)
-            queries.set_project(session, team_id=team_id, project_id=row.id, values={"name": name})
+            audit.record(session, "project.updated", row.id, team_id=row.team_id, before=old, after=new)
+            queries.set_project(session, team_id=row.team_id, project_id=row.id, values={"name": name})
             session.refresh(row)
-            rings = record_for_team(session, events.project_updated(row, ["name"]), team_id=team_id)
-        found = view(row)
+            rings = record_for_team(session, events.project_updated(row, ["name"]), team_id=row.team_id)
+        found = view(row, access)
     _ring(rings)
     return found
 
@@ -52,22 +53,23 @@ def set_phase(project_id: str, phase: Phase, *, team_id: str) -> Project:
     """Move a project one phase on, or back to an earlier one; the phase that it is in changes nothing.
 
     Raises:
-        NotFound: the team has no such project.
+        NotFound: the team can see no such project.
+        Forbidden: it is shared with the team for reading only.
         IllegalTransition: the phase is further away.
     """
     with transaction() as session:
-        row = _hold_project(session, project_id, team_id=team_id)
+        row, access = _hold_project(session, project_id, team_id=team_id)
         before, sources, rings = row.phase, may_become(PHASE_TRANSITIONS, phase), False
         if before != phase:
-            if not queries.move_project(session, team_id=team_id, project_id=row.id, phase=phase, sources=sources):
+            if not queries.move_project(session, team_id=row.team_id, project_id=row.id, phase=phase, sources=sources):
                 message = f"project {project_id} is in {before}; only from {', '.join(sources)} it can go to {phase}"
                 raise IllegalTransition(message, state=before, allowed=sorted(PHASE_TRANSITIONS[Phase(before)]))
             session.refresh(row)
             happened = events.phase_changed(row.id, source=before, target=phase)
-            rings = record_for_team(session, happened, team_id=team_id)
+            rings = record_for_team(session, happened, team_id=row.team_id)
             old, new = {"phase": before}, {"phase": phase}
-            audit.record(session, "project.phase_changed", row.id, team_id=team_id, before=old, after=new)
-        found = view(row)
+            audit.record(session, "project.phase_changed", row.id, team_id=row.team_id, before=old, after=new)
+        found = view(row, access)
     _ring(rings)
     return found
 
@@ -77,15 +79,15 @@ def set_scores(project_id: str, *, team_id: str, maturity: float, coverage: floa
     _check_range("maturity", maturity, MOST_MATURE)
     _check_range("coverage", coverage, 1)
     with transaction() as session:
-        row = _hold_project(session, project_id, team_id=team_id)
+        row, access = _hold_project(session, project_id, team_id=team_id)
         before, rings = (row.maturity, row.coverage), False
         if before != (maturity, coverage):
             values = {"maturity": maturity, "coverage": coverage}
-            queries.set_project(session, team_id=team_id, project_id=row.id, values=values)
+            queries.set_project(session, team_id=row.team_id, project_id=row.id, values=values)
             session.refresh(row)
             happened = events.quality_changed(row.id, **values, previous=before)
-            rings = record_for_team(session, happened, team_id=team_id)
-        found = view(row)
+            rings = record_for_team(session, happened, team_id=row.team_id)
+        found = view(row, access)
     _ring(rings)
     return found
 
@@ -93,6 +95,7 @@ def set_scores(project_id: str, *, team_id: str, maturity: float, coverage: floa
 def revise_specification(
     specification_id: str, *, team_id: str, value: str | None = None, content: str | None = None,
     confidence: float | None = None, reasoning: str | None = None, analyst: str = PERSON,
+    project_id: str | None = None,
 ) -> str:  # fmt: skip
     """Change a current specification; what is None stays as it is. Returns the id of the one that is current now.
 
@@ -100,14 +103,15 @@ def revise_specification(
     the old one stays readable. Without one, its wording, confidence or reasoning change where they are.
 
     Raises:
-        NotFound: the team has no such specification.
+        NotFound: the team can see no such specification, or it is of another project than ``project_id``.
+        Forbidden: its project is shared with the team for reading only.
         Invalid: names the field that is wrong.
         IllegalTransition: it is superseded or rejected.
     """
     given = {"value": value, "content": content, "confidence": confidence, "reasoning": reasoning}
     wanted = _checked({name: one for name, one in given.items() if one is not None})
     with transaction() as session:
-        row = _hold_specification(session, specification_id, team_id=team_id)
+        row = _hold_specification(session, specification_id, team_id=team_id, project_id=project_id)
         changed = {name: one for name, one in wanted.items() if getattr(row, name) != one}
         if "value" in changed:
             current, rings = _supersede(session, row, {"content": changed["value"], **wanted, "analyst": analyst})
@@ -150,43 +154,64 @@ def _edit(session: Session, row: SpecificationRow, changed: Mapping[str, Any]) -
 
 
 def resolve_conflict(
-    conflict_id: str, *, team_id: str, status: ConflictState = ConflictState.RESOLVED
-) -> None:  # fmt: skip
+    conflict_id: str, *, team_id: str, status: ConflictState = ConflictState.RESOLVED, project_id: str | None = None
+) -> None:
     """Note that somebody has decided about a conflict, or chose to ignore it.
 
     Raises:
-        NotFound: the team has no such conflict.
+        NotFound: the team can see no such conflict, or it is of another project than ``project_id``.
+        Forbidden: its project is shared with the team for reading only.
         IllegalTransition: it is decided already.
     """
     with transaction() as session:
-        row = None
+        owner, row = None, None
         if is_id(conflict_id, "cfl"):
-            row = queries.hold_conflict(session, team_id=team_id, conflict_id=conflict_id)
+            owner = _owner_of(session, ConflictRow, conflict_id, team_id=team_id, project_id=project_id)
+        if owner is not None:
+            row = queries.hold_conflict(session, team_id=owner, conflict_id=conflict_id)
         if row is None:
             raise NotFound(f"there is no conflict {conflict_id}")
         sources, before = may_become(CONFLICT_TRANSITIONS, status), row.status
-        if not queries.move_conflict(session, team_id=team_id, conflict_id=row.id, status=status, sources=sources):
+        if not queries.move_conflict(session, team_id=row.team_id, conflict_id=row.id, status=status, sources=sources):
             message = f"conflict {conflict_id} is {row.status} and cannot become {status}"
             raise IllegalTransition(
                 message, state=row.status, allowed=sorted(CONFLICT_TRANSITIONS[ConflictState(row.status)])
             )
-        rings = record_for_team(session, events.conflict_resolved(row, status=status), team_id=team_id)
+        rings = record_for_team(session, events.conflict_resolved(row, status=status), team_id=row.team_id)
         old, new = {"status": before}, {"status": status}
-        audit.record(session, "conflict.resolved", row.id, team_id=team_id, before=old, after=new)
+        audit.record(session, "conflict.resolved", row.id, team_id=row.team_id, before=old, after=new)
     _ring(rings)
 
 
-def _hold_project(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
-    found = queries.hold_project(session, team_id=team_id, project_id=project_id) if is_id(project_id, "prj") else None
+def _hold_project(session: Session, project_id: str, *, team_id: str) -> tuple[ProjectRow, Access]:
+    reached = reach(session, project_id, team_id=team_id, needs=Access.WRITE)
+    found = queries.hold_project(session, team_id=reached.team_id, project_id=project_id)
     if found is None:
         raise NotFound(f"there is no project {project_id}")
-    return found
+    return found, reached.access
 
 
-def _hold_specification(session: Session, specification_id: str, *, team_id: str) -> SpecificationRow:
-    found = None
+def _owner_of(
+    session: Session, kind: type[SpecificationRow | ConflictRow], item_id: str, *, team_id: str, project_id: str | None
+) -> str | None:
+    """The team whose project a specification or conflict is of, if the team may change it; None: there is none.
+
+    With a ``project_id``: of that project. Raises NotFound, Forbidden.
+    """
+    found = share_queries.find_project_of(session, team_id=team_id, kind=kind, item_id=item_id)
+    if found is None or project_id not in {None, found}:
+        return None
+    return reach(session, found, team_id=team_id, needs=Access.WRITE).team_id
+
+
+def _hold_specification(
+    session: Session, specification_id: str, *, team_id: str, project_id: str | None
+) -> SpecificationRow:
+    owner, found = None, None
     if is_id(specification_id, "spc"):
-        found = queries.hold_specification(session, team_id=team_id, specification_id=specification_id)
+        owner = _owner_of(session, SpecificationRow, specification_id, team_id=team_id, project_id=project_id)
+    if owner is not None:
+        found = queries.hold_specification(session, team_id=owner, specification_id=specification_id)
     if found is None:
         raise NotFound(f"there is no specification {specification_id}")
     return found

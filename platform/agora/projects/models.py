@@ -46,6 +46,26 @@ class ProjectRow(Base):
     sessions: Mapped[list["SessionRow"]] = relationship(back_populates="project")
 
 
+class ProjectShareRow(Base):
+    """A project of ``team_id`` is shared with another team. The key of both sees to it that it is that team's."""
+
+    __tablename__ = "project_shares"
+    __table_args__ = (
+        CheckConstraint("access IN ('read', 'write')", name="access"),
+        CheckConstraint("with_team_id <> team_id", name="other"),
+        _within("project_id", "team_id", "projects"),
+        Index("project_shares_team_id_idx", "team_id"),
+        Index("project_shares_with_team_id_idx", "with_team_id", text("project_id DESC")),
+    )
+
+    project_id: Mapped[Id] = mapped_column(primary_key=True)
+    team_id: Mapped[Id]
+    with_team_id: Mapped[Id] = mapped_column(primary_key=True)
+    access: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[Id]
+    created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
+
+
 class SessionRow(Base):
     """A sitting in which specifications come to be: an interview, a chat, a document."""
 

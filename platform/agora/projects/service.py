@@ -1,19 +1,21 @@
 """Record and read projects."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from agora.db.session import transaction
-from agora.errors import NotFound
+from agora.errors import NotFound, invalid_field
 from agora.events.types import NewEvent
 from agora.ids import is_id, new_id
 from agora.jobs.chronicle import record_for_team
 from agora.language.ports import CANDIDATES, CONTRADICTIONS, Candidate, Contradiction
-from agora.projects import events, queries
+from agora.paging import Page
+from agora.projects import events, queries, share_queries
+from agora.projects.access import Access, reach
 from agora.projects.models import ProjectRow
 from agora.projects.scoring import Scores
 
@@ -39,6 +41,49 @@ class Project:
     phase: str
     maturity: float
     coverage: float
+    created_at: datetime
+    team_id: str
+    """The team that it belongs to."""
+    access: Access
+    """What the team that asks may do with it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectDetail(Project):
+    """A project, with how many current specifications and open conflicts it has."""
+
+    specifications: int
+    conflicts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Specification:
+    """A current specification."""
+
+    id: str
+    category: str
+    key: str
+    value: str
+    content: str
+    confidence: float
+    reasoning: str
+    analyst: str
+    source: Mapping[str, Any]
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenConflict:
+    """Two statements that cannot both hold, and about which nobody has decided."""
+
+    id: str
+    kind: str
+    subject: str
+    severity: str
+    left: Mapping[str, Any]
+    right: Mapping[str, Any]
+    explanation: str
     created_at: datetime
 
 
@@ -142,32 +187,62 @@ def _conflict(one: Contradiction, project_id: str) -> dict[str, Any]:
     }
 
 
-def get_project(project_id: str, *, team_id: str) -> Project:
-    """A project. Raises NotFound."""
+def get_project(project_id: str, *, team_id: str) -> ProjectDetail:
+    """A project that the team can see. Raises NotFound."""
     with transaction() as session:
-        return view(_find(session, project_id, team_id=team_id))
+        reached = reach(session, project_id, team_id=team_id)
+        row = _find(session, project_id, team_id=reached.team_id)
+        specifications, conflicts = share_queries.count_of(session, team_id=row.team_id, project_id=row.id)
+        shown = asdict(view(row, reached.access))
+        return ProjectDetail(**shown, specifications=specifications, conflicts=conflicts)
+
+
+def list_projects(*, team_id: str, limit: int, cursor: str | None) -> Page[Project]:
+    """The projects of a team and those that are shared with it, the newest first. Raises Invalid."""
+    if cursor is not None and not is_id(cursor, "prj"):
+        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of projects", cursor)
+    with transaction() as session:
+        rows = share_queries.list_reachable(session, team_id=team_id, before=cursor, limit=limit + 1)
+        items = [view(row, Access(access or Access.OWN)) for row, access in rows[:limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
 
 def _find(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
-    found = is_id(project_id, "prj") and queries.find_project(session, team_id=team_id, project_id=project_id)
-    if not found:
+    found = queries.find_project(session, team_id=team_id, project_id=project_id)
+    if found is None:
         raise NotFound(f"there is no project {project_id}")
     return found
 
 
-def view(row: ProjectRow) -> Project:
+def view(row: ProjectRow, access: Access) -> Project:
     """A project as its row is."""
     return Project(
         id=row.id, name=row.name, status=row.status, phase=row.phase, maturity=row.maturity, coverage=row.coverage,
-        created_at=row.created_at,
+        created_at=row.created_at, team_id=row.team_id, access=access,
     )  # fmt: skip
+
+
+def list_specifications(project_id: str, *, team_id: str) -> list[Specification]:
+    """The current specifications of a project, in the order in which they came to be. Raises NotFound."""
+    with transaction() as session:
+        owner = reach(session, project_id, team_id=team_id).team_id
+        rows = queries.list_specifications(session, team_id=owner, project_id=project_id)
+        return [Specification(**{one.name: getattr(row, one.name) for one in fields(Specification)}) for row in rows]
+
+
+def list_conflicts(project_id: str, *, team_id: str) -> list[OpenConflict]:
+    """The open conflicts of a project. Raises NotFound."""
+    with transaction() as session:
+        owner = reach(session, project_id, team_id=team_id).team_id
+        rows = queries.list_conflicts(session, team_id=owner, project_id=project_id)
+        return [OpenConflict(**{one.name: getattr(row, one.name) for one in fields(OpenConflict)}) for row in rows]
 
 
 def candidates_of(project_id: str, *, team_id: str) -> list[Candidate]:
     """The current specifications of a project, as the analyst takes them. Raises NotFound."""
     with transaction() as session:
-        _find(session, project_id, team_id=team_id)
-        rows = queries.list_specifications(session, team_id=team_id, project_id=project_id)
+        owner = reach(session, project_id, team_id=team_id).team_id
+        rows = queries.list_specifications(session, team_id=owner, project_id=project_id)
         return CANDIDATES.validate_python([_candidate(row) for row in rows])
 
 
@@ -184,8 +259,8 @@ def _candidate(row: Any) -> dict[str, Any]:
 def conflicts_of(project_id: str, *, team_id: str) -> list[Contradiction]:
     """The open conflicts of a project. Raises NotFound."""
     with transaction() as session:
-        _find(session, project_id, team_id=team_id)
-        rows = queries.list_conflicts(session, team_id=team_id, project_id=project_id)
+        owner = reach(session, project_id, team_id=team_id).team_id
+        rows = queries.list_conflicts(session, team_id=owner, project_id=project_id)
         found = [
             {"kind": r.kind, "subject": r.subject, "severity": r.severity, "left": r.left, "right": r.right,
              "explanation": r.explanation}

@@ -82,6 +82,8 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
     """One pass over every table; how many rows went."""
     with transaction(database) as session:
         tables = queries.list_tables(session, team_id=team_id)
+    if database == "main":
+        tables.extend(queries.LENT)
     if database == "auth":
         tables = [table for table in tables if table.name not in queries.WITH_TEAM]
     return sum(_erase_table(database, table, team_id, say) for table in tables)
@@ -90,7 +92,7 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
 def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> None:
     """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
 
-    Raises Conflict: that user is the last owner of another team.
+    Raises Conflict: that user is the last owner of another team, or the last super administrator.
     """
     try:
         with transaction("auth") as session:
@@ -99,6 +101,8 @@ def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> Non
                 told = {"despite_holds": despite_holds}
                 audit.record(session, "team.erased", digest, team_id=PLATFORM, after=told)
     except IntegrityError as error:
+        if "must keep a super administrator" in str(error.orig):
+            raise Conflict("the team's user is the last super administrator; make somebody else one first") from None
         if "must keep an owner" not in str(error.orig):
             raise
         raise Conflict("the team's user is the last owner of another team; make somebody else one first") from None

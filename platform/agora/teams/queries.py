@@ -45,10 +45,13 @@ THROUGH: Mapping[str, tuple[str, str]] = {"step_notes": ("step_id", "steps")}
 """Tables of teams that have no ``team_id``: the column, and the table that it leads to."""
 OWN: Mapping[str, str] = {"teams": "id"}
 """Tables whose own id is the team's."""
+LENT = (Table(name="project_shares", key=("project_id", "with_team_id"), owner="with_team_id"),)
+"""Rows of other teams' that name this one: they are erased with it, and no part of an export."""
 NOBODYS = frozenset(
     {
-        "agent_versions", "alembic_version", "erasures", "mails", "one_time_tokens", "queues", "removals", "sessions",
-        "signing_keys", "spent_tokens", "users", "workers",
+        "agent_versions", "alembic_version", "erasures", "external_identities", "mails", "oidc_flows",
+        "one_time_tokens", "queues", "recovery_codes", "removals", "sessions", "signing_keys", "spent_tokens",
+        "system_roles", "users", "workers",
     }
 )  # fmt: skip
 """Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""

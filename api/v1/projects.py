@@ -1,0 +1,144 @@
+"""Projects: those of the caller's team, and those that are shared with it."""
+
+from typing import Any
+
+from agora.errors import invalid_field
+from agora.projects import changes, service, shares
+from agora.projects.access import Access
+from agora.projects.states import ConflictState, Phase
+from api.auth import principal, scope, team_id
+from api.blueprint import Blueprint
+from api.schemas.common import PageArgs, Problem
+from api.schemas.projects import (
+    ConflictsOut,
+    DecisionIn,
+    ProjectDetailOut,
+    ProjectPage,
+    ProjectPatch,
+    RevisedOut,
+    ShareIn,
+    ShareOut,
+    SharesOut,
+    SpecificationPatch,
+    SpecificationsOut,
+)
+
+blueprint = Blueprint(
+    "projects", __name__, url_prefix="/api/v1/projects", description="Projects: what jobs have found out."
+)
+UNSEEN = blueprint.alt_response(404, schema=Problem, description="The team can see no such thing.")
+READ_ONLY = blueprint.alt_response(403, schema=Problem, description="It is shared with the team for reading only.")
+NOT_OWN = blueprint.alt_response(403, schema=Problem, description="It belongs to another team, which shares it.")
+ENDED = blueprint.alt_response(409, schema=Problem, description="Its state does not allow this.")
+
+
+@blueprint.get("")
+@scope("projects:read")
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.response(200, ProjectPage)
+def list_projects(query: dict[str, Any]) -> Any:
+    """List the team's projects and those that are shared with it, the newest first; `access` tells which is which."""
+    return service.list_projects(team_id=team_id(), **query)
+
+
+@blueprint.get("/<project_id>")
+@scope("projects:read")
+@blueprint.response(200, ProjectDetailOut)
+@UNSEEN
+def get_project(project_id: str) -> Any:
+    """A project: its phase, its figures, and how much is in it."""
+    return service.get_project(project_id, team_id=team_id())
+
+
+@blueprint.patch("/<project_id>")
+@scope("projects:write")
+@blueprint.arguments(ProjectPatch)
+@blueprint.response(200, ProjectDetailOut)
+@READ_ONLY
+@UNSEEN
+@ENDED
+def update_project(fields: dict[str, Any], project_id: str) -> Any:
+    """Give a project another name, or move it to another phase; one of the two in a request."""
+    if len(fields) != 1:
+        raise invalid_field("/", "exactly-one", "give name or phase, one of them")
+    if "name" in fields:
+        changes.update_project(project_id, team_id=team_id(), name=fields["name"])
+    else:
+        changes.set_phase(project_id, Phase(fields["phase"]), team_id=team_id())
+    return service.get_project(project_id, team_id=team_id())
+
+
+@blueprint.get("/<project_id>/specifications")
+@scope("projects:read")
+@blueprint.response(200, SpecificationsOut)
+@UNSEEN
+def list_specifications(project_id: str) -> Any:
+    """The current specifications of a project."""
+    return {"items": service.list_specifications(project_id, team_id=team_id())}
+
+
+@blueprint.patch("/<project_id>/specifications/<specification_id>")
+@scope("projects:write")
+@blueprint.arguments(SpecificationPatch)
+@blueprint.response(200, RevisedOut)
+@READ_ONLY
+@UNSEEN
+@ENDED
+def revise_specification(fields: dict[str, Any], project_id: str, specification_id: str) -> Any:
+    """Change a specification. Another value makes a new one, whose id is answered."""
+    current = changes.revise_specification(specification_id, team_id=team_id(), project_id=project_id, **fields)
+    return {"id": current}
+
+
+@blueprint.get("/<project_id>/conflicts")
+@scope("projects:read")
+@blueprint.response(200, ConflictsOut)
+@UNSEEN
+def list_conflicts(project_id: str) -> Any:
+    """The open conflicts of a project."""
+    return {"items": service.list_conflicts(project_id, team_id=team_id())}
+
+
+@blueprint.post("/<project_id>/conflicts/<conflict_id>/resolve")
+@scope("projects:write")
+@blueprint.arguments(DecisionIn)
+@blueprint.response(204)
+@READ_ONLY
+@UNSEEN
+@ENDED
+def resolve_conflict(fields: dict[str, Any], project_id: str, conflict_id: str) -> None:
+    """Note that somebody has decided about a conflict, or chose to ignore it."""
+    status = ConflictState(fields["status"])
+    changes.resolve_conflict(conflict_id, team_id=team_id(), project_id=project_id, status=status)
+
+
+@blueprint.get("/<project_id>/shares")
+@scope("projects:share")
+@blueprint.response(200, SharesOut)
+@NOT_OWN
+@UNSEEN
+def list_shares(project_id: str) -> Any:
+    """With whom a project is shared."""
+    return {"items": shares.list_shares(project_id, team_id=team_id())}
+
+
+@blueprint.post("/<project_id>/shares")
+@scope("projects:share")
+@blueprint.arguments(ShareIn)
+@blueprint.response(201, ShareOut)
+@NOT_OWN
+@UNSEEN
+def share(fields: dict[str, Any], project_id: str) -> Any:
+    """Share a project with another team, to read or to write; or change how it is shared with it."""
+    by, access = principal().actor_id, Access(fields["access"])
+    return shares.share(project_id, fields["team_id"], access, team_id=team_id(), by=by)
+
+
+@blueprint.delete("/<project_id>/shares/<with_team_id>")
+@scope("projects:share")
+@blueprint.response(204)
+@NOT_OWN
+@UNSEEN
+def unshare(project_id: str, with_team_id: str) -> None:
+    """End a share, at once."""
+    shares.unshare(project_id, with_team_id, team_id=team_id())

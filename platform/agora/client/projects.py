@@ -1,0 +1,58 @@
+"""The client's methods about projects and with whom they are shared."""
+
+from typing import Any
+from urllib.parse import quote
+
+from agora.client.wire import Json, Wire
+
+
+def _path(project_id: str, *rest: str) -> str:
+    return "/".join(["/projects", *(quote(part, safe="") for part in (project_id, *rest))])
+
+
+class ProjectMethods(Wire):
+    """Look at projects, change them, share them with other teams."""
+
+    def list_projects(self, **query: Any) -> Json:
+        """One page of projects, own and shared ones: ``items`` and ``next_cursor``."""
+        return self._json("GET", "/projects", query=query)
+
+    def get_project(self, project_id: str) -> Json:
+        """A project; ``access`` says what this team may do with it."""
+        return self._json("GET", _path(project_id))
+
+    def update_project(self, project_id: str, *, name: str | None = None, phase: str | None = None) -> Json:
+        """Give a project another name, or move it to another phase."""
+        given = {"name": name, "phase": phase}
+        return self._json("PATCH", _path(project_id), {key: one for key, one in given.items() if one is not None})
+
+    def list_specifications(self, project_id: str) -> list[Json]:
+        """The current specifications of a project."""
+        found: list[Json] = self._json("GET", _path(project_id, "specifications"))["items"]
+        return found
+
+    def revise_specification(self, project_id: str, specification_id: str, **changes: Any) -> Json:
+        """Change a specification; the ``id`` of the one that is current now."""
+        return self._json("PATCH", _path(project_id, "specifications", specification_id), changes)
+
+    def list_conflicts(self, project_id: str) -> list[Json]:
+        """The open conflicts of a project."""
+        found: list[Json] = self._json("GET", _path(project_id, "conflicts"))["items"]
+        return found
+
+    def resolve_conflict(self, project_id: str, conflict_id: str, *, status: str = "resolved") -> None:
+        """Note that somebody has decided about a conflict."""
+        self._call("POST", _path(project_id, "conflicts", conflict_id, "resolve"), {"status": status})
+
+    def list_shares(self, project_id: str) -> list[Json]:
+        """With whom a project is shared."""
+        found: list[Json] = self._json("GET", _path(project_id, "shares"))["items"]
+        return found
+
+    def share_project(self, project_id: str, team_id: str, access: str = "read") -> Json:
+        """Share a project with another team, to ``read`` or to ``write``."""
+        return self._json("POST", _path(project_id, "shares"), {"team_id": team_id, "access": access})
+
+    def unshare_project(self, project_id: str, team_id: str) -> None:
+        """End a share, at once."""
+        self._call("DELETE", _path(project_id, "shares", team_id))

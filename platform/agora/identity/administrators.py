@@ -1,0 +1,231 @@
+"""Administrators of the platform: users with system roles, and what they see and do of all teams and users.
+
+A system role gives nothing in a team: its jobs and files are its members'. The last super administrator stays, which
+the database sees to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
+from agora.clock import now
+from agora.db.session import transaction
+from agora.errors import Conflict, Forbidden, NotFound, invalid_field
+from agora.identity import admin_queries, principals, revoked, sessions, totp, trail, user_queries
+from agora.identity.admin_queries import TeamSummary
+from agora.identity.models import UserRow
+from agora.identity.roles import SystemRole
+from agora.identity.users import check_email
+from agora.ids import is_id
+from agora.paging import Page
+
+LAST_SUPER = "must keep a super administrator"
+DISABLED, FACTOR_REMOVED = "the account was disabled", "the second factor was removed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """A user as administrators see them."""
+
+    id: str
+    email: str
+    name: str
+    verified_at: datetime | None
+    disabled_at: datetime | None
+    second_factor: bool
+    system_roles: Sequence[SystemRole]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Granted:
+    """A system role that a user has; ``granted_by``: a user, or None for the operator's command line."""
+
+    user_id: str
+    email: str
+    role: SystemRole
+    second_factor: bool
+    granted_by: str | None
+    created_at: datetime
+
+
+def list_admins() -> list[Granted]:
+    """Every system role that was granted, the oldest first."""
+    with transaction("auth") as session:
+        return [
+            Granted(
+                user_id=user.id, email=user.email, role=SystemRole(row.role), granted_by=row.granted_by,
+                second_factor=user.totp_since is not None, created_at=row.created_at,
+            )
+            for row, user in admin_queries.list_roles(session)
+        ]  # fmt: skip
+
+
+def grant(email: str, role: SystemRole, *, by: str | None) -> Granted:
+    """Give a user a system role; ``by`` is who does so, None for the operator's command line.
+
+    Raises:
+        Conflict: their address is not confirmed, or they are disabled.
+        NotFound: there is no such user.
+    """
+    with transaction("auth") as session:
+        user = user_queries.find_by_email(session, check_email(email), lock=True)
+        if user is None:
+            raise NotFound(f"there is no user {email}")
+        if user.verified_at is None or user.disabled_at is not None:
+            raise Conflict("this account is disabled, or its address is not confirmed")
+        if admin_queries.grant(session, user_id=user.id, role=role, granted_by=by):
+            told = {"email": user.email, "role": role}
+            audit.record(session, "administrator.granted", user.id, team_id=PLATFORM, after=told)
+        user_id = user.id
+    principals.forget()
+    return next(one for one in list_admins() if (one.user_id, one.role) == (user_id, role))
+
+
+def revoke(user_id: str, role: SystemRole) -> None:
+    """Take a system role away. Raises NotFound, Conflict for the last super administrator."""
+    try:
+        with transaction("auth") as session:
+            had = is_id(user_id, "usr") and admin_queries.revoke(session, user_id=user_id, role=role)
+            user = user_queries.find(session, user_id) if had else None
+            if user is not None:
+                told = {"email": user.email, "role": role}
+                audit.record(session, "administrator.revoked", user_id, team_id=PLATFORM, before=told)
+    except IntegrityError as error:
+        raise super_missing(error) from None
+    if not had:
+        raise NotFound(f"{user_id} has no system role {role}")
+    principals.forget()
+
+
+def revoke_of(email: str, role: SystemRole) -> None:
+    """Likewise, of the user with an address. Raises NotFound, Conflict."""
+    with transaction("auth") as session:
+        user = user_queries.find_by_email(session, check_email(email))
+    if user is None:
+        raise NotFound(f"there is no user {email}")
+    revoke(user.id, role)
+
+
+def super_missing(error: IntegrityError) -> Exception:
+    """What the database's refusal means, if it is that one."""
+    if LAST_SUPER in str(error.orig):
+        return Conflict("the platform must keep a super administrator: make somebody else one first")
+    return error
+
+
+def list_teams(*, limit: int, cursor: str | None) -> Page[TeamSummary]:
+    """Teams of the platform, the newest first."""
+    with transaction("auth") as session:
+        found = admin_queries.list_teams(session, before=_after(cursor, "team"), limit=limit + 1)
+    return Page(items=found[:limit], next_cursor=found[limit - 1].id if len(found) > limit else None)
+
+
+def _after(cursor: str | None, prefix: str) -> str | None:
+    if cursor is not None and not is_id(cursor, prefix):
+        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of the same list", cursor)
+    return cursor
+
+
+def get_team(team_id: str) -> TeamSummary:
+    """One of them. Raises NotFound."""
+    with transaction("auth") as session:
+        found = admin_queries.find_team(session, team_id) if is_id(team_id, "team") else None
+    if found is None:
+        raise NotFound(f"there is no team {team_id}")
+    return found
+
+
+def list_users(*, limit: int, cursor: str | None, email: str | None = None) -> Page[Account]:
+    """Users of the platform, the newest first; of one address, if it is given."""
+    wanted = check_email(email) if email is not None else None
+    with transaction("auth") as session:
+        rows = admin_queries.list_users(session, before=_after(cursor, "usr"), limit=limit + 1, email=wanted)
+        found = _accounts(session, rows[:limit])
+    return Page(items=found, next_cursor=found[-1].id if len(rows) > limit else None)
+
+
+def get_user(user_id: str) -> Account:
+    """One of them. Raises NotFound."""
+    with transaction("auth") as session:
+        return _accounts(session, [_locked(session, user_id)])[0]
+
+
+def _accounts(session: Session, rows: Sequence[UserRow]) -> list[Account]:
+    roles: dict[str, list[SystemRole]] = {row.id: [] for row in rows}
+    for granted, _ in admin_queries.list_roles(session, list(roles)):
+        roles[granted.user_id].append(SystemRole(granted.role))
+    return [
+        Account(
+            id=row.id, email=row.email, name=row.name, verified_at=row.verified_at, disabled_at=row.disabled_at,
+            second_factor=row.totp_since is not None, system_roles=tuple(roles[row.id]), created_at=row.created_at,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) -> Account:
+    """Disable an account, whose sessions end at once, or let it in again.
+
+    Raises:
+        NotFound: there is no such user.
+        Forbidden: it is one's own, or an administrator's, and ``over_admins`` is false.
+        Conflict: it is the last super administrator's.
+    """
+    try:
+        with transaction("auth") as session:
+            row = _acted_on(session, user_id, by=by, over_admins=over_admins)
+            row.disabled_at = (row.disabled_at or now()) if disabled else None
+            ended = sessions.end_all(session, row.id, why=DISABLED) if disabled else []
+            told = {"sessions_ended": len(ended)} if disabled else {}
+            trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
+            found = _accounts(session, [row])[0]
+    except IntegrityError as error:
+        raise super_missing(error) from None
+    revoked.tell(ended)
+    principals.forget()
+    return found
+
+
+def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account:
+    """Take somebody's second factor away, whose device is lost; every session of theirs ends.
+
+    Raises NotFound, Forbidden as :func:`set_disabled` does.
+    """
+    with transaction("auth") as session:
+        row = _acted_on(session, user_id, by=by, over_admins=over_admins)
+        totp.remove(session, row)
+        ended = sessions.end_all(session, row.id, why=FACTOR_REMOVED)
+        trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
+        found = _accounts(session, [row])[0]
+    revoked.tell(ended)
+    principals.forget()
+    return found
+
+
+def _acted_on(session: Session, user_id: str, *, by: str, over_admins: bool) -> UserRow:
+    """Who helps users gets no power over those who may more: taking a second factor away is half of becoming them."""
+    row = _locked(session, user_id)
+    if row.id == by:
+        raise Forbidden("nobody does this to their own account here")
+    if user_queries.list_system_roles(session, row.id) and not over_admins:
+        raise Forbidden("they are an administrator: this needs system:admins:manage", needed="system:admins:manage")
+    return row
+
+
+def _locked(session: Session, user_id: str) -> UserRow:
+    row = user_queries.find(session, user_id, lock=True) if is_id(user_id, "usr") else None
+    if row is None:
+        raise NotFound(f"there is no user {user_id}")
+    return row
+
+
+def count_accounts(since: datetime) -> Mapping[str, int]:
+    """How many users, teams and keys there are; ``active``: users with a session that was used since then."""
+    with transaction("auth") as session:
+        return admin_queries.count_accounts(session, since=since)
