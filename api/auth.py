@@ -7,9 +7,10 @@ from flask import Flask, current_app, g, request
 
 from agora.errors import Forbidden, NotFound, Unauthenticated, invalid_field
 from agora.identity import principals
-from agora.identity.principals import Principal
-from agora.identity.service import KEY_PREFIX, authenticate
+from agora.identity.principals import Principal, TokenCredential
+from agora.identity.service import KEY_PREFIX, credential
 from agora.ids import is_id
+from api import admission
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -71,11 +72,14 @@ def check_request() -> None:
         Unauthenticated: there are no valid credentials.
         NotFound: the user is no member of the team that the request names.
         Forbidden: they lack the permission, or the view declares none.
+        RateLimited: they, their team or their address have called too often.
     """
     if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
+        admission.admit_stranger()
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
+        admission.admit_stranger()
         raise Unauthenticated("send `Authorization: Bearer <API key or access token>`")
     g.principal = _authenticated(token.strip())
     if request.endpoint is None:
@@ -93,13 +97,22 @@ def check_request() -> None:
 def _authenticated(token: str) -> Principal:
     named = request.headers.get(TEAM_HEADER)
     if named is not None and not is_id(named, "team"):
+        admission.admit_stranger()
         raise invalid_field(f"/headers/{TEAM_HEADER}", "pattern", f"{TEAM_HEADER} must be the id of a team", named)
     if not token.startswith(KEY_PREFIX):
-        return principals.of_user(token, named)
-    found = authenticate(token)
+        return admission.admit(_credential(token, named))
+    found = admission.admit(credential(token))
     if named not in {None, found.team_id}:
         raise NotFound(f"there is no team {named}")
     return found
+
+
+def _credential(token: str, team_id: str | None) -> TokenCredential:
+    try:
+        return principals.of_token(token, team_id)
+    except Unauthenticated:
+        admission.admit_stranger()
+        raise
 
 
 def user_id() -> str:

@@ -11,6 +11,10 @@ class KeyIn(Schema):
     name = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
     scopes = ma.fields.List(ma.fields.String(), load_default=lambda: ["*"], validate=ma.validate.Length(1, 20))
     expires_at = Moment(load_default=None)
+    requests_per_minute = ma.fields.Integer(
+        strict=True, load_default=None, allow_none=True, validate=ma.validate.Range(1, 10_000_000),
+        metadata={"description": "of this key alone, beside the limit of its team"},
+    )  # fmt: skip
 
 
 class RotationIn(Schema):
@@ -30,6 +34,7 @@ class KeyOut(Schema):
     last_used_at = Moment(allow_none=True)
     expires_at = Moment(allow_none=True)
     revoked_at = Moment(allow_none=True)
+    requests_per_minute = ma.fields.Integer(allow_none=True)
 
 
 class NewKeyOut(KeyOut):

@@ -16,6 +16,7 @@ from api.v1 import (
     me,
     moves,
     queues,
+    quotas,
     schedules,
     sign_in,
     teams,
@@ -52,5 +53,6 @@ BLUEPRINTS = (
     teams.team,
     queues.blueprint,
     limits.blueprint,
+    quotas.blueprint,
     holds.blueprint,
 )

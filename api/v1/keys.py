@@ -20,7 +20,9 @@ blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="
 def create_key(fields: dict[str, Any]) -> Any:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
     _check_givable(fields["scopes"])
-    return service.create_key(team_id(), fields["name"], fields["scopes"], fields["expires_at"])
+    return service.create_key(
+        team_id(), fields["name"], fields["scopes"], fields["expires_at"], fields["requests_per_minute"]
+    )
 
 
 def _check_givable(scopes: Sequence[str]) -> None:
@@ -53,5 +55,5 @@ def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
 @blueprint.response(204)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def revoke_key(key_id: str) -> None:
-    """Revoke a key. Web processes that checked it just now may take it for a few seconds more."""
+    """Revoke a key: the next request with it is refused."""
     service.revoke_key(team_id(), key_id)

@@ -144,6 +144,17 @@ class Settings(BaseSettings):
     )
     token_audience: str = Field("agora-api", min_length=1, description="`aud` of access tokens.")
 
+    default_tier: Literal["free", "pro", "team", "enterprise"] = Field(
+        "enterprise", description="Of new teams. `enterprise` has no limits unless the operator sets some."
+    )
+    address_requests_per_minute: int = Field(
+        600, ge=1, le=10_000_000, description="Requests of an address without valid credentials."
+    )
+    web_processes: int = Field(2, ge=1, description="Processes of the web server on each host.")
+    web_hosts: int = Field(
+        1, ge=1, description="Hosts that run a web server: while Redis is away, limits are shared out."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

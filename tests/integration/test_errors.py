@@ -16,6 +16,7 @@ import domains.loader  # noqa: F401
 from agora.errors import AgoraError
 from agora.identity import service as identity
 from agora.jobs import service
+from agora.quotas import tiers
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 from api import capacity
@@ -140,7 +141,25 @@ def no_confirmed_address(app, monkeypatch, **_):
     return sign_in_as(app, monkeypatch, verified=False)
 
 
+def too_many_requests(caller, **_):
+    tiers.move_team("t", None, {"requests_per_minute": 1})
+    caller.get(JOBS)
+    return caller.get(JOBS)
+
+
+def too_many_jobs(caller, **_):
+    tiers.move_team("t", None, {"jobs_per_day": 1})
+    caller.post(JOBS, json=DOUBLE)
+    return caller.post(JOBS, json=DOUBLE)
+
+
+def no_storage(caller, **_):
+    tiers.move_team("t", None, {"storage_bytes": 1})
+    return caller.post("/api/v1/files?name=a.txt", data=b"two")
+
+
 HAPPENS = {
+    "rate-limited": too_many_requests, "daily-quota-exceeded": too_many_jobs, "quota-exceeded": no_storage,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,
@@ -159,7 +178,7 @@ def test_every_entry_of_the_catalogue_happens(app, caller, rig, monkeypatch, cod
     assert told["request_id"] == refused.headers["X-Request-Id"]
     assert told["instance"].startswith("/api/v1/")
     assert told["detail"]
-    assert ("Retry-After" in refused.headers) == (code in {"too-many-requests", "unavailable"})
+    assert ("Retry-After" in refused.headers) == (entry.status in {429, 503})
     shown = app.test_client().get(told["type"])
     assert (shown.status_code, shown.json["code"]) == (200, code)
     for inside in ("secret of the inside", "postgresql://", "Traceback", ".py"):

@@ -6,9 +6,10 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from agora.caching.generations import changing, team_tag
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
-from agora.identity import member_queries, principals, user_queries
+from agora.identity import member_queries, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import check_name
@@ -110,30 +111,27 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
         Conflict: the last owner would be none any more.
     """
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             row, user = _locked_member(session, team_id, user_id)
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
                 member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
             row.role = role
-            found = _member(row, user)
+            return _member(row, user)
     except IntegrityError as error:
         raise _owner_missing(error) from None
-    principals.forget()
-    return found
 
 
 def remove_member(team_id: str, user_id: str) -> None:
     """Take a member out of a team, also oneself. Raises NotFound, Conflict for the last owner."""
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             row, _ = _locked_member(session, team_id, user_id)
             _check_not_own(session, team_id, user_id)
             member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
             session.delete(row)
     except IntegrityError as error:
         raise _owner_missing(error) from None
-    principals.forget()
 
 
 def _check_not_own(session: Session, team_id: str, user_id: str) -> None:

@@ -2,26 +2,28 @@
 
 import hashlib
 import secrets
-import threading
-import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agora.caching.cache import Cache
+from agora.caching.generations import changing, team_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated, invalid_field
 from agora.identity import queries
 from agora.identity.models import ApiKeyRow
-from agora.identity.principals import Principal
+from agora.identity.principals import Kept, Principal
 from agora.identity.roles import EVERYTHING, PERMISSIONS, permissions_of_scopes
 from agora.ids import is_id, new_id
 
 SCOPES = (EVERYTHING, *PERMISSIONS)
 KEY_PREFIX = "agora_"
-REMEMBER_SECONDS = 3.0
-"""How long a process trusts a key that it has checked: a revoked key works at most so much longer."""
+REMEMBER_SECONDS = 30.0
+"""How long a process keeps a key that it has checked, if nothing changes meanwhile; then it notes that it is used."""
 REMEMBERED = 10_000
+LARGEST_RATE = 10_000_000
 MAX_NAME = 100
 LONGEST_OVERLAP = 30 * 24 * 3600
 
@@ -38,6 +40,7 @@ class ApiKey:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    requests_per_minute: int | None = None
     plain: str | None = None
 
 
@@ -47,11 +50,16 @@ def ensure_team(name: str) -> str:
         return queries.upsert_team(session, team_id=new_id("team"), name=name)
 
 
-def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None) -> ApiKey:
+def create_key(
+    team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None,
+    requests_per_minute: int | None = None,
+) -> ApiKey:  # fmt: skip
     """Make an API key. Only its SHA-256 is kept: 256 random bits need no slow hash.
 
+    ``requests_per_minute``: of this key alone, beside the limit of its team.
+
     Raises:
-        Invalid: the name, a scope or the expiry is not acceptable.
+        Invalid: the name, a scope, the expiry or the rate is not acceptable.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
@@ -61,11 +69,14 @@ def create_key(team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_
         raise invalid_field("/name", "length", f"name must have 1 to {MAX_NAME} characters", name[:MAX_NAME])
     if expires_at is not None and expires_at <= now():
         raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
+    if requests_per_minute is not None and not 1 <= requests_per_minute <= LARGEST_RATE:
+        message = f"requests_per_minute must be 1 to {LARGEST_RATE}"
+        raise invalid_field("/requests_per_minute", "range", message, requests_per_minute)
     plain = _new_text()
     with transaction("auth") as session:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=scopes, expires_at=expires_at,
+            digest=_digest(plain), scopes=scopes, expires_at=expires_at, requests_per_minute=requests_per_minute,
         )  # fmt: skip
         return _view(row, plain=plain)
 
@@ -82,6 +93,7 @@ def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
     return ApiKey(
         id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), created_at=row.created_at or now(),
         last_used_at=row.last_used_at, expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
+        requests_per_minute=row.requests_per_minute,
     )  # fmt: skip
 
 
@@ -97,12 +109,10 @@ def list_keys(team_id: str) -> list[ApiKey]:
 
 def revoke_key(team_id: str, key_id: str) -> None:
     """Revoke a key. Raises NotFound when the team has no such valid key."""
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         revoked = is_id(key_id, "key") and queries.revoke_key(session, team_id=team_id, key_id=key_id)
     if not revoked:
         raise NotFound(f"there is no valid key {key_id}")
-    with _lock:
-        _remembered.clear()
 
 
 def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
@@ -124,60 +134,90 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float) -> ApiKey:
     if not 0 <= overlap <= LONGEST_OVERLAP:
         raise invalid_field("/overlap", "range", f"overlap must be 0 to {LONGEST_OVERLAP} seconds", overlap)
     plain = _new_text()
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if old is None:
             raise NotFound(f"there is no valid key {key_id}")
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at,
+            requests_per_minute=old.requests_per_minute,
         )  # fmt: skip
         until = now() + timedelta(seconds=overlap)
         old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
-        made = _view(row, plain=plain)
-    with _lock:
-        _remembered.clear()
-    return made
+        return _view(row, plain=plain)
 
 
-_lock = threading.Lock()
-_remembered: dict[bytes, tuple[float, Principal]] = {}
-_lookups = [threading.Lock() for _ in range(256)]
-"""One for each first byte of a key's hash."""
+@dataclass(frozen=True, slots=True)
+class _Valid:
+    principal: Principal
+    expires_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now()
+
+
+_remembered: Cache[bytes, _Valid] = Cache("keys", seconds=REMEMBER_SECONDS, size=REMEMBERED)
+_teams: OrderedDict[bytes, str] = OrderedDict()
+"""Whose each key is, by its hash. That never changes: it says which tag to look at, and nothing about validity."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCredential:
+    """What a key presents: its hash."""
+
+    digest: bytes
+
+    def kept(self) -> Kept | None:
+        """What this process remembers of it."""
+        entry = _remembered.peek(self.digest)
+        if entry is None or entry.stamp is None or entry.value.is_over:
+            return None
+        principal = entry.value.principal
+        tags = (team_tag(principal.team_id),)
+        return Kept(principal, tags, entry.stamp, lambda: _remembered.count_hit(entry))
+
+    def read(self) -> Principal:
+        """Who presents it, as of now. Raises Unauthenticated."""
+        team_id = _teams.get(self.digest) or _find_team(self.digest)
+        found = _remembered.get(self.digest, (team_tag(team_id),), lambda: _look_up(self.digest))
+        if found.is_over:
+            _remembered.drop(self.digest)
+            raise Unauthenticated("the API key is not valid")
+        return found.principal
+
+
+def credential(plain: str) -> KeyCredential:
+    """A key as it was sent; whether it is one remains to be seen."""
+    return KeyCredential(_digest(plain))
 
 
 def authenticate(plain: str) -> Principal:
     """Who presents this key. Raises Unauthenticated, without saying which part was wrong."""
-    digest = _digest(plain)
-    known = _recall(digest)
-    if known is not None:
-        return known
-    # One caller looks a key up, and those who present it meanwhile wait for that: a busy key is forgotten every few
-    # seconds, and all its requests at once would queue for the auth database.
-    with _lookups[digest[0]]:
-        known = _recall(digest)
-        if known is not None:
-            return known
-        principal = _look_up(digest)
-        with _lock:
-            if len(_remembered) >= REMEMBERED:
-                _remembered.clear()
-            _remembered[digest] = (time.monotonic(), principal)
-    return principal
+    return credential(plain).read()
 
 
-def _recall(digest: bytes) -> Principal | None:
-    with _lock:
-        checked = _remembered.get(digest)
-    fresh = checked is not None and time.monotonic() - checked[0] < REMEMBER_SECONDS
-    return checked[1] if checked is not None and fresh else None
+def _find_team(digest: bytes) -> str:
+    with transaction("auth") as session:
+        row = queries.find_key_by_hash(session, digest=digest)
+        if row is None:
+            raise Unauthenticated("the API key is not valid")
+        team_id = row.team_id
+    _teams[digest] = team_id
+    while len(_teams) > REMEMBERED:
+        _teams.popitem(last=False)
+    return team_id
 
 
-def _look_up(digest: bytes) -> Principal:
+def _look_up(digest: bytes) -> _Valid:
     with transaction("auth") as session:
         row = queries.find_key_by_hash(session, digest=digest)
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now()):
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
         permissions = permissions_of_scopes(frozenset(row.scopes))
-        return Principal(team_id=row.team_id, actor_id=row.id, permissions=permissions)
+        principal = Principal(
+            team_id=row.team_id, actor_id=row.id, permissions=permissions, requests_per_minute=row.requests_per_minute
+        )
+        return _Valid(principal, row.expires_at)

@@ -12,6 +12,7 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
+from agora.caching.generations import changing, team_tag
 from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
@@ -49,7 +50,7 @@ def erase_team(name: str, *, despite_holds: bool = False, say: Say = lambda *_: 
         if held and not despite_holds:
             raise Conflict(f"{held} legal holds of team {team_name} are in force; release them first")
         queries.begin_erasure(session, team_id=team_id, name=team_name)
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         queries.revoke_keys(session, team_id=team_id)
     for _ in range(MOST_PASSES):
         gone = _erase_tables("main", team_id, say)
@@ -90,7 +91,7 @@ def _erase_team_itself(team_id: str) -> None:
     Raises Conflict: that user is the last owner of another team.
     """
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             gone = queries.delete_team(session, team_id=team_id)
     except IntegrityError as error:
         if "must keep an owner" not in str(error.orig):

@@ -46,7 +46,7 @@ OWN: Mapping[str, str] = {"teams": "id"}
 NOBODYS = frozenset(
     {
         "agent_versions", "alembic_version", "erasures", "mails", "one_time_tokens", "queues", "removals", "sessions",
-        "signing_keys", "spent_tokens", "users", "workers",
+        "signing_keys", "spent_tokens", "tiers", "users", "workers",
     }
 )  # fmt: skip
 """Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""
