@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import admission, auth, docs, health, limits, portal, well_known
+from api import admission, auth, cache_headers, docs, health, limits, portal, well_known
 from api.errors import pages, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
@@ -45,6 +45,7 @@ def create_app() -> Flask:
     limits.install(app)
     admission.install(app)
     auth.install(app)
+    cache_headers.install(app)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)
     problems.install(app)

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from agora.agents import StepContext
 from agora.caching import link
+from agora.client import Agora, ApiError
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Invalid, NotFound
@@ -29,6 +30,7 @@ from tests.support.people import Browser
 from tests.support.probes import Number, agent_with
 from tests.support.projects import a_project
 from tests.support.rig import Rig
+from tests.support.server import served
 from tests.support.shell import Shell
 
 JOBS, QUOTAS = "/api/v1/jobs", "/api/v1/quotas"
@@ -169,6 +171,24 @@ def test_while_redis_is_away_postgres_is_asked_and_what_was_made_meanwhile_count
     setting("REDIS_URL", AWAY)
     assert submit().status_code == 429
     assert count(rig) == 3
+
+
+def test_the_client_asks_once_when_the_day_is_used_up(app, caller, rig, limit, monkeypatch):
+    limit(jobs_per_day=0)
+    noon = now().replace(hour=12)
+    monkeypatch.setattr(daily, "now", lambda: noon)
+    sent, once = [], Agora._once
+
+    def counted(self, method, path, *rest):
+        sent.append(path)
+        return once(self, method, path, *rest)
+
+    monkeypatch.setattr(Agora, "_once", counted)
+    with served(app) as url, Agora(url, caller.key) as client:
+        with pytest.raises(ApiError) as refused:
+            client.submit(rig.agent.name, "job", {"n": 1})
+        assert (refused.value.code, sent) == ("daily-quota-exceeded", ["/jobs"])
+        assert client.quotas()["tier"] == "enterprise"
 
 
 def test_yesterdays_jobs_do_not_count(rig, submit, limit, monkeypatch):

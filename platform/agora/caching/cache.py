@@ -81,8 +81,12 @@ class Cache(Generic[K, V]):
                 self.drop(key)
                 raise
             kept = stamp if stamp is not None and generations.may_be_kept(stamp) else None
-            self._put(key, Entry(value, kept, began))
+            self._keep(key, Entry(value, kept, began))
             return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep what somebody has read by themselves; whether it is still so, they know best who peek."""
+        self._keep(key, Entry(value, None, time.monotonic()))
 
     def _good(self, key: K, came: float, stamp: str | None) -> Entry[V] | None:
         entry = self.peek(key)
@@ -91,7 +95,7 @@ class Cache(Generic[K, V]):
         same = stamp is not None and entry.stamp == stamp
         return entry if same or entry.began >= came else None
 
-    def _put(self, key: K, entry: Entry[V]) -> None:
+    def _keep(self, key: K, entry: Entry[V]) -> None:
         with self._lock:
             self._entries[key] = entry
             self._entries.move_to_end(key)

@@ -77,6 +77,19 @@ def end() -> None:
     _request.set(None)
 
 
+@contextmanager
+def view() -> Iterator[None]:
+    """For the length of a block outside of requests, read each tag once: as one request would."""
+    if _request.get() is not None:
+        yield
+        return
+    begin()
+    try:
+        yield
+    finally:
+        end()
+
+
 def arrived() -> float:
     """When the present request came (monotonic); outside of one, now. What was read after that is new enough for it."""
     known = _request.get()
@@ -100,9 +113,19 @@ def stamp(tags: Sequence[str]) -> str | None:
         if found is not None:
             return found
     try:
-        return read(tags).stamp(tags)
+        read_now = read(tags)
     except Away:
         return None
+    if known is not None:
+        known.snapshot = read_now if taken is None else _merged(taken, read_now)
+    return read_now.stamp(tags)
+
+
+def _merged(older: Snapshot, newer: Snapshot) -> Snapshot:
+    """Both; of two epochs only the newer counts."""
+    if older.epoch != newer.epoch:
+        return newer
+    return Snapshot(newer.epoch, {**older.tags, **newer.tags}, older.at)
 
 
 def read(tags: Sequence[str]) -> Snapshot:

@@ -43,8 +43,12 @@ MAX_USAGE_SHOWN = 1_000
 
 
 def get_ready() -> None:
-    """Open this process's connections before the first submits come. Raises SQLAlchemyError when Postgres is away."""
+    """Open this process's connections, and read the catalogue, before the first submits come.
+
+    Raises SQLAlchemyError when Postgres is away.
+    """
     fill_pool(plan_insert)
+    catalogue.warm_up()
 
 
 def submit(

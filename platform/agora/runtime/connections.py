@@ -12,7 +12,7 @@ from agora.settings import Settings
 POOLS = {"worker": 3, "worker-io": 1, "webhooks": 1, "dispatcher": 1, "flower": 0}
 """How many processes of each line of the Procfile have a pool of the main database; web has as many as are set."""
 AUTH = {"worker": 2, "worker-io": 1, "dispatcher": 1}
-"""How many connections to the auth database each has besides: for tiers, which one thread at a time reads, and mails."""
+"""How many connections to the auth database each has besides: for mails, and for tiers, read one at a time."""
 SPARE = 5
 """Left for migrations, dumps and people."""
 
