@@ -23,10 +23,10 @@ VARIES = ("Authorization", TEAM_HEADER, "Accept")
 
 def show_policy(response: Response) -> Response:
     """Say who may keep the answer, and what it depends on."""
-    if "principal" in g:
-        response.vary.update(VARIES)
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = _policy(response)
+    if "principal" in g and response.headers["Cache-Control"] != NOBODY:
+        response.vary.update(VARIES)
     return response
 
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 from prometheus_client import REGISTRY
 
+from agora import broker
 from agora.caching import generations, link
 from agora.caching.cache import Cache, forget_all
 from agora.caching.generations import CATALOGUE, PREFIX, changed, changing
@@ -21,21 +22,20 @@ from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
 from tests.support.probes import Number, agent_with
-from tests.support.reading import Process
+from tests.support.reading import Here, Process
 
 JOBS, QUOTAS, AGENTS = "/api/v1/jobs", "/api/v1/quotas", "/api/v1/agents"
 AWAY = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-def others(db):
-    """Two processes that serve the API; this one, a third, writes."""
-    made = [Process(environment()) for _ in range(2)]
-    for one in made:
-        one.wait()
-    yield made
-    for one in made:
-        one.stop()
+def others(app, monkeypatch):
+    """Two processes that serve the API, of which this one writes: past the API, and it tells itself nothing."""
+    monkeypatch.setattr(broker, "ring", lambda rings: True)
+    made = Process(environment())
+    made.wait()
+    yield [made, Here(app)]
+    made.stop()
 
 
 def everywhere(others, path, token, **options):
@@ -166,10 +166,24 @@ def test_while_redis_is_away_each_reads_anew(cache, db, setting):
     source = Source()
     cache.get("k", ("x",), source)
     setting("REDIS_URL", AWAY)
+    generations.forget()  # what was heard just now holds a moment longer
     source.value = "b"
     assert [cache.get("k", ("x",), source) for _ in range(2)] == ["b", "b"]
     setting("REDIS_URL", db["REDIS_URL"])
     assert cache.get("k", ("x",), source) == "b"
+
+
+def test_what_was_heard_holds_for_a_moment_and_a_writer_waits_until_it_does_not(cache, monkeypatch):
+    source, asked = Source(), []
+    read = generations.read
+    monkeypatch.setattr(generations, "read", lambda tags: asked.append(1) or read(tags))
+    monkeypatch.setattr(generations, "LEASE_SECONDS", 30.0)
+    assert [cache.get("k", ("x",), source) for _ in range(5)] == ["a"] * 5
+    assert len(asked) == 1
+    waited = []
+    monkeypatch.setattr(generations.time, "sleep", waited.append)
+    changed("x")
+    assert waited == [30.0]
 
 
 def test_a_writer_that_does_not_reach_redis_makes_up_for_it(cache, db, setting):
@@ -243,14 +257,14 @@ def looks(cache, outcome):
     return REGISTRY.get_sample_value("agora_cache_looks_total", {"cache": cache, "outcome": outcome}) or 0
 
 
-def test_hits_misses_and_ages_are_counted(cache, caller):
-    source = Source()
-    before = looks("tried", "hit"), looks("tried", "miss"), looks("tried", "stale")
+def test_hits_misses_and_ages_are_counted(caller):
+    source, cache = Source(), Cache("counted", seconds=30.0)
+    before = looks("counted", "hit"), looks("counted", "miss"), looks("counted", "stale")
     cache.get("k", ("x",), source)
     cache.get("k", ("x",), source)
     changed("x")
     cache.get("k", ("x",), source)
-    after = looks("tried", "hit"), looks("tried", "miss"), looks("tried", "stale")
+    after = looks("counted", "hit"), looks("counted", "miss"), looks("counted", "stale")
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 1]
     caller.get(JOBS)
     hits = looks("keys", "hit")

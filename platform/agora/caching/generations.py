@@ -3,6 +3,9 @@
 A value is stored with the tags' values from before it was read, its stamp, and is good while they are the same. A write
 marks its tags before it commits, so that nobody keeps what is read meanwhile, and changes them after: also a writer
 that dies in between leaves nothing stale behind. Redis forgetting everything changes the epoch, and so every stamp.
+
+What a process has heard of tags holds for ``LEASE_SECONDS`` from when it asked, so that a busy one asks once for many
+requests. A writer waits for as long before it returns: then nobody's word from before the change holds any more.
 """
 
 import secrets
@@ -24,6 +27,8 @@ TAG_SECONDS = 600
 MARK_SECONDS = 120
 """A writer that died has been rolled back long before, and whatever was kept when it began is not kept any more."""
 SNAPSHOT_SECONDS = 2.0
+LEASE_SECONDS = 0.025
+MOST_HEARD = 20_000
 MARK = "!"
 CATALOGUE = "catalogue"
 TIERS = "tiers"
@@ -46,6 +51,7 @@ class Snapshot:
     epoch: str
     tags: Mapping[str, str]
     at: float = field(default_factory=time.monotonic)
+    """When they were asked for."""
 
     def stamp(self, tags: Sequence[str]) -> str | None:
         """The stamp of what belongs to these tags; None when one was not asked for."""
@@ -62,6 +68,16 @@ class Request:
     snapshot: Snapshot | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A tag's value, of which epoch, and when it was asked for (monotonic)."""
+
+    epoch: str
+    value: str
+    asked: float
+
+
+_heard = dict[str, _Heard]()
 _request: ContextVar[Request | None] = ContextVar("agora_request", default=None)
 _owed = set[str]()
 _lock = threading.Lock()
@@ -98,10 +114,30 @@ def arrived() -> float:
 
 
 def note(snapshot: Snapshot) -> None:
+    """Use a snapshot for the rest of the request, and its values for others while the lease lasts."""
+    note_for_request(snapshot)
+    if len(_heard) > MOST_HEARD:
+        _heard.clear()
+    for tag, value in snapshot.tags.items():
+        _heard[tag] = _Heard(snapshot.epoch, value, snapshot.at)
+
+
+def note_for_request(snapshot: Snapshot) -> None:
     """Use a snapshot for the rest of the request."""
     known = _request.get()
     if known is not None:
-        known.snapshot = snapshot
+        known.snapshot = snapshot if known.snapshot is None else _merged(known.snapshot, snapshot)
+
+
+def recall(tags: Sequence[str]) -> Snapshot | None:
+    """What was heard of these tags so lately that it holds; None: ask."""
+    values, epoch, since = {}, None, time.monotonic() - LEASE_SECONDS
+    for tag in tags:
+        heard = _heard.get(tag)
+        if heard is None or heard.asked < since or epoch not in {None, heard.epoch}:
+            return None
+        epoch, values[tag] = heard.epoch, heard.value
+    return None if epoch is None else Snapshot(epoch, values)
 
 
 def stamp(tags: Sequence[str]) -> str | None:
@@ -112,12 +148,14 @@ def stamp(tags: Sequence[str]) -> str | None:
         found = taken.stamp(tags)
         if found is not None:
             return found
+    found_lately = recall(tags)
+    if found_lately is not None:
+        return found_lately.stamp(tags)
     try:
         read_now = read(tags)
     except Away:
         return None
-    if known is not None:
-        known.snapshot = read_now if taken is None else _merged(taken, read_now)
+    note(read_now)
     return read_now.stamp(tags)
 
 
@@ -131,12 +169,13 @@ def _merged(older: Snapshot, newer: Snapshot) -> Snapshot:
 def read(tags: Sequence[str]) -> Snapshot:
     """The values of tags now. Raises Away."""
     make_up()
+    asked = time.monotonic()
     values = ask(lambda client: client.mget([EPOCH, *(PREFIX + tag for tag in tags)]))
     epoch = _text(values[0])
     if not epoch:
         ask(lambda client: client.set(EPOCH, new_value(), nx=True))
         epoch = _text(ask(lambda client: client.get(EPOCH)))
-    return Snapshot(epoch, {tag: _text(value) for tag, value in zip(tags, values[1:], strict=True)})
+    return Snapshot(epoch, {tag: _text(value) for tag, value in zip(tags, values[1:], strict=True)}, asked)
 
 
 def new_value() -> str:
@@ -147,6 +186,11 @@ def new_value() -> str:
 def may_be_kept(stamp_: str) -> bool:
     """Whether what is read under this stamp may be kept: not while somebody is writing."""
     return MARK not in stamp_
+
+
+def forget() -> None:
+    """Ask anew for every tag."""
+    _heard.clear()
 
 
 @contextmanager
@@ -166,11 +210,15 @@ def changing(*tags: str) -> Iterator[None]:
 def changed(*tags: str) -> None:
     """What is remembered under these tags has changed: as :func:`changing`, for whoever knows it only afterwards."""
     _write(tags, new_value, TAG_SECONDS)
+    if tags:
+        time.sleep(LEASE_SECONDS)
 
 
 def _write(tags: Sequence[str], value: Callable[[], str], seconds: int) -> None:
     if not tags:
         return
+    for tag in tags:
+        _heard.pop(tag, None)
     if _request.get() is not None:
         begin()  # what this request itself has read before is no longer new enough for it
     try:

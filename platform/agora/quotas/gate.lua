@@ -3,13 +3,14 @@
 -- ARGV: how many tags; an epoch, should there be none; the stamp that the caller thinks the first tags have, or '';
 --       how many tags that stamp is of; then for each bucket its interval in microseconds, its quota and the cost.
 -- The clock is Redis' own: those of the callers do not matter.
--- Returns: whether the stamp was right (0: nothing was charged), the values of epoch and tags, and for each bucket
--- {remaining, microseconds until full, microseconds until there is room; 0 = there was}. One without room: none is charged.
+-- Returns one text, which is cheaper to read than a list: 1, or 0 when the stamp was not right and nothing was charged;
+-- the values of epoch and tags; and for each bucket what remains, the microseconds until it is full, and until there is
+-- room (0: there was). All of it joined by '|'. When one bucket has no room, none is charged.
 local tags = tonumber(ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2], 'NX')
 local values = redis.call('MGET', unpack(KEYS, 1, tags + 1))
 for i = 1, tags + 1 do values[i] = values[i] or '' end
-if ARGV[3] ~= '' and ARGV[3] ~= table.concat(values, '|', 1, tonumber(ARGV[4]) + 1) then return {0, values, {}} end
+if ARGV[3] ~= '' and ARGV[3] ~= table.concat(values, '|', 1, tonumber(ARGV[4]) + 1) then return '0|' .. table.concat(values, '|') end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -35,6 +36,7 @@ for i = tags + 2, #KEYS do
       redis.call('DEL', KEYS[i])
     end
   end
-  found[#found + 1] = {math.max(0, math.floor((quota * interval - (at - now)) / interval)), at - now, wait}
+  local remaining = math.max(0, math.floor((quota * interval - (at - now)) / interval))
+  found[#found + 1] = string.format('|%.0f|%.0f|%.0f', remaining, at - now, wait)
 end
-return {1, values, found}
+return '1|' .. table.concat(values, '|') .. table.concat(found)

@@ -4,24 +4,26 @@ All processes count in the same buckets, and the script is atomic: however many 
 beyond the limit. While Redis is away each process lets its share through, of those that there are by the settings.
 """
 
+import hashlib
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 import redis
 
 from agora.caching import generations
 from agora.caching.generations import EPOCH, PREFIX, Snapshot
-from agora.caching.link import Away, ask
+from agora.caching.link import Away, ask, client_of
 from agora.errors import TooMany
 from agora.jobs.together import Together
 from agora.quotas.bucket import MICRO, Bucket, Local, State
 from agora.settings import get_settings
 
 BUCKET = "agora:rate:"
+STALE = "0"
 MOST = 50
 """Requests that come at once and share a round trip. None joins one that has begun: it would read tags of before."""
 
@@ -57,17 +59,24 @@ def pass_through(buckets: Sequence[Bucket], tags: Sequence[str] = (), *, stamp: 
     """Charge all buckets, or none of them when one has no room.
 
     With a ``stamp``, which the first ``stamped`` tags are thought to have, only while they have it. The values of the
-    tags are noted for the rest of the request.
+    tags are noted for the rest of the request. Without buckets, what was heard of the tags just now will do.
     """
+    known = None if buckets else generations.recall(tags)
+    if known is not None:
+        generations.note_for_request(known)
+        return Answer(fresh=stamp in {"", known.stamp(tags[:stamped])})
     try:
         generations.make_up()
-        fresh, values, found = _together.do(_asked(buckets, tags, stamp, stamped))
+        asked = time.monotonic()
+        told = _together.do(_asked(buckets, tags, stamp, stamped)).decode().split("|")
     except Away:
         return Answer(fresh=False) if stamp else Answer(fresh=True, states=_take_here(buckets))
-    read = [value.decode() if isinstance(value, bytes) else value for value in values]
-    generations.note(Snapshot(read[0], dict(zip(tags, read[1:], strict=True))))
-    states = [State(one, *numbers) for one, numbers in zip(buckets, found, strict=True)] if fresh else []
-    return Answer(fresh=bool(fresh), states=states)
+    epoch, *values = told[1 : 2 + len(tags)]
+    generations.note(Snapshot(epoch, dict(zip(tags, values, strict=True)), asked))
+    if told[0] == STALE:
+        return Answer(fresh=False)
+    numbers = iter(map(int, told[2 + len(tags) :]))
+    return Answer(fresh=True, states=[State(one, next(numbers), next(numbers), next(numbers)) for one in buckets])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +93,41 @@ def _asked(buckets: Sequence[Bucket], tags: Sequence[str], stamp: str, stamped: 
     return _Asked(keys, [len(tags), generations.new_value(), stamp, stamped, *numbers])
 
 
-def _run(asked: Sequence[_Asked]) -> Sequence[Any]:
-    return ask(lambda client: _run_by(client, asked))
+def _run(asked: Sequence[_Asked]) -> Sequence[bytes]:
+    return ask(lambda _: _run_on(_connected(get_settings().redis_url), asked))
 
 
-def _run_by(client: redis.Redis, asked: Sequence[_Asked]) -> Sequence[Any]:
-    script = _script(client)
+def _run_on(client: redis.Redis, asked: Sequence[_Asked]) -> Sequence[bytes]:
+    text, sha = _script()
+    try:
+        return _send(client, asked, sha)
+    except redis.exceptions.NoScriptError:  # nothing was charged: those that come at once fail at the first of them
+        client.script_load(text)
+        return _send(client, asked, sha)
+
+
+def _send(client: redis.Redis, asked: Sequence[_Asked], sha: str) -> Sequence[bytes]:
     if len(asked) == 1:
-        return [script(keys=asked[0].keys, args=asked[0].args)]
+        return [client.evalsha(sha, len(asked[0].keys), *asked[0].keys, *asked[0].args)]
     with client.pipeline(transaction=False) as pipe:
         for one in asked:
-            script(keys=one.keys, args=one.args, client=pipe)
+            pipe.evalsha(sha, len(one.keys), *one.keys, *one.args)
         return pipe.execute()
 
 
+@lru_cache(maxsize=1)
+def _script() -> tuple[str, str]:
+    text = files("agora.quotas").joinpath("gate.lua").read_text("utf-8")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 @lru_cache(maxsize=4)
-def _script(client: redis.Redis) -> Any:
-    return client.register_script(files("agora.quotas").joinpath("gate.lua").read_text("utf-8"))
+def _connected(url: str) -> redis.Redis:
+    """A connection of the gate's own: one caller at a time speaks for all, and needs no pool."""
+    return redis.Redis(connection_pool=client_of(url).connection_pool, single_connection_client=True)
 
 
-_together: Together[_Asked, Any] = Together(_run, most=MOST)
+_together: Together[_Asked, bytes] = Together(_run, most=MOST)
 
 _here = Local()
 
