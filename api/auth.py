@@ -7,9 +7,10 @@ from flask import Flask, current_app, g, request
 
 from agora.errors import Forbidden, NotFound, SecondFactorRequired, Unauthenticated, invalid_field
 from agora.identity import principals
-from agora.identity.principals import Principal
-from agora.identity.service import KEY_PREFIX, authenticate
+from agora.identity.principals import Credential, Principal, SessionCredential
+from agora.identity.service import KEY_PREFIX, credential
 from agora.ids import is_id
+from api import admission
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -73,11 +74,14 @@ def check_request() -> None:
         Unauthenticated: there are no valid credentials.
         NotFound: the user is no member of the team that the request names.
         Forbidden: they lack the permission, or the view declares none.
+        RateLimited: they, their team or their address have called too often.
     """
     if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
+        admission.admit_stranger()
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
+        admission.admit_stranger()
         raise Unauthenticated("send `Authorization: Bearer <API key or access token>`")
     g.principal = _authenticated(token.strip())
     if request.endpoint is None:
@@ -97,31 +101,39 @@ def check_request() -> None:
 def _authenticated(token: str) -> Principal:
     named = request.headers.get(TEAM_HEADER)
     if named is not None and not is_id(named, "team"):
+        admission.admit_stranger()
         raise invalid_field(f"/headers/{TEAM_HEADER}", "pattern", f"{TEAM_HEADER} must be the id of a team", named)
     if not token.startswith(KEY_PREFIX):
-        return principals.of_user(token, named)
-    found = authenticate(token)
+        return admission.admit(_credential(token, named))
+    found = admission.admit(credential(token))
     if named not in {None, found.team_id}:
         raise NotFound(f"there is no team {named}")
     return found
 
 
+def _credential(token: str, team_id: str | None) -> SessionCredential:
+    try:
+        return principals.of_token(token, team_id)
+    except Unauthenticated:
+        admission.admit_stranger()
+        raise
+
+
 def still_may(needed: str) -> Callable[[], bool]:
     """Asks, in a stream that outlives its request, whether the caller still may: else it must end.
 
-    Costs a look-up once in a few seconds for each caller, however many streams they hold.
+    It outlives the access token as well: what counts is the session.
     """
     held, token = principal(), request.headers["Authorization"].partition(" ")[2].strip()
+    presented: Credential = credential(token)
+    if held.session_id is not None and held.user_id is not None:
+        presented = principals.of_session(held.user_id, held.session_id, held.team_id)
 
     def ask() -> bool:
         try:
-            if held.session_id is None or held.user_id is None:
-                found = authenticate(token)
-            else:
-                found = principals.of_session(held.user_id, held.session_id, held.team_id)
+            return presented.read().may(needed)
         except (Unauthenticated, NotFound):
             return False
-        return found.may(needed)
 
     return ask
 

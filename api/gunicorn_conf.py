@@ -1,4 +1,4 @@
-"""Gunicorn's settings: two processes of greenlets, so that a stream or a waiting call costs no thread."""
+"""Gunicorn's settings: processes of greenlets, so that a stream or a waiting call costs no thread."""
 
 import gc
 from contextlib import suppress
@@ -22,7 +22,7 @@ _settings = get_settings()
 
 bind = f"{_settings.host}:{_settings.port}"
 worker_class = "gevent"
-workers = 2
+workers = _settings.web_processes
 worker_connections = 1_000
 # A client that sends its headers slowly holds a greenlet, not a process; this ends a process that hangs.
 timeout = 90

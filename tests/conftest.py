@@ -12,11 +12,13 @@ from argon2 import PasswordHasher
 from psycopg import sql
 
 from agora.broker import app as celery
+from agora.caching import link
+from agora.caching.cache import forget_all
 from agora.db import engines, migrate
 from agora.events import stream
-from agora.identity import access_tokens, passwords, principals, throttle, uses
-from agora.identity import service as identity
+from agora.identity import access_tokens, passwords, throttle, uses
 from agora.jobs import catalogue
+from agora.quotas import gate
 from agora.runtime.postgres import OWNER, SHARED, EmbeddedPostgres
 from agora.runtime.valkey import EmbeddedValkey
 from agora.settings import get_settings
@@ -24,7 +26,7 @@ from api.app import create_app
 from tests.support.caller import Caller
 
 SECRET = "tests-only-tests-only-tests-only-tests-only"
-UNTOUCHED = {"alembic_version"}
+UNTOUCHED = {"alembic_version", "tiers"}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -154,10 +156,15 @@ def empty(url):
 
 
 def forget_failures():
-    """What was counted of failed sign-ins, here and in Valkey."""
+    """What was counted of failed sign-ins and of requests, here and in Valkey."""
+    link.forget()
+    gate.forget_here()
     throttle._own.cache_clear()
-    if throttle._shared.cache_info().currsize:
-        throttle._shared(get_settings().redis_url).storage.reset()
+    redis = link.client_of(get_settings().redis_url)
+    for pattern in ("LIMITS:*", "agora:rate:*", "agora:jobs-of-day:*"):
+        found = list(redis.scan_iter(pattern, count=1_000))
+        if found:
+            redis.delete(*found)
 
 
 @pytest.fixture
@@ -166,8 +173,7 @@ def db(environment):
     empty(environment["DATABASE_URL"])
     empty(environment["AUTH_DATABASE_URL"])
     catalogue.forget()
-    identity._remembered.clear()
-    principals.forget()
+    forget_all()
     access_tokens._kept.clear()
     uses._sums.clear()
     forget_failures()

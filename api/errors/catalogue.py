@@ -49,6 +49,12 @@ _ENTRIES = (
         remedy="Set a second factor up, `POST /api/v1/me/second-factor`, and sign in with it.",
     ),
     ErrorType(
+        code="quota-exceeded", status=403, title="The team has as much as its tier allows",
+        meaning="`quota` names what there is no room for: `projects`, `members` or `storage_bytes`; `limit` and `used` "
+        "say how much there is.",
+        remedy="Make room, or ask the operator for another tier: `GET /api/v1/quotas`.",
+    ),
+    ErrorType(
         code="email-unverified", status=403, title="The e-mail address is not confirmed yet",
         meaning="Address and password are right, but nobody has shown that mail to the address reaches its owner.",
         remedy="Use the token of the mail, or have it sent again: `POST /api/v1/auth/verify-email/again`.",
@@ -112,6 +118,17 @@ _ENTRIES = (
         code="too-many-requests", status=429, title="Too many at once",
         meaning="The caller holds as many streams and waiting calls as they may, or sign-in failed too often.",
         remedy="Come back after `Retry-After` seconds; close streams that nobody reads.", retry=True,
+    ),
+    ErrorType(
+        code="rate-limited", status=429, title="Too many requests",
+        meaning="The key, user, team or address has sent more requests than it may; `violated-policies` names which.",
+        remedy="Come back after `Retry-After` seconds. `RateLimit` says in every answer how many are left.", retry=True,
+    ),
+    ErrorType(
+        code="daily-quota-exceeded", status=429, title="The team has made as many jobs today as its tier allows",
+        meaning="Submits, batches, retries and schedules count; repeats, and children of jobs, do not. `limit` says "
+        "how many a day.",
+        remedy="Come back at `resets_at`, or ask the operator for another tier: `GET /api/v1/quotas`.", retry=True,
     ),
     ErrorType(
         code=INTERNAL, status=500, title="Something went wrong",

@@ -21,6 +21,10 @@ class KeyIn(Schema):
         load_default=None, validate=ma.validate.Length(1, 50),
         metadata={"description": PINNED + "; what this request speaks, if it says so, else the newest"},
     )  # fmt: skip
+    requests_per_minute = ma.fields.Integer(
+        strict=True, load_default=None, allow_none=True, validate=ma.validate.Range(1, 10_000_000),
+        metadata={"description": "of this key alone, beside the limit of its team"},
+    )  # fmt: skip
 
 
 class RotationIn(Schema):
@@ -55,6 +59,7 @@ class KeyOut(Schema):
     last_used_at = Moment(allow_none=True)
     expires_at = Moment(allow_none=True)
     revoked_at = Moment(allow_none=True)
+    requests_per_minute = ma.fields.Integer(allow_none=True)
 
 
 class NewKeyOut(KeyOut):

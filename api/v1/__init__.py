@@ -20,6 +20,7 @@ from api.v1 import (
     oidc,
     projects,
     queues,
+    quotas,
     schedules,
     sign_in,
     system,
@@ -62,6 +63,7 @@ BLUEPRINTS = (
     system.blueprint,
     queues.blueprint,
     limits.blueprint,
+    quotas.blueprint,
     holds.blueprint,
     audit.blueprint,
 )

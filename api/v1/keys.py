@@ -22,8 +22,8 @@ def create_key(fields: dict[str, Any]) -> Any:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
     _check_givable(fields["scopes"])
     return service.create_key(
-        team_id(), fields["name"], fields["scopes"], fields["expires_at"], created_by=principal().actor_id,
-        api_version=fields["api_version"] or version_for_new_key(),
+        team_id(), fields["name"], fields["scopes"], fields["expires_at"], fields["requests_per_minute"],
+        created_by=principal().actor_id, api_version=fields["api_version"] or version_for_new_key(),
     )  # fmt: skip
 
 
@@ -76,5 +76,5 @@ def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
 @blueprint.response(204)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def revoke_key(key_id: str) -> None:
-    """Revoke a key. Web processes that checked it just now may take it for a few seconds more."""
+    """Revoke a key: the next request with it is refused."""
     service.revoke_key(team_id(), key_id)

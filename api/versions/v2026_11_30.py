@@ -1,4 +1,4 @@
-"""2026-11-30: a new key says what it may do, secrets and seconds are called what they are, recovery codes come along."""
+"""2026-11-30: a new key says what it may do, secrets and seconds have better names, recovery codes come along."""
 
 from typing import Any
 
@@ -45,8 +45,8 @@ VERSION = Version(
         ),
         Change(
             name="me.recovery-codes",
-            description="`POST /api/v1/me/second-factor/confirm` answers 200 with `recovery_codes`, which are shown this "
-            "once; it answered 204. Others are made by `POST /api/v1/me/second-factor/recovery-codes`.",
+            description="`POST /api/v1/me/second-factor/confirm` answers 200 with `recovery_codes`, which are shown "
+            "this once; it answered 204. Others are made by `POST /api/v1/me/second-factor/recovery-codes`.",
             operations=frozenset({"me.confirm"}),
             older_status=204,
         ),

@@ -164,6 +164,17 @@ class Settings(BaseSettings):
         "warn", description="`refuse`: a version of the API is answered with 410 once its sunset has passed."
     )
 
+    default_tier: Literal["free", "pro", "team", "enterprise"] = Field(
+        "enterprise", description="Of new teams. `enterprise` has no limits unless the operator sets some."
+    )
+    address_requests_per_minute: int = Field(
+        600, ge=1, le=10_000_000, description="Requests of an address without valid credentials."
+    )
+    web_processes: int = Field(2, ge=1, description="Processes of the web server on each host.")
+    web_hosts: int = Field(
+        1, ge=1, description="Hosts that run a web server: while Redis is away, limits are shared out."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

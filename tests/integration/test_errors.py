@@ -19,6 +19,7 @@ from agora.identity import administrators
 from agora.identity import service as identity
 from agora.identity.roles import SystemRole
 from agora.jobs import service
+from agora.quotas import tiers
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 from api import capacity
@@ -156,9 +157,27 @@ def no_second_factor(app, **_):
     return people.Browser(app, person).post("/api/v1/queues/cpu/pause", json={})
 
 
+def too_many_requests(caller, **_):
+    tiers.move_team("t", None, {"requests_per_minute": 1})
+    caller.get(JOBS)
+    return caller.get(JOBS)
+
+
+def too_many_jobs(caller, **_):
+    tiers.move_team("t", None, {"jobs_per_day": 1})
+    caller.post(JOBS, json=DOUBLE)
+    return caller.post(JOBS, json=DOUBLE)
+
+
+def no_storage(caller, **_):
+    tiers.move_team("t", None, {"storage_bytes": 1})
+    return caller.post("/api/v1/files?name=a.txt", data=b"two")
+
+
 HAPPENS = {
     "version-retired": retired_version,
     "second-factor-required": no_second_factor,
+    "rate-limited": too_many_requests, "daily-quota-exceeded": too_many_jobs, "quota-exceeded": no_storage,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,
@@ -177,7 +196,7 @@ def test_every_entry_of_the_catalogue_happens(app, caller, rig, monkeypatch, set
     assert told["request_id"] == refused.headers["X-Request-Id"]
     assert told["instance"].startswith("/api/v1/")
     assert told["detail"]
-    assert ("Retry-After" in refused.headers) == (code in {"too-many-requests", "unavailable"})
+    assert ("Retry-After" in refused.headers) == (entry.status in {429, 503})
     shown = app.test_client().get(told["type"])
     assert (shown.status_code, shown.json["code"]) == (200, code)
     for inside in ("secret of the inside", "postgresql://", "Traceback", ".py"):

@@ -105,7 +105,7 @@ def test_too_many_connections_stop_the_start_with_a_line_that_says_how_many(db):
     with psycopg.connect(settings.database_url) as connection:
         most = int(connection.execute("SHOW max_connections").fetchone()[0])
     greedy = settings.model_copy(update={"db_pool_size": most})
-    with pytest.raises(SettingsError, match=rf"AGORA_DB_POOL_SIZE.* {most} connections"):
+    with pytest.raises(SettingsError, match=rf"AGORA_DB_POOL_SIZE.* {most + 1} connections"):
         check_connections(greedy, ["dispatcher"])
 
 

@@ -16,6 +16,7 @@ import agora.identity.models
 import agora.jobs.limit_models
 import agora.jobs.models
 import agora.projects.models
+import agora.quotas.models
 import agora.retention.models
 import agora.schedules.models
 import agora.teams.models

@@ -1,6 +1,9 @@
 """Makes each action of the audit log happen that is about who gets in, and who may see what of others."""
 
+from sqlalchemy import text
+
 from agora.cli import run
+from agora.db.session import transaction
 from agora.identity import administrators
 from agora.identity import service as identity
 from agora.identity.roles import SystemRole
@@ -88,3 +91,17 @@ def _(w):
     made, other = share(w)
     assert w.caller.delete(f"{API}/projects/{made}/shares/{other}").status_code == 204
     return made
+
+
+@makes("team.tier_changed", by="operator")
+def _(w):
+    assert run(["team", "tier", w.caller.team_id, "pro", "--members", "7"]) == 0
+    return w.caller.team_id
+
+
+@makes("tier.set", by="operator", platform=True)
+def _(_):
+    assert run(["tiers", "set", "audited", "--projects", "4"]) == 0
+    with transaction("auth") as session:  # tiers outlive a test
+        session.execute(text("DELETE FROM tiers WHERE name = 'audited'"))
+    return "audited"

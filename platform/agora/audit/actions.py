@@ -21,7 +21,7 @@ class Action:
     hidden: frozenset[str] = frozenset()
 
 
-KEY = "name prefix scopes expires_at replaces overlap api_version"
+KEY = "name prefix scopes expires_at replaces overlap api_version requests_per_minute"
 WISH = "new_job_id from_step version priority deadline metadata"
 HOLD = "name metadata"
 LIMIT = "target max_running rate burst"
@@ -46,6 +46,7 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
     "key.revoked": ("key", KEY),
     "team.created": ("team", "name"),
     "team.renamed": ("team", "name"),
+    "team.tier_changed": ("team", "tier quotas"),
     "team.exported": ("team",),
     "team.erased": ("team", "despite_holds"),
     "member.joined": ("user", "email role invitation_id"),
@@ -74,6 +75,7 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
     "user.enabled": ("user",),
     "administrator.granted": ("user", "email role"),
     "administrator.revoked": ("user", "email role"),
+    "tier.set": ("tier", "projects members jobs_per_day requests_per_minute storage_bytes"),
     "signing_key.rotated": ("signing_key",),
     "secrets.rekeyed": ("platform", "counts"),
     # the main database

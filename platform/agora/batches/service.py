@@ -22,6 +22,7 @@ from agora.jobs.intake import Lineage, NewJob, check, check_metadata, insert_all
 from agora.jobs.states import JOB_ENDED, JobState
 from agora.jobs.types import Submission
 from agora.paging import Page
+from agora.quotas.daily import allowance
 
 MAX_JOBS = 1_000
 CARRIED = frozenset({
@@ -46,6 +47,7 @@ def submit_batch(
     Raises:
         Invalid: names each field that is wrong, as ``/jobs/17/input/…``.
         IdempotencyKeyReused: the key stands for another request.
+        DailyQuotaExceeded: the team may not make so many more jobs today.
     """
     if not 1 <= len(submissions) <= MAX_JOBS:
         message = f"a batch has 1 to {MAX_JOBS} jobs, not {len(submissions)}"
@@ -58,16 +60,19 @@ def submit_batch(
         _new_job(one, known, batch_id=batch_id, team_id=team_id, key_id=key_id)
         for one, known in zip(submissions, registered, strict=True)
     ]
-    with transaction() as session:
-        known = earlier(session, idempotency, team_id=team_id, resource_id=batch_id)
-        if known is not None:
-            job_ids = queries.list_job_ids(session, team_id=team_id, batch_id=known)
-            return SubmittedBatch(batch=_view(session, known, team_id=team_id), job_ids=job_ids, replayed=True)
-        row = queries.insert_batch(
-            session, team_id=team_id, id=batch_id, key_id=key_id, size=len(jobs), labels=labels,
-            agents=sorted({one.agent for one in submissions}),
-        )  # fmt: skip
-        announcement = insert_all(session, jobs, team_id=team_id)
+    with allowance(team_id) as room:
+        with transaction() as session:
+            known = earlier(session, idempotency, team_id=team_id, resource_id=batch_id)
+            if known is not None:
+                job_ids = queries.list_job_ids(session, team_id=team_id, batch_id=known)
+                return SubmittedBatch(batch=_view(session, known, team_id=team_id), job_ids=job_ids, replayed=True)
+            room.take(len(jobs), session=session)
+            row = queries.insert_batch(
+                session, team_id=team_id, id=batch_id, key_id=key_id, size=len(jobs), labels=labels,
+                agents=sorted({one.agent for one in submissions}),
+            )  # fmt: skip
+            announcement = insert_all(session, jobs, team_id=team_id)
+        room.use()
     announcement.make()
     counts: dict[str, int] = defaultdict(int)
     for one in submissions:

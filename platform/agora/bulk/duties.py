@@ -20,6 +20,7 @@ from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import record_for_team
 from agora.jobs.lineage import Wish, go_on_in
 from agora.jobs.service import cancel_in
+from agora.quotas.daily import allowance
 
 SLICE = 50
 """Jobs that one tick deals with; each is a transaction, and the other duties wait for them."""
@@ -49,10 +50,14 @@ def work_off() -> int:
 def _deal_with(bulk: RowMapping, job_id: str) -> None:
     made = None if bulk["action"] == CANCEL else new_id("job")
     try:
-        with transaction() as session:
-            if not _take(session, bulk, job_id, outcome=DONE, new_job_id=made):
-                return
-            announcement = _do(session, bulk, job_id, made)
+        with allowance(bulk["team_id"]) as room:
+            with transaction() as session:
+                if not _take(session, bulk, job_id, outcome=DONE, new_job_id=made):
+                    return
+                if made is not None:
+                    room.take(session=session)
+                announcement = _do(session, bulk, job_id, made)
+            room.use()
     except AgoraError as error:
         with transaction() as session:
             _take(session, bulk, job_id, outcome=FAILED, error={"code": error.slug, "message": str(error)[:1_000]})

@@ -15,11 +15,14 @@ def keys_command() -> None:
 @keys_command.command("create")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, default=("*",), show_default=True)
+@click.option("--requests-per-minute", type=click.IntRange(1), help="Of this key alone, beside its team's limit.")
 @json_option
 @click.pass_context
-def create(ctx: click.Context, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def create(
+    ctx: click.Context, name: str, scopes: tuple[str, ...], requests_per_minute: int | None, as_json: bool
+) -> None:
     """Make a key; its text is shown this once."""
-    key = client(ctx).create_key(name, list(scopes))
+    key = client(ctx).create_key(name, list(scopes), requests_per_minute=requests_per_minute)
     if as_json:
         print_json(key)
     else:

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from agora.cli.common import act_as_operator, json_option, print_json
+from agora.cli.tiers import amounts, given, print_quotas
 
 
 @click.group("team")
 @click.pass_context
 def team_command(ctx: click.Context) -> None:
-    """Export or erase all of one team (DATABASE_URL, AUTH_DATABASE_URL, AGORA_FILES_URL)."""
+    """Export or erase all of one team, or put it into a tier (DATABASE_URL, AUTH_DATABASE_URL, AGORA_FILES_URL)."""
     act_as_operator(ctx)
 
 
@@ -48,3 +49,21 @@ def erase(team: str, yes: bool, despite_holds: bool, as_json: bool) -> None:
     for name, count in sorted(removed.items()):
         click.echo(f"{name:<24} {count:>10,}")
     click.echo(f"team {team} is erased")
+
+
+@team_command.command("tier")
+@click.argument("team")
+@click.argument("tier", required=False)
+@amounts
+@click.option("--as-tier", is_flag=True, help="Nothing is otherwise for it any more.")
+@json_option
+def tier_(team: str, tier: str | None, as_tier: bool, as_json: bool, **options: str | None) -> None:
+    """Put TEAM (name or id) into TIER, or show what it may have. Amounts are for this team alone, beside its tier."""
+    from agora.quotas import tiers  # noqa: PLC0415
+
+    amounts_given = given(options)
+    found = tiers.as_json(tiers.move_team(team, tier, amounts_given, keep=not as_tier))
+    if as_json:
+        print_json(found)
+    else:
+        print_quotas([found])

@@ -61,9 +61,10 @@ class Agora(
         """The content of a file."""
         return self._request("GET", f"/files/{quote(file_id, safe='')}/content", None, {}, self._timeout)
 
-    def create_key(self, name: str, scopes: list[str]) -> Json:
-        """Make an API key; ``secret`` is its text, shown this once."""
-        return self._json("POST", "/keys", {"name": name, "scopes": scopes})
+    def create_key(self, name: str, scopes: list[str], *, requests_per_minute: int | None = None) -> Json:
+        """Make an API key; ``secret`` is its text, shown this once. ``requests_per_minute``: of this key alone."""
+        rate = {} if requests_per_minute is None else {"requests_per_minute": requests_per_minute}
+        return self._json("POST", "/keys", {"name": name, "scopes": scopes, **rate})
 
     def list_keys(self) -> list[Json]:
         """The team's keys."""

@@ -34,3 +34,7 @@ class OrderMethods(Wire):
     def delete_limit(self, target: str) -> None:
         """Lift a limit of the team."""
         self._request("DELETE", f"/limits/{quote(target, safe='')}", None, {}, self._timeout)
+
+    def quotas(self) -> Json:
+        """What the tier of the team allows, and how much of it is used."""
+        return self._json("GET", "/quotas")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlencode, urlsplit
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from agora.api_versions import HEADER, NEWEST
 from agora.client.errors import ApiError, Busy, Unreachable
@@ -19,6 +19,7 @@ from agora.client.errors import ApiError, Busy, Unreachable
 Json = dict[str, Any]
 TRIES = 5
 LONGEST_PAUSE = 10.0
+LONGEST_ASKED = 60.0
 BUSY = frozenset({429, 502, 503, 504})
 FAILED = 400
 
@@ -28,6 +29,11 @@ def _pause(state: RetryCallState) -> float:
     asked = error.retry_after if isinstance(error, Busy) else 0.0
     grown: float = 0.1 * 2 ** (state.attempt_number - 1)
     return min(LONGEST_PAUSE, max(asked, grown))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the API is busy, and not for so long that its caller had better decide: a day's quota is used up."""
+    return isinstance(error, Busy) and error.retry_after <= LONGEST_ASKED
 
 
 class Wire:
@@ -87,7 +93,7 @@ class Wire:
         if not again:
             self._drop()  # nor sent on a connection that the server may just have closed
         retrying = Retrying(
-            retry=retry_if_exception_type((Busy, Unreachable) if again else Busy),
+            retry=retry_if_exception(lambda error: _may_pass(error) or (again and isinstance(error, Unreachable))),
             stop=stop_after_attempt(TRIES),
             wait=_pause,
             reraise=True,

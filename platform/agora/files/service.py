@@ -14,6 +14,8 @@ from agora.files import queries, store
 from agora.files.models import FileRow
 from agora.ids import id_from_bytes, is_id, new_id
 from agora.paging import Page
+from agora.quotas.room import check_storage
+from agora.quotas.types import QuotaExceeded
 from agora.settings import get_settings
 
 MAX_NAME = 255
@@ -54,6 +56,7 @@ def store_file(
     Raises:
         Invalid: the name is not acceptable.
         TooLarge: the stream is longer than ``max_file_bytes``; nothing is left behind.
+        QuotaExceeded: the team's tier has no room for it; likewise.
     """
     name = clean_name(name)
     guessed = media_type or mimetypes.guess_type(name)[0] or DEFAULT_TYPE
@@ -61,17 +64,23 @@ def store_file(
     file_id = file_id or new_id("fil")
     location = f"files/{team_id}/{file_id}"
     written = store.write(location, store.chunks_of(stream), limit=get_settings().max_file_bytes)
-    with transaction() as session:
-        queries.insert_file(
-            session, team_id=team_id, file_id=file_id, name=name, media_type=guessed, size=written.size,
-            sha256=written.sha256, location=location,
-        )  # fmt: skip
-        row = queries.find_file(session, team_id=team_id, file_id=file_id)
-        assert row is not None  # noqa: S101  # just inserted, or by an earlier try under the same id
-        if uploaded:
-            told = {"name": name, "media_type": guessed, "size": written.size, "sha256": written.sha256}
-            audit.record(session, "file.uploaded", file_id, team_id=team_id, after=told)
-        return _view(row)
+    try:
+        with transaction() as session:
+            inserted = queries.insert_file(
+                session, team_id=team_id, file_id=file_id, name=name, media_type=guessed, size=written.size,
+                sha256=written.sha256, location=location,
+            )  # fmt: skip
+            row = queries.find_file(session, team_id=team_id, file_id=file_id)
+            assert row is not None  # noqa: S101  # just inserted, or by an earlier try under the same id
+            if inserted:
+                check_storage(session, team_id, written.size)
+            if uploaded:
+                told = {"name": name, "media_type": guessed, "size": written.size, "sha256": written.sha256}
+                audit.record(session, "file.uploaded", file_id, team_id=team_id, after=told)
+            return _view(row)
+    except QuotaExceeded:
+        store.remove_all(location)
+        raise
 
 
 def get_file(file_id: str, *, team_id: str) -> StoredFile:

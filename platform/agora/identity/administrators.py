@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM
+from agora.caching.generations import changed, changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import admin_queries, principals, revoked, sessions, totp, trail, user_queries
+from agora.identity import admin_queries, revoked, sessions, totp, trail, user_queries
 from agora.identity.admin_queries import TeamSummary
 from agora.identity.models import UserRow
 from agora.identity.roles import SystemRole
@@ -83,14 +84,14 @@ def grant(email: str, role: SystemRole, *, by: str | None) -> Granted:
             told = {"email": user.email, "role": role}
             audit.record(session, "administrator.granted", user.id, team_id=PLATFORM, after=told)
         user_id = user.id
-    principals.forget()
+    changed(user_tag(user_id))
     return next(one for one in list_admins() if (one.user_id, one.role) == (user_id, role))
 
 
 def revoke(user_id: str, role: SystemRole) -> None:
     """Take a system role away. Raises NotFound, Conflict for the last super administrator."""
     try:
-        with transaction("auth") as session:
+        with changing(user_tag(user_id)), transaction("auth") as session:
             had = is_id(user_id, "usr") and admin_queries.revoke(session, user_id=user_id, role=role)
             user = user_queries.find(session, user_id) if had else None
             if user is not None:
@@ -100,7 +101,6 @@ def revoke(user_id: str, role: SystemRole) -> None:
         raise super_missing(error) from None
     if not had:
         raise NotFound(f"{user_id} has no system role {role}")
-    principals.forget()
 
 
 def revoke_of(email: str, role: SystemRole) -> None:
@@ -178,7 +178,7 @@ def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) ->
         Conflict: it is the last super administrator's.
     """
     try:
-        with transaction("auth") as session:
+        with changing(user_tag(user_id)), transaction("auth") as session:
             row = _acted_on(session, user_id, by=by, over_admins=over_admins)
             row.disabled_at = (row.disabled_at or now()) if disabled else None
             ended = sessions.end_all(session, row.id, why=DISABLED) if disabled else []
@@ -188,7 +188,6 @@ def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) ->
     except IntegrityError as error:
         raise super_missing(error) from None
     revoked.tell(ended)
-    principals.forget()
     return found
 
 
@@ -197,14 +196,13 @@ def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account
 
     Raises NotFound, Forbidden as :func:`set_disabled` does.
     """
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = _acted_on(session, user_id, by=by, over_admins=over_admins)
         totp.remove(session, row)
         ended = sessions.end_all(session, row.id, why=FACTOR_REMOVED)
         trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
         found = _accounts(session, [row])[0]
     revoked.tell(ended)
-    principals.forget()
     return found
 
 

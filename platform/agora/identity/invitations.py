@@ -12,12 +12,13 @@ from agora.crypto import is_mac, mac
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.identity import mail, member_queries, passwords, principals, throttle, trail, user_queries
+from agora.identity import mail, member_queries, passwords, throttle, trail, user_queries
 from agora.identity.members import Team, view_team
 from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, claim_user, view
 from agora.ids import is_id, new_id
+from agora.quotas.room import check_member
 
 LIVES = timedelta(days=14)
 MOST_OPEN = 200
@@ -47,6 +48,7 @@ def invite(
     Raises:
         Invalid: the address is none.
         Conflict: they are a member, or too many invitations are open.
+        QuotaExceeded: the team has as many members, with those invited, as its tier allows.
         TooMany: too many mails were asked for.
     """
     email = check_email(email)
@@ -84,6 +86,7 @@ def _check_invitable(session: Session, team_id: str, email: str) -> None:
     member_queries.revoke_open(session, team_id=team_id, email=email)
     if member_queries.count_open(session, team_id=team_id) >= MOST_OPEN:
         raise Conflict(f"{MOST_OPEN} invitations of this team are open, the limit; revoke some")
+    check_member(session, team_id, inviting=True)
 
 
 def _invitation(row: InvitationRow) -> Invitation:
@@ -114,14 +117,13 @@ def accept(token: str, *, user_id: str) -> Team:
 
     Raises:
         Invalid: the token is wrong, was used, or is for another address.
+        QuotaExceeded: the team has as many members as its tier allows.
     """
     with transaction("auth") as session:
         user = user_queries.find(session, user_id)
         if user is None:
             raise NotFound(f"there is no user {user_id}")
-        found = _join(session, _redeem(session, token, user.email), user)
-    principals.forget()
-    return found
+        return _join(session, _redeem(session, token, user.email), user)
 
 
 def accept_as_new(token: str, password: str, name: str, *, address: str) -> User:
@@ -152,6 +154,7 @@ def _join(session: Session, row: InvitationRow, user: UserRow) -> Team:
     row.accepted_at = now()
     member = member_queries.find_member(session, team_id=row.team_id, user_id=user.id)
     if member is None:
+        check_member(session, row.team_id, inviting=False)
         member = MemberRow(team_id=row.team_id, user_id=user.id, role=row.role)
         session.add(member)
         session.flush()

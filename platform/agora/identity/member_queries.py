@@ -77,5 +77,7 @@ def list_open(session: Session, *, team_id: str) -> Sequence[InvitationRow]:
 
 
 def lock_invitation(session: Session, invitation_id: str) -> InvitationRow | None:
-    """An invitation that a token names."""
+    """An invitation that a token names, and its team before it: whoever invites takes both in this order."""
+    named = select(InvitationRow.team_id).where(InvitationRow.id == invitation_id).scalar_subquery()
+    session.execute(select(TeamRow.id).where(TeamRow.id == named).with_for_update(key_share=True))
     return session.get(InvitationRow, invitation_id, with_for_update=True)

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from agora.audit import acting
 from agora.audit import service as audit
+from agora.caching.generations import changing, team_tag
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.identity import member_queries, principals, user_queries
+from agora.identity import member_queries, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import check_name
@@ -133,7 +134,7 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
         Conflict: the last owner would be none any more.
     """
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             row, user = _locked_member(session, team_id, user_id)
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
@@ -141,17 +142,15 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
             old, new = {"role": row.role}, {"role": role}
             audit.record(session, "member.role_changed", user_id, team_id=team_id, before=old, after=new)
             row.role = role
-            found = _member(row, user)
+            return _member(row, user)
     except IntegrityError as error:
         raise _owner_missing(error) from None
-    principals.forget()
-    return found
 
 
 def remove_member(team_id: str, user_id: str) -> None:
     """Take a member out of a team, also oneself. Raises NotFound, Conflict for the last owner."""
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             row, user = _locked_member(session, team_id, user_id)
             _check_not_own(session, team_id, user_id)
             member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
@@ -161,7 +160,6 @@ def remove_member(team_id: str, user_id: str) -> None:
             session.delete(row)
     except IntegrityError as error:
         raise _owner_missing(error) from None
-    principals.forget()
 
 
 def _check_not_own(session: Session, team_id: str, user_id: str) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from agora.api_versions import OLDEST
 from agora.db.types import AuthBase, Id, IdText, TimestampTZ
 from agora.identity.roles import Purpose, Role, SystemRole
+from agora.settings import get_settings
 
 NOW = text("now()")
 
@@ -31,12 +32,21 @@ def _listed(values: Any) -> str:
 class TeamRow(AuthBase):
     """A team: the tenant. Everything in the main database belongs to one.
 
-    ``handle`` finds one that a command or a setting names. ``personal_of``: the user whose own it is.
+    ``handle`` finds one that a command or a setting names. ``personal_of``: the user whose own it is. ``quotas``: what
+    it may have of other than its tier says, by name; null for no limit.
     """
 
     __tablename__ = "teams"
     __table_args__ = (
         CheckConstraint("name <> ''", name="name"),
+        CheckConstraint(
+            "jsonb_typeof(quotas) = 'object' AND quotas - ARRAY['projects', 'members', 'jobs_per_day',"
+            " 'requests_per_minute', 'storage_bytes'] = '{}'"
+            """ AND NOT jsonb_path_exists(quotas, '$.* ? (@.type() != "null" && @.type() != "number")')"""
+            " AND NOT jsonb_path_exists(quotas, '$.* ? (@ < 0 || @ != @.floor())')"
+            " AND NOT jsonb_path_exists(quotas, '$.requests_per_minute ? (@ < 1 || @ > 10000000)')",
+            name="quotas",
+        ),
         Index("teams_personal_of_idx", "personal_of", unique=True, postgresql_where=text("personal_of IS NOT NULL")),
     )
 
@@ -44,6 +54,10 @@ class TeamRow(AuthBase):
     name: Mapped[str] = mapped_column(Text)
     handle: Mapped[str | None] = mapped_column(Text, unique=True)
     personal_of: Mapped[Id | None] = mapped_column(IdText, ForeignKey("users.id", ondelete="CASCADE"))
+    tier: Mapped[str] = mapped_column(
+        Text, ForeignKey("tiers.name"), default=lambda: get_settings().default_tier, server_default="enterprise"
+    )
+    quotas: Mapped[dict[str, int | None]] = mapped_column(JSONB, server_default="{}")
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
 
 
@@ -59,6 +73,7 @@ class ApiKeyRow(AuthBase):
         CheckConstraint("cardinality(scopes) >= 1", name="scopes"),
         CheckConstraint("created_by ~ '^(usr|key)_'", name="created_by"),
         CheckConstraint("api_version ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$'", name="api_version"),
+        CheckConstraint("requests_per_minute BETWEEN 1 AND 10000000", name="requests_per_minute"),
         Index("api_keys_team_id_idx", "team_id"),
     )
 
@@ -69,6 +84,7 @@ class ApiKeyRow(AuthBase):
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     api_version: Mapped[str] = mapped_column(Text, server_default=OLDEST)
+    requests_per_minute: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)
     created_by: Mapped[Id | None] = mapped_column(IdText)
     last_used_at: Mapped[TimestampTZ | None]

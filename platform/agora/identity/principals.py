@@ -1,12 +1,16 @@
 """Who calls: a key of a team, or a user in one of their teams; and what they may do."""
 
-import threading
-import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
+from agora.caching.cache import Cache
+from agora.caching.generations import session_tag, team_tag, user_tag
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
-from agora.identity import access_tokens, revoked, session_queries, user_queries
+from agora.identity import access_tokens, session_queries, user_queries
 from agora.identity.roles import (
     EVERYTHING,
     OPERATORS,
@@ -17,8 +21,8 @@ from agora.identity.roles import (
     system_permissions_of,
 )
 
-REMEMBER_SECONDS = 3.0
-"""How long a process trusts what it has read: a role that was taken away works at most so much longer."""
+REMEMBER_SECONDS = 30.0
+"""How long a process keeps what it has read, if nothing changes meanwhile."""
 REMEMBERED = 10_000
 
 
@@ -41,6 +45,8 @@ class Principal:
     api_version: str | None = None
     second_factor: bool = False
     system_permissions: frozenset[str] = frozenset()
+    requests_per_minute: int | None = None
+    """Of this key alone."""
 
     def may(self, permission: str) -> bool:
         """Whether they may do it. What no table knows, nobody may."""
@@ -59,46 +65,88 @@ class Principal:
         return wanted <= self.permissions
 
 
-_lock = threading.Lock()
-_remembered: dict[tuple[str, str, str | None], tuple[float, Principal]] = {}
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a process remembers of a caller: good while the tags have this stamp. ``hit`` is called when it was."""
+
+    principal: Principal
+    tags: tuple[str, ...]
+    stamp: str
+    hit: Callable[[], None]
 
 
-def of_user(token: str, team_id: str | None) -> Principal:
-    """The user of an access token, in one of their teams: their own, where none is named.
+class Credential(Protocol):
+    """What a caller presents."""
 
-    Raises:
-        Unauthenticated: the token is not valid, or its session has ended.
-        NotFound: they are no member of that team.
-    """
+    def kept(self) -> Kept | None:
+        """What this process remembers of it, to be trusted only if nothing has changed since."""
+
+    def read(self) -> Principal:
+        """Who presents it, as of now. Raises Unauthenticated, NotFound."""
+
+
+_remembered: Cache[tuple[str, str, str | None], Principal] = Cache("users", seconds=REMEMBER_SECONDS, size=REMEMBERED)
+_own: OrderedDict[str, str] = OrderedDict()
+"""The personal team of each user, which never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCredential:
+    """A session of a user, and the team that they name; None: their own."""
+
+    user_id: str
+    session_id: str
+    team_id: str | None
+
+    @property
+    def _key(self) -> tuple[str, str, str | None]:
+        return self.user_id, self.session_id, self.team_id
+
+    def _tags(self, team_id: str) -> tuple[str, ...]:
+        return team_tag(team_id), session_tag(self.session_id), user_tag(self.user_id)
+
+    def kept(self) -> Kept | None:
+        """What this process remembers of it."""
+        entry = _remembered.peek(self._key)
+        if entry is None or entry.stamp is None:
+            return None
+        tags = self._tags(entry.value.team_id)
+        return Kept(entry.value, tags, entry.stamp, lambda: _remembered.count_hit(entry))
+
+    def read(self) -> Principal:
+        """The user, in that team. Raises Unauthenticated: the session has ended; NotFound: they are no member."""
+        team_id = self.team_id or _own.get(self.user_id) or _find_own(self.user_id, self.session_id)
+        load = partial(_read, self.user_id, self.session_id, self.team_id)
+        return _remembered.get(self._key, self._tags(team_id), load)
+
+
+def of_token(token: str, team_id: str | None) -> SessionCredential:
+    """An access token whose signature and time are right. Raises Unauthenticated."""
     claims = access_tokens.verify(token)
-    return of_session(claims.user_id, claims.session_id, team_id)
+    return SessionCredential(claims.user_id, claims.session_id, team_id)
 
 
-def of_session(user_id: str, session_id: str, team_id: str | None) -> Principal:
-    """Likewise, of a session whose token was good when it came: a stream outlives that.
-
-    Raises Unauthenticated, NotFound.
-    """
-    ended = revoked.knows(session_id)
-    if ended:
-        raise Unauthenticated("the session has ended; sign in again")
-    key = user_id, session_id, team_id
-    with _lock:
-        kept = _remembered.get(key)
-    if kept is not None and ended is not None and time.monotonic() - kept[0] < REMEMBER_SECONDS:
-        return kept[1]
-    found = _read(user_id, session_id, team_id)
-    with _lock:
-        if len(_remembered) >= REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = time.monotonic(), found
-    return found
+def of_session(user_id: str, session_id: str, team_id: str) -> SessionCredential:
+    """A session whose token was good when it came: a stream outlives that."""
+    return SessionCredential(user_id, session_id, team_id)
 
 
 def forget() -> None:
     """Read anew what is asked for next."""
-    with _lock:
-        _remembered.clear()
+    _remembered.clear()
+
+
+def _find_own(user_id: str, session_id: str) -> str:
+    with transaction("auth") as session:
+        if session_queries.find_open(session, session_id=session_id, user_id=user_id) is None:
+            raise Unauthenticated("the session has ended; sign in again")
+        team_id = user_queries.find_personal_team(session, user_id)
+    if team_id is None:
+        raise NotFound("there is no team of the user's own")
+    _own[user_id] = team_id
+    while len(_own) > REMEMBERED:
+        _own.popitem(last=False)
+    return team_id
 
 
 def _read(user_id: str, session_id: str, team_id: str | None) -> Principal:

@@ -19,12 +19,12 @@ def upsert_team(session: Session, *, team_id: str, name: str) -> str:
 
 def insert_key(
     session: Session, *, team_id: str, key_id: str, name: str, prefix: str, digest: bytes, scopes: Sequence[str],
-    expires_at: datetime | None, api_version: str, created_by: str | None,
+    expires_at: datetime | None, api_version: str, created_by: str | None, requests_per_minute: int | None = None,
 ) -> ApiKeyRow:  # fmt: skip
     """Insert an API key."""
     row = ApiKeyRow(
         id=key_id, team_id=team_id, name=name, prefix=prefix, hash=digest, scopes=list(scopes), expires_at=expires_at,
-        api_version=api_version, created_by=created_by,
+        api_version=api_version, created_by=created_by, requests_per_minute=requests_per_minute,
     )  # fmt: skip
     session.add(row)
     session.flush()

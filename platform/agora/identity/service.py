@@ -2,8 +2,7 @@
 
 import hashlib
 import secrets
-import threading
-import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,20 +10,23 @@ from typing import Any
 
 from agora.api_versions import NEWEST, VERSIONS
 from agora.audit import service as audit
+from agora.caching.cache import Cache
+from agora.caching.generations import changing, team_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated, invalid_field
 from agora.identity import queries
 from agora.identity.models import ApiKeyRow
-from agora.identity.principals import Principal
+from agora.identity.principals import Kept, Principal
 from agora.identity.roles import EVERYTHING, PERMISSIONS, permissions_of_scopes
 from agora.ids import is_id, new_id
 
 SCOPES = (EVERYTHING, *PERMISSIONS)
 KEY_PREFIX = "agora_"
-REMEMBER_SECONDS = 3.0
-"""How long a process trusts a key that it has checked: a revoked key works at most so much longer."""
+REMEMBER_SECONDS = 30.0
+"""How long a process keeps a key that it has checked, if nothing changes meanwhile; then it notes that it is used."""
 REMEMBERED = 10_000
+LARGEST_RATE = 10_000_000
 MAX_NAME = 100
 LONGEST_OVERLAP = 30 * 24 * 3600
 
@@ -43,6 +45,7 @@ class ApiKey:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    requests_per_minute: int | None = None
     plain: str | None = None
 
 
@@ -53,8 +56,8 @@ def ensure_team(name: str) -> str:
 
 
 def create_key(
-    team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None, *,
-    api_version: str = NEWEST, created_by: str | None = None,
+    team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None,
+    requests_per_minute: int | None = None, *, api_version: str = NEWEST, created_by: str | None = None,
 ) -> ApiKey:  # fmt: skip
     """Make an API key, pinned to a version of the API.
 
@@ -62,8 +65,10 @@ def create_key(
 
     ``created_by`` is the user or the key that makes it; None: the operator.
 
+    ``requests_per_minute``: of this key alone, beside the limit of its team.
+
     Raises:
-        Invalid: the name, a scope, the expiry or the version is not acceptable.
+        Invalid: the name, a scope, the expiry, the version or the rate is not acceptable.
     """
     _check_version(api_version)
     unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -74,12 +79,15 @@ def create_key(
         raise invalid_field("/name", "length", f"name must have 1 to {MAX_NAME} characters", name[:MAX_NAME])
     if expires_at is not None and expires_at <= now():
         raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
+    if requests_per_minute is not None and not 1 <= requests_per_minute <= LARGEST_RATE:
+        message = f"requests_per_minute must be 1 to {LARGEST_RATE}"
+        raise invalid_field("/requests_per_minute", "range", message, requests_per_minute)
     plain = _new_text()
     with transaction("auth") as session:
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=scopes, expires_at=expires_at, api_version=api_version,
-            created_by=created_by,
+            created_by=created_by, requests_per_minute=requests_per_minute,
         )  # fmt: skip
         audit.record(session, "key.created", row.id, team_id=team_id, after=_told(row))
         return _view(row, plain=plain)
@@ -89,7 +97,7 @@ def _told(row: ApiKeyRow) -> dict[str, Any]:
     """A key as the audit log tells of it."""
     return {
         "name": row.name, "prefix": row.prefix, "scopes": row.scopes, "expires_at": row.expires_at,
-        "api_version": row.api_version,
+        "api_version": row.api_version, "requests_per_minute": row.requests_per_minute,
     }  # fmt: skip
 
 
@@ -112,6 +120,7 @@ def _view(row: ApiKeyRow, plain: str | None = None) -> ApiKey:
         id=row.id, name=row.name, prefix=row.prefix, scopes=tuple(row.scopes), api_version=row.api_version,
         created_at=row.created_at or now(), created_by=row.created_by, last_used_at=row.last_used_at,
         expires_at=row.expires_at, revoked_at=row.revoked_at, plain=plain,
+        requests_per_minute=row.requests_per_minute,
     )  # fmt: skip
 
 
@@ -135,14 +144,14 @@ def get_key(team_id: str, key_id: str) -> ApiKey:
 
 
 def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
-    """Let a key speak a version of the API from now on, in other processes within seconds.
+    """Let a key speak a version of the API from now on.
 
     Raises:
         NotFound: the team has no such valid key.
         Invalid: there is no such version.
     """
     _check_version(api_version)
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if row is None:
             raise NotFound(f"there is no valid key {key_id}")
@@ -151,21 +160,16 @@ def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
             after={"api_version": api_version},
         )  # fmt: skip
         row.api_version = api_version
-        found = _view(row)
-    with _lock:
-        _remembered.clear()
-    return found
+        return _view(row)
 
 
 def revoke_key(team_id: str, key_id: str) -> None:
     """Revoke a key. Raises NotFound when the team has no such valid key."""
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         row = queries.revoke_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if row is None:
             raise NotFound(f"there is no valid key {key_id}")
         audit.record(session, "key.revoked", key_id, team_id=team_id, before=_told(row))
-    with _lock:
-        _remembered.clear()
 
 
 def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
@@ -190,65 +194,93 @@ def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | N
         message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
         raise invalid_field("/overlap_seconds", "range", message, overlap)
     plain = _new_text()
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if old is None:
             raise NotFound(f"there is no valid key {key_id}")
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at, api_version=old.api_version,
-            created_by=created_by,
+            created_by=created_by, requests_per_minute=old.requests_per_minute,
         )  # fmt: skip
         until = now() + timedelta(seconds=overlap)
         old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
         told = {**_told(row), "replaces": key_id, "overlap": overlap}
         audit.record(session, "key.rotated", row.id, team_id=team_id, after=told)
-        made = _view(row, plain=plain)
-    with _lock:
-        _remembered.clear()
-    return made
+        return _view(row, plain=plain)
 
 
-_lock = threading.Lock()
-_remembered: dict[bytes, tuple[float, Principal]] = {}
-_lookups = [threading.Lock() for _ in range(256)]
-"""One for each first byte of a key's hash."""
+@dataclass(frozen=True, slots=True)
+class _Valid:
+    principal: Principal
+    expires_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now()
+
+
+_remembered: Cache[bytes, _Valid] = Cache("keys", seconds=REMEMBER_SECONDS, size=REMEMBERED)
+_teams: OrderedDict[bytes, str] = OrderedDict()
+"""Whose each key is, by its hash. That never changes: it says which tag to look at, and nothing about validity."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCredential:
+    """What a key presents: its hash."""
+
+    digest: bytes
+
+    def kept(self) -> Kept | None:
+        """What this process remembers of it."""
+        entry = _remembered.peek(self.digest)
+        if entry is None or entry.stamp is None or entry.value.is_over:
+            return None
+        principal = entry.value.principal
+        tags = (team_tag(principal.team_id),)
+        return Kept(principal, tags, entry.stamp, lambda: _remembered.count_hit(entry))
+
+    def read(self) -> Principal:
+        """Who presents it, as of now. Raises Unauthenticated."""
+        team_id = _teams.get(self.digest) or _find_team(self.digest)
+        found = _remembered.get(self.digest, (team_tag(team_id),), lambda: _look_up(self.digest))
+        if found.is_over:
+            _remembered.drop(self.digest)
+            raise Unauthenticated("the API key is not valid")
+        return found.principal
+
+
+def credential(plain: str) -> KeyCredential:
+    """A key as it was sent; whether it is one remains to be seen."""
+    return KeyCredential(_digest(plain))
 
 
 def authenticate(plain: str) -> Principal:
     """Who presents this key. Raises Unauthenticated, without saying which part was wrong."""
-    digest = _digest(plain)
-    known = _recall(digest)
-    if known is not None:
-        return known
-    # One caller looks a key up, and those who present it meanwhile wait for that: a busy key is forgotten every few
-    # seconds, and all its requests at once would queue for the auth database.
-    with _lookups[digest[0]]:
-        known = _recall(digest)
-        if known is not None:
-            return known
-        principal = _look_up(digest)
-        with _lock:
-            if len(_remembered) >= REMEMBERED:
-                _remembered.clear()
-            _remembered[digest] = (time.monotonic(), principal)
-    return principal
+    return credential(plain).read()
 
 
-def _recall(digest: bytes) -> Principal | None:
-    with _lock:
-        checked = _remembered.get(digest)
-    fresh = checked is not None and time.monotonic() - checked[0] < REMEMBER_SECONDS
-    return checked[1] if checked is not None and fresh else None
+def _find_team(digest: bytes) -> str:
+    with transaction("auth") as session:
+        row = queries.find_key_by_hash(session, digest=digest)
+        if row is None:
+            raise Unauthenticated("the API key is not valid")
+        team_id = row.team_id
+    _teams[digest] = team_id
+    while len(_teams) > REMEMBERED:
+        _teams.popitem(last=False)
+    return team_id
 
 
-def _look_up(digest: bytes) -> Principal:
+def _look_up(digest: bytes) -> _Valid:
     with transaction("auth") as session:
         row = queries.find_key_by_hash(session, digest=digest)
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now()):
             raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
         permissions = permissions_of_scopes(frozenset(row.scopes))
-        return Principal(
-            team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name, api_version=row.api_version
-        )
+        principal = Principal(
+            team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name, api_version=row.api_version,
+            requests_per_minute=row.requests_per_minute,
+        )  # fmt: skip
+        return _Valid(principal, row.expires_at)

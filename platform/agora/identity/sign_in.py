@@ -2,13 +2,13 @@
 
 from sqlalchemy.orm import Session
 
+from agora.caching.generations import changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import AgoraError, NotFound, Unauthenticated, invalid_field
 from agora.identity import (
     access_tokens,
     passwords,
-    principals,
     recovery,
     sessions,
     throttle,
@@ -122,7 +122,7 @@ def confirm_second_factor(user_id: str, code: str, *, session_id: str | None = N
     """
     buckets = throttle.of_user(user_id)
     throttle.take(buckets)
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = _locked(session, user_id)
         if row.totp_since is not None:
             raise invalid_field("/", "once", "there is a second factor already; remove it first")
@@ -133,7 +133,6 @@ def confirm_second_factor(user_id: str, code: str, *, session_id: str | None = N
             sessions.note_second_factor(session, session_id)
         codes = recovery.issue(session, row)
         trail.note(session, "user.second_factor_set", user_id)
-    principals.forget()
     throttle.give_back(buckets)
     return codes
 
@@ -146,13 +145,12 @@ def remove_second_factor(user_id: str, password: str, code: str) -> None:
     check_password(user_id, password)
     buckets = throttle.of_user(user_id)
     throttle.take(buckets)
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = _locked(session, user_id)
         if row.totp_since is None or not fits(session, row, code):
             raise invalid_field("/code", "code", "this is not the code of now, nor a recovery code")
         totp.remove(session, row)
         trail.note(session, "user.second_factor_removed", user_id)
-    principals.forget()
     throttle.give_back(buckets)
 
 

@@ -1,7 +1,5 @@
 """The catalogue: what workers registered, cached for the API and the dispatcher, which import no agent."""
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +8,8 @@ import jsonschema_rs
 from sqlalchemy.orm import Session
 
 from agora.agents import QUEUES, Action, ActionSpec, StepSpec
+from agora.caching.cache import Cache
+from agora.caching.generations import CATALOGUE, changing
 from agora.db.session import transaction
 from agora.errors import Conflict, FieldError, Invalid, invalid_field
 from agora.jobs import catalogue_queries as queries
@@ -17,8 +17,9 @@ from agora.jobs import manned
 from agora.jobs.models import AgentVersion
 from agora.settings import get_settings
 
-LATEST_SECONDS = 2.0
-"""How long a process remembers which version of an action is the newest."""
+LATEST_SECONDS = 30.0
+"""How long a process keeps which version of an action is the newest, if no worker registers anything meanwhile."""
+VERSION_SECONDS = 3_600.0
 MAX_SHOWN_VALUE = 200
 
 
@@ -76,17 +77,27 @@ def _shown(value: Any) -> Any:
     return value if len(text) <= MAX_SHOWN_VALUE and not isinstance(value, dict | list) else text[:MAX_SHOWN_VALUE]
 
 
-_lock = threading.Lock()
-_by_version: dict[tuple[str, str, int], Registered] = {}
-_latest: dict[tuple[str, str], tuple[float, int]] = {}
+_latest: Cache[tuple[str, str], int] = Cache("latest-versions", seconds=LATEST_SECONDS)
+_versions: Cache[tuple[str, str, int], Registered] = Cache("agent-versions", seconds=VERSION_SECONDS, size=1_000)
 
 
 def forget() -> None:
     """Empty this process's cache."""
-    with _lock:
-        _by_version.clear()
-        _latest.clear()
+    _latest.clear()
+    _versions.clear()
     manned.forget()
+
+
+def warm_up() -> None:
+    """Read and compile the newest version of every action, before the first submit asks for it.
+
+    Raises SQLAlchemyError when Postgres is away.
+    """
+    with transaction() as session:
+        newest = {(row.agent, row.action): row.version for row in queries.list_newest(session)}
+    for (agent, action), version in newest.items():
+        look_up(agent, action)
+        look_up(agent, action, version)
 
 
 def register(session: Session, actions: Sequence[Action[Any, Any]]) -> None:
@@ -127,44 +138,50 @@ def _replace(session: Session, action: Action[Any, Any]) -> None:
 
 def look_up(agent: str, action: str, version: int | None = None) -> Registered:
     """As :func:`find`, for whoever has no transaction open; mostly without a look at the database."""
-    known = _remembered(agent, action, version)
-    if known is not None:
-        return known
-    with transaction() as session:
-        return find(session, agent, action, version)
+    if version is None:
+
+        def newest() -> int:
+            with transaction() as session:
+                return _find_latest(session, agent, action)
+
+        version = _latest.get((agent, action), (CATALOGUE,), newest)
+
+    def read() -> Registered:
+        with transaction() as session:
+            return _read(session, agent, action, version)
+
+    return _kept(agent, action, version) or _versions.get((agent, action, version), (CATALOGUE,), read)
 
 
-def _remembered(agent: str, action: str, version: int | None) -> Registered | None:
-    """What this process knows already: a version never changes, which one is the newest holds for a while."""
-    with _lock:
-        if version is None:
-            checked, version = _latest.get((agent, action), (0.0, 0))
-            if time.monotonic() - checked >= LATEST_SECONDS:
-                return None
-        return _by_version.get((agent, action, version))
+def _kept(agent: str, action: str, version: int) -> Registered | None:
+    """A version that this process has seen: it never changes, but in development."""
+    entry = _versions.peek((agent, action, version))
+    if entry is None or get_settings().dev:
+        return None
+    _versions.count_hit(entry)
+    return entry.value
 
 
 def find(session: Session, agent: str, action: str, version: int | None = None) -> Registered:
     """The action as registered, of this or the newest version. Raises Invalid that names the field."""
-    known = _remembered(agent, action, version)
-    if known is not None:
-        return known
     if version is None:
         version = _find_latest(session, agent, action)
-    key = (agent, action, version)
-    with _lock:
-        if key in _by_version and not get_settings().dev:
-            return _by_version[key]
+    known = _kept(agent, action, version)
+    if known is not None:
+        return known
+    made = _read(session, agent, action, version)
+    _versions.put((agent, action, version), made)  # waits for nobody: whoever is read for may need our connection
+    return made
+
+
+def _read(session: Session, agent: str, action: str, version: int) -> Registered:
     row = queries.find_version(session, agent=agent, action=action, version=version)
     if row is None:
         others = ", ".join(str(v) for v in queries.list_version_numbers(session, agent=agent, action=action))
         raise invalid_field(
             "/version", "registered", f"{agent}.{action} has no version {version}, only {others}", version
         )
-    made = Registered(spec=from_json(row), validator=compile_schema(row.spec["input_schema"]))
-    with _lock:
-        _by_version[key] = made
-    return made
+    return Registered(spec=from_json(row), validator=compile_schema(row.spec["input_schema"]))
 
 
 def _find_latest(session: Session, agent: str, action: str) -> int:
@@ -177,8 +194,6 @@ def _find_latest(session: Session, agent: str, action: str) -> int:
                 "/action", "registered", f"agent {agent!r} has no action {action!r}, only {listed}", action
             )
         raise invalid_field("/agent", "registered", f"no worker has registered an agent {agent!r}", agent)
-    with _lock:
-        _latest[(agent, action)] = (time.monotonic(), versions[-1])
     return versions[-1]
 
 
@@ -210,7 +225,7 @@ def register_worker(
     actions: Sequence[Action[Any, Any]], *, worker_id: str, hostname: str, pid: int, queues: Sequence[str] = QUEUES
 ) -> None:
     """Enter a starting worker, all that it can run and the queues that it listens to. Raises CatalogueConflict."""
-    with transaction() as session:
+    with changing(CATALOGUE), transaction() as session:
         register(session, actions)
         names = sorted(label_of(action) for action in actions)
         queries.upsert_worker(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import Row, RowMapping, func, select, text
 from sqlalchemy.orm import Session
 
 from agora.agents import QUEUES
@@ -70,6 +70,13 @@ def list_version_numbers(session: Session, *, agent: str, action: str) -> list[i
     """The registered versions of an action, ascending."""
     statement = select(AgentVersion.version).where(AgentVersion.agent == agent, AgentVersion.action == action)
     return list(session.scalars(statement.order_by(AgentVersion.version)))
+
+
+def list_newest(session: Session) -> Sequence[Row[str, str, int]]:
+    """Agent, action and newest version of every action."""
+    newest = func.max(AgentVersion.version).label("version")
+    statement = select(AgentVersion.agent, AgentVersion.action, newest)
+    return session.execute(statement.group_by(AgentVersion.agent, AgentVersion.action)).all()
 
 
 def list_actions_of(session: Session, *, agent: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
+from agora.caching.generations import view
 from agora.db.session import Row, statement, transaction
 from agora.errors import Conflict, TooLarge
 from agora.events.types import JobRef, job_event
@@ -57,13 +58,14 @@ def prepare(claim: Claim, children: Sequence[Child]) -> Prepared:
         message = f"the children of step {claim.step.name} would be {depth} levels deep; the limit is {limit}"
         raise Permanent(message, code="too-deep")
     jobs, taken = [], []
-    for index, child in enumerate(children):
-        before = earlier.get(index)
-        new = _new_job(claim, child, Place(index=index, depth=depth, priority=parent["priority"]), before)
-        if before is not None and before["status"] == JobState.SUCCEEDED and _is_same(new, before):
-            taken.append(before["id"])
-        else:
-            jobs.append(new)
+    with view():  # one look at what is registered, for all of them
+        for index, child in enumerate(children):
+            before = earlier.get(index)
+            new = _new_job(claim, child, Place(index=index, depth=depth, priority=parent["priority"]), before)
+            if before is not None and before["status"] == JobState.SUCCEEDED and _is_same(new, before):
+                taken.append(before["id"])
+            else:
+                jobs.append(new)
     return Prepared(jobs=jobs, taken=taken)
 
 

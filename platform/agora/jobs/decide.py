@@ -11,6 +11,7 @@ from agora import outcomes
 from agora.agents import ActionSpec, StepSpec
 from agora.errors import AgoraError, TooLarge
 from agora.jobs.states import JobState, StepState
+from agora.quotas.types import QuotaExceeded
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 8_000
@@ -295,6 +296,8 @@ def failure_of(error: BaseException) -> Failure:
         retry_after = error.retry_after.total_seconds() if error.retry_after else 0.0
     elif isinstance(error, TooLarge):
         code, retryable = "value-too-large", False
+    elif isinstance(error, QuotaExceeded):
+        code, retryable = error.slug, False
     elif isinstance(error, AgoraError):
         code = error.slug
     elif isinstance(error, MemoryError):

@@ -26,6 +26,7 @@ from agora.jobs.models import JobRow, StepRow
 from agora.jobs.service import get_job
 from agora.jobs.states import STEP_DONE, JobState
 from agora.jobs.types import Submitted
+from agora.quotas.daily import allowance
 
 RETRIED = (JobState.FAILED, JobState.CANCELLED)
 
@@ -66,13 +67,17 @@ def go_on(
         NotFound: the team has no such job.
         IllegalTransition: a job that has not ended, or has succeeded, is not retried.
         Invalid: names the field: no such step, no results to begin there with, another version's steps differ, …
+        DailyQuotaExceeded: the team has made as many jobs today as its tier allows.
     """
     made = new_id("job")
-    with transaction() as session:
-        known = earlier(session, idempotency, team_id=team_id, resource_id=made)
-        if known is None:
-            announcement = go_on_in(session, job_id, wish, team_id=team_id, key_id=key_id, new_job_id=made)
-            _note(session, job_id, wish, team_id=team_id, new_job_id=made)
+    with allowance(team_id) as room:
+        with transaction() as session:
+            known = earlier(session, idempotency, team_id=team_id, resource_id=made)
+            if known is None:
+                room.take(session=session)
+                announcement = go_on_in(session, job_id, wish, team_id=team_id, key_id=key_id, new_job_id=made)
+                _note(session, job_id, wish, team_id=team_id, new_job_id=made)
+        room.use()
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()

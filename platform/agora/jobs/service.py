@@ -36,6 +36,7 @@ from agora.jobs.types import (
 )
 from agora.jobs.waits import waits_of
 from agora.paging import Page
+from agora.quotas.daily import Allowance, allowance
 from agora.webhooks import service as webhooks
 
 MAX_ATTEMPTS_SHOWN = 1_000
@@ -43,8 +44,12 @@ MAX_USAGE_SHOWN = 1_000
 
 
 def get_ready() -> None:
-    """Open this process's connections before the first submits come. Raises SQLAlchemyError when Postgres is away."""
+    """Open this process's connections, and read the catalogue, before the first submits come.
+
+    Raises SQLAlchemyError when Postgres is away.
+    """
     fill_pool(plan_insert)
+    catalogue.warm_up()
 
 
 def submit(
@@ -55,6 +60,7 @@ def submit(
     Raises:
         Invalid: agent, action, version, input, priority, times or metadata are not acceptable; names the field.
         IdempotencyKeyReused: the key stands for another request.
+        DailyQuotaExceeded: the team has made as many jobs today as its tier allows.
     """
     job_id = new_id("job")
     registered = catalogue.look_up(submission.agent, submission.action, submission.version)
@@ -62,11 +68,21 @@ def submit(
     if submission.debounce is not None:
         submission = replace(submission, run_at=now() + timedelta(seconds=submission.debounce.window))
     accepted = Accepted(submission, registered, team_id=team_id, key_id=key_id, job_id=job_id, idempotency=idempotency)
-    if submission.is_plain:
-        job = insert_plain(accepted)
-        if job is not None:
-            accepted.announcement.make()
-            return Submitted(job=job)
+    with allowance(team_id) as room:
+        if submission.is_plain and room.has_room():
+            job = insert_plain(accepted)
+            if job is not None:
+                room.use()
+                accepted.announcement.make()
+                return Submitted(job=job)
+        return _submit(submission, accepted, room, team_id=team_id, job_id=job_id, idempotency=idempotency)
+
+
+def _submit(
+    submission: Submission, accepted: Accepted, room: Allowance, *, team_id: str, job_id: str,
+    idempotency: IdempotencyKey | None,
+) -> Submitted:  # fmt: skip
+    """As :func:`submit`, in a transaction of its own. What makes no job, a repeat or a twin, needs no room."""
     with transaction() as session:
         known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
         if known is not None:
@@ -76,10 +92,13 @@ def submit(
             forward(session, idempotency, team_id=team_id, resource_id=twin)
             found = Submitted(job=_view(session, twin, team_id=team_id), deduplicated=True)
         else:
+            room.take(session=session)
             secret = None
             if submission.webhook is not None:
                 secret = webhooks.create_inline(session, team_id=team_id, job_id=job_id, webhook=submission.webhook)
             found = Submitted(job=accepted.insert_in(session), webhook_secret=secret)
+    if not found.deduplicated:
+        room.use()
     _tell(accepted, team_id=team_id)
     return found
 

@@ -18,6 +18,7 @@ from agora.projects import events, queries, share_queries
 from agora.projects.access import Access, reach
 from agora.projects.models import ProjectRow
 from agora.projects.scoring import Scores
+from agora.quotas.room import check_project
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +103,8 @@ def record_project(
 
     ``origin`` is the root job: when it has recorded its project already, that one is returned and nothing is written.
     Whoever commits rings for the deliveries of its events if the session ``owes_ring``; the engine does.
+
+    Raises QuotaExceeded: the team has as many projects as its tier allows.
     """
     project_id, session_id = new_id("prj"), new_id("ses")
     made = queries.insert_project(
@@ -109,6 +112,7 @@ def record_project(
         coverage=scores.coverage,
     )  # fmt: skip
     if made:
+        check_project(session, team_id)
         created = events.project_created(project_id, session_id=session_id, job_id=origin, name=name)
         filled = _fill(
             session, project_id, session_id, team_id=team_id, title=title, found=(candidates, contradictions)

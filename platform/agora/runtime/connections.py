@@ -9,8 +9,10 @@ from agora.db.engines import AUTH_CONNECTIONS
 from agora.errors import SettingsError
 from agora.settings import Settings
 
-POOLS = {"web": 2, "worker": 3, "worker-io": 1, "webhooks": 1, "dispatcher": 1, "flower": 0}
-"""How many processes of each line of the Procfile have a pool of the main database."""
+POOLS = {"worker": 3, "worker-io": 1, "webhooks": 1, "dispatcher": 1, "flower": 0}
+"""How many processes of each line of the Procfile have a pool of the main database; web has as many as are set."""
+AUTH = {"worker": 2, "worker-io": 1, "dispatcher": 1}
+"""How many connections to the auth database each has besides: for mails, and for tiers, read one at a time."""
 SPARE = 5
 """Left for migrations, dumps and people."""
 
@@ -24,8 +26,10 @@ def check_connections(settings: Settings, names: Iterable[str]) -> None:
         return
     names = list(names)
     per_pool = settings.db_pool_size + settings.db_pool_overflow
-    demand = {settings.database_url: per_pool * sum(POOLS.get(name, 1) for name in names)}
-    auth = AUTH_CONNECTIONS * POOLS["web"] if "web" in names else 0
+    pools = POOLS | {"web": settings.web_processes}
+    demand = {settings.database_url: per_pool * sum(pools.get(name, 1) for name in names)}
+    of_auth = AUTH | {"web": AUTH_CONNECTIONS * settings.web_processes}
+    auth = sum(of_auth.get(name, 0) for name in names)
     demand[settings.auth_database_url] = demand.get(settings.auth_database_url, 0) + auth
     servers: dict[tuple[str | None, int | None], tuple[str, int]] = {}
     for url, wanted in demand.items():

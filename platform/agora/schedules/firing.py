@@ -28,6 +28,7 @@ from agora.jobs.intake import Lineage, NewJob, check, insert_all
 from agora.jobs.service import get_job
 from agora.jobs.states import JobState
 from agora.jobs.types import Submission, Submitted
+from agora.quotas.daily import allowance
 from agora.schedules import queries
 from agora.schedules.models import ScheduleRow
 from agora.schedules.service import timetable
@@ -78,7 +79,7 @@ def _fire(row: ScheduleRow, moment: datetime) -> bool:
     planned = Plan(fire=[fire_at], missed=None, following=None)  # should its time zone have gone from the database
     try:
         planned = plan(row, moment)
-        return _commit(row, planned, registered=prepare(row))
+        return _fire_within_quota(row, planned)
     except (OperationalError, InterfaceError):
         raise  # no database: the whole loop waits
     except (AgoraError, SQLAlchemyError, CronSimError, LookupError, ValueError, OSError) as fault:
@@ -86,6 +87,16 @@ def _fire(row: ScheduleRow, moment: datetime) -> bool:
         code = fault.slug if isinstance(fault, AgoraError) else "schedule-failed"
         error = {"code": code, "type": type(fault).__name__, "message": str(fault)[:1_000]}
     return _commit(row, planned, error=error)
+
+
+def _fire_within_quota(row: ScheduleRow, planned: Plan) -> bool:
+    registered = prepare(row)
+    with allowance(row.team_id) as room:
+        room.take(len(planned.fire))
+        fired = _commit(row, planned, registered=registered)
+        if fired:
+            room.use()
+    return fired
 
 
 def prepare(row: ScheduleRow) -> Registered:
@@ -189,6 +200,7 @@ def run_now(
         NotFound: the team has no such schedule.
         Invalid: its action is gone, or no longer takes the input.
         IdempotencyKeyReused: the key stands for another request.
+        DailyQuotaExceeded: the team has made as many jobs today as its tier allows.
     """
     with transaction() as session:
         row = queries.find_schedule(session, team_id=team_id, ref=ref)
@@ -196,16 +208,19 @@ def run_now(
         raise NotFound(f"there is no schedule {ref}")
     registered = prepare(row)
     job_id = new_id("job")
-    with transaction() as session:
-        known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
-        if known is None:
-            moment = queries.current_time(session)
-            job = new_job(row, registered, fire_at=moment, job_id=job_id)
-            if not _note(session, row, moment, outcome="fired", job_id=job_id, manual=True):
-                raise Conflict(f"schedule {ref} fires at this very moment; send it again")
-            announcement = _insert(session, row, [replace(job, key_id=key_id)], manual=True)
-            told = {"name": row.name, "job_id": job_id}
-            audit.record(session, "schedule.run", row.id, team_id=team_id, after=told)
+    with allowance(team_id) as room:
+        with transaction() as session:
+            known = earlier(session, idempotency, team_id=team_id, resource_id=job_id)
+            if known is None:
+                room.take(session=session)
+                moment = queries.current_time(session)
+                job = new_job(row, registered, fire_at=moment, job_id=job_id)
+                if not _note(session, row, moment, outcome="fired", job_id=job_id, manual=True):
+                    raise Conflict(f"schedule {ref} fires at this very moment; send it again")
+                announcement = _insert(session, row, [replace(job, key_id=key_id)], manual=True)
+                told = {"name": row.name, "job_id": job_id}
+                audit.record(session, "schedule.run", row.id, team_id=team_id, after=told)
+        room.use()
     if known is not None:
         return Submitted(job=get_job(known, team_id=team_id), replayed=True)
     announcement.make()

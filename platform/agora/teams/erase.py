@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixe
 
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM
+from agora.caching.generations import changing, team_tag
 from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
@@ -51,7 +52,7 @@ def erase_team(name: str, *, despite_holds: bool = False, say: Say = lambda *_: 
         if held and not despite_holds:
             raise Conflict(f"{held} legal holds of team {team_name} are in force; release them first")
         queries.begin_erasure(session, team_id=team_id, name=team_name)
-    with transaction("auth") as session:
+    with changing(team_tag(team_id)), transaction("auth") as session:
         queries.revoke_keys(session, team_id=team_id)
     for _ in range(MOST_PASSES):
         gone = _erase_tables("main", team_id, say)
@@ -95,7 +96,7 @@ def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> Non
     Raises Conflict: that user is the last owner of another team, or the last super administrator.
     """
     try:
-        with transaction("auth") as session:
+        with changing(team_tag(team_id)), transaction("auth") as session:
             gone = queries.delete_team(session, team_id=team_id)
             if gone:
                 told = {"despite_holds": despite_holds}

@@ -51,7 +51,7 @@ NOBODYS = frozenset(
     {
         "agent_versions", "alembic_version", "erasures", "external_identities", "mails", "oidc_flows",
         "one_time_tokens", "queues", "recovery_codes", "removals", "sessions", "signing_keys", "spent_tokens",
-        "system_roles", "users", "workers",
+        "system_roles", "tiers", "users", "workers",
     }
 )  # fmt: skip
 """Tables without rows of teams. The auth database has sessions of users, the main one those of projects."""

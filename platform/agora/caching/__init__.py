@@ -1,0 +1,1 @@
+"""What processes remember of the databases, and how a write makes all of them forget it at once."""

@@ -1,0 +1,238 @@
+"""Rate limits: per key, user, team and address, over all processes, and with Redis away."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agora.caching import link
+from agora.ids import new_id
+from agora.quotas import gate, tiers
+from agora.quotas.bucket import Bucket, Local
+from agora.runtime.valkey import EmbeddedValkey
+from agora.settings import environment
+from tests.support import people
+from tests.support.caller import Caller
+from tests.support.people import Browser
+
+ROOT = Path(__file__).parents[2]
+JOBS = "/api/v1/jobs"
+DAY = 86_400
+
+
+@pytest.fixture
+def limited(caller):
+    """Gives the caller's team so many requests a minute."""
+
+    def limit(requests, team="t"):
+        tiers.move_team(team, None, {"requests_per_minute": requests})
+
+    return limit
+
+
+def statuses(call, count):
+    return [call().status_code for _ in range(count)]
+
+
+def test_a_team_is_refused_beyond_its_limit_and_told_how_and_when(caller, limited):
+    limited(3)
+    first = caller.get(JOBS)
+    assert first.headers["RateLimit-Policy"] == '"team";q=3;w=60'
+    assert first.headers["RateLimit"] == '"team";r=2;t=20'
+    assert statuses(lambda: caller.get(JOBS), 2) == [200, 200]
+    refused = caller.get(JOBS)
+    assert (refused.status_code, refused.json["code"]) == (429, "rate-limited")
+    assert refused.json["violated-policies"] == ["team"]
+    assert refused.headers["RateLimit"].startswith('"team";r=0;t=')
+    assert 18 <= int(refused.headers["Retry-After"]) <= 20
+    assert int(refused.headers["Retry-After"]) == refused.json["retry_after"]
+
+
+def test_a_change_of_the_limit_counts_at_the_next_request(caller, limited):
+    limited(1)
+    assert statuses(lambda: caller.get(JOBS), 2) == [200, 429]
+    limited(None)
+    assert "RateLimit" not in caller.get(JOBS).headers
+    limited(5)
+    assert "q=5" in caller.get(JOBS).headers["RateLimit-Policy"]
+
+
+def test_a_key_may_have_a_limit_of_its_own_and_others_of_the_team_go_on(app, caller, limited):
+    limited(100)
+    made = caller.post("/api/v1/keys", json={"name": "slow", "scopes": ["*"], "requests_per_minute": 2})
+    assert made.json["requests_per_minute"] == 2
+    slow = Caller(app)
+    slow.key = made.json["secret"]
+    assert statuses(lambda: slow.get(JOBS), 3) == [200, 200, 429]
+    assert slow.get(JOBS).json["violated-policies"] == ["key"]
+    before = int(caller.get(JOBS).headers["RateLimit"].partition("r=")[2].partition(";")[0])
+    assert statuses(lambda: slow.get(JOBS), 3) == [429] * 3
+    after = int(caller.get(JOBS).headers["RateLimit"].partition("r=")[2].partition(";")[0])
+    assert before - after == 1  # what was refused was charged to nobody
+    fresh = caller.post(f"/api/v1/keys/{made.json['id']}/rotate", json={})
+    assert fresh.json["requests_per_minute"] == 2
+
+
+def test_a_user_has_one_bucket_for_all_their_teams(app, db):
+    browser = Browser(app, people.sign_up())
+    for team in browser.get("/api/v1/teams").json["items"]:
+        tiers.move_team(team["id"], None, {"requests_per_minute": 4})
+    other = browser.post("/api/v1/teams", json={"name": "Second"}).json["id"]
+    tiers.move_team(other, None, {"requests_per_minute": 4})
+    used = 4 - int(browser.get(JOBS).headers["RateLimit"].partition('"user";r=')[2].partition(";")[0])
+    browser.team = other
+    assert statuses(lambda: browser.get(JOBS), 5 - used) == [200] * (4 - used) + [429]
+    assert browser.get(JOBS).json["violated-policies"] == ["user"]
+
+
+def test_guessing_keys_is_bounded_by_address_and_whoever_is_known_goes_on(app, caller, setting):
+    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 3)
+    assert caller.get(JOBS).status_code == 200
+    client, numbers = app.test_client(), itertools.count()
+
+    def guess(address="127.0.0.1"):
+        headers = {"Authorization": f"Bearer agora_{next(numbers)}"}
+        return client.get(JOBS, headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    assert statuses(guess, 5) == [401, 401, 401, 429, 429]
+    assert guess().json["violated-policies"] == ["address"]
+    assert caller.get(JOBS).status_code == 200
+    assert guess("127.0.0.2").status_code == 401
+    assert [guess(f"2001:db8::{n}").status_code for n in range(4)] == [401, 401, 401, 429]  # one network
+    assert client.get(JOBS, headers={"Authorization": "Bearer a.b.c"}).status_code == 429
+    assert client.get(JOBS).status_code == 429
+    assert client.post("/api/v1/auth/sign-in", json={}).status_code == 429
+
+
+def test_credentials_that_are_right_cost_their_address_nothing(app, caller, setting):
+    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 2)
+    keys = [Caller(app, team=f"team{n}") for n in range(5)]
+    assert [one.get(JOBS).status_code for one in keys] == [200] * 5
+
+
+def test_health_is_never_refused_and_a_page_is_told_as_a_page(app, db, setting):
+    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 1)
+    client = app.test_client()
+    assert statuses(lambda: client.get("/healthz"), 3) == [200] * 3
+    assert statuses(lambda: client.get("/metrics"), 2) == [200] * 2
+    assert client.get("/docs").status_code == 200
+    refused = client.get("/webhook-portal/nothing")
+    assert refused.status_code == 429
+    assert refused.content_type.startswith("text/html")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+
+
+# --- many processes
+
+
+def test_many_processes_at_once_never_get_more_than_the_limit(db):
+    name, quota = new_id("team"), 300
+    command = [sys.executable, "-m", "tests.support.counting", name, str(quota), str(quota)]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    env = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    processes = [subprocess.Popen(command, env=env, **options) for _ in range(4)]
+    for one in processes:
+        assert one.stdout.readline() == "ready\n"
+    for one in processes:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    let = [int(one.communicate(timeout=60)[0]) for one in processes]
+    assert sum(let) == quota
+    assert len([one for one in let if one]) > 1, "they did not run at once"
+    [left] = gate.pass_through([Bucket(policy="user", name=f"{name}-wide", quota=1_000_000, window=DAY)]).states
+    assert left.remaining >= 1_000_000 - quota - 1  # a refused call charges no bucket
+
+
+# --- Redis away
+
+
+@pytest.fixture
+def own_valkey(tmp_path, db, setting):
+    """A server that may be stopped, or frozen."""
+    server = EmbeddedValkey(tmp_path / "valkey")
+    server.start()
+    setting("REDIS_URL", server.url)
+    yield server
+    server.stop()
+
+
+def freeze(server):
+    os.kill(server.pid, signal.SIGSTOP)
+
+
+def thaw(server):
+    os.kill(server.pid, signal.SIGCONT)
+
+
+def test_while_redis_is_away_each_process_lets_its_share_through_and_no_more(app, caller, own_valkey, setting, limited):
+    setting("AGORA_WEB_PROCESSES", 2)
+    setting("AGORA_WEB_HOSTS", 2)
+    limited(8)
+    assert caller.get(JOBS).status_code == 200
+    own_valkey.stop()
+    assert statuses(lambda: caller.get(JOBS), 4) == [200, 200, 429, 429]
+    assert caller.get(JOBS).headers["Retry-After"] == "30"
+    assert Caller(app, team="other").get(JOBS).status_code == 200
+    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 4)
+    guess = {"Authorization": "Bearer agora_no"}
+    client = app.test_client()
+    assert statuses(lambda: client.get(JOBS, headers=guess), 3)[-1] == 429
+
+
+def test_a_redis_that_hangs_costs_one_wait_and_no_outage(caller, own_valkey, limited, monkeypatch):
+    limited(1_000)
+    assert caller.get(JOBS).status_code == 200
+    monkeypatch.setattr(link, "REST_SECONDS", 60.0)
+    tries, ask = [], link.client_of
+
+    def counted(url):
+        tries.append(url)
+        return ask(url)
+
+    freeze(own_valkey)
+    try:
+        monkeypatch.setattr(link, "client_of", counted)
+        assert statuses(lambda: caller.get(JOBS), 5) == [200] * 5
+        assert len(tries) == 1
+    finally:
+        thaw(own_valkey)
+    link.forget()
+    answered = caller.get(JOBS)
+    assert answered.headers["RateLimit"].startswith('"team";r=99')
+    assert len(tries) > 1
+
+
+def test_when_redis_is_back_all_count_together_again(caller, own_valkey, limited):
+    limited(4)
+    assert statuses(lambda: caller.get(JOBS), 2) == [200, 200]
+    freeze(own_valkey)
+    try:
+        assert caller.get(JOBS).status_code == 200  # a share of its own
+    finally:
+        thaw(own_valkey)
+    link.forget()
+    left = caller.get(JOBS).headers["RateLimit"].partition("r=")[2].partition(";")[0]
+    assert left in {"0", "1"}  # what was sent to the frozen server counts there too, if it got so far
+
+
+def test_a_bucket_here_fills_as_one_in_redis_does(db, monkeypatch):
+    """The two are the same algorithm: with the same calls they say the same."""
+    name, here = new_id("team"), Local()
+    buckets = [Bucket(policy="team", name=name, quota=5, window=DAY), Bucket(policy="key", name=name + "k", quota=3)]
+    back = [Bucket(policy="team", name=name, quota=5, window=DAY, cost=-2)]
+    for asked in [*[buckets] * 4, buckets[:1], buckets[:1], buckets[:1], back, buckets[:1]]:
+        shared = gate.pass_through(asked).states
+        alone = here.take(asked, shares=1)
+        assert [(one.remaining, bool(one.wait)) for one in shared] == [(one.remaining, bool(one.wait)) for one in alone]
+
+
+def test_a_process_keeps_no_more_buckets_than_it_may(monkeypatch):
+    monkeypatch.setattr("agora.quotas.bucket.MOST_BUCKETS", 10)
+    here = Local()
+    for number in range(100):
+        here.take([Bucket(policy="address", name=str(number), quota=100)], shares=1)
+    assert len(here._full_at) <= 11
