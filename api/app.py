@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import auth, docs, health, limits, portal, well_known
+from api import auth, conditions, docs, health, limits, portal, well_known
 from api.errors import pages, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
@@ -44,6 +44,7 @@ def create_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
     limits.install(app)
     auth.install(app)
+    conditions.install(app)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)
     problems.install(app)

@@ -7,8 +7,9 @@ from agora.errors import Forbidden
 from agora.identity import service
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.schemas.common import Problem
-from api.schemas.keys import KeyIn, KeysOut, NewKeyOut, RotationIn
+from api.schemas.keys import KeyIn, KeyOut, KeysOut, NewKeyOut, RotationIn
 
 blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="API keys.")
 
@@ -37,6 +38,15 @@ def list_keys() -> Any:
     return {"items": service.list_keys(team_id())}
 
 
+@blueprint.get("/<key_id>")
+@scope("keys:manage")
+@blueprint.response(200, KeyOut)
+@blueprint.alt_response(404, schema=Problem, description="The team has no such key.")
+def get_key(key_id: str) -> Any:
+    """A key, also one that is valid no more; never its text."""
+    return service.get_key(team_id(), key_id)
+
+
 @blueprint.post("/<key_id>/rotate")
 @scope("keys:manage")
 @blueprint.arguments(RotationIn)
@@ -50,8 +60,9 @@ def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
 
 @blueprint.delete("/<key_id>")
 @scope("keys:manage")
+@blueprint.guarded
 @blueprint.response(204)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def revoke_key(key_id: str) -> None:
     """Revoke a key. Web processes that checked it just now may take it for a few seconds more."""
-    service.revoke_key(team_id(), key_id)
+    service.revoke_key(team_id(), key_id, expected=expected())

@@ -140,7 +140,15 @@ def no_confirmed_address(app, monkeypatch, **_):
     return sign_in_as(app, monkeypatch, verified=False)
 
 
+def stale_tag(caller, **_):
+    path = f"/api/v1/webhook-endpoints/{caller.post('/api/v1/webhook-endpoints', json={'url': 'http://127.0.0.1:9/h'}).json['id']}"
+    tag = caller.get(path).headers["ETag"]
+    caller.patch(path, json={"description": "first"}, headers={"If-Match": tag})
+    return caller.patch(path, json={"description": "second"}, headers={"If-Match": tag})
+
+
 HAPPENS = {
+    "precondition-failed": stale_tag,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,

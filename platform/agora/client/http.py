@@ -15,7 +15,7 @@ from agora.client.order import OrderMethods
 from agora.client.portal import PortalMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.webhooks import WebhookMethods
-from agora.client.wire import Json
+from agora.client.wire import Answer, Json
 
 
 class Agora(
@@ -63,11 +63,15 @@ class Agora(
         found: list[Json] = self._json("GET", "/keys")["items"]
         return found
 
+    def get_key(self, key_id: str) -> Answer:
+        """One of the team's keys. ``etag`` of the answer names its state."""
+        return self._json("GET", f"/keys/{quote(key_id, safe='')}")
+
     def rotate_key(self, key_id: str, *, overlap: float | None = None) -> Json:
         """Make a key like another, which works for ``overlap`` seconds more (a day by default)."""
         body = {} if overlap is None else {"overlap": overlap}
         return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body)
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, key_id: str, *, if_match: str | None = None) -> None:
         """Revoke a key."""
-        self._request("DELETE", f"/keys/{quote(key_id, safe='')}", None, {}, self._timeout)
+        self._delete(f"/keys/{quote(key_id, safe='')}", if_match)

@@ -40,12 +40,16 @@ def list_keys(session: Session, *, team_id: str) -> Sequence[ApiKeyRow]:
     return session.scalars(select(ApiKeyRow).where(ApiKeyRow.team_id == team_id).order_by(ApiKeyRow.id.desc())).all()
 
 
-def revoke_key(session: Session, *, team_id: str, key_id: str) -> bool:
-    """Revoke a key; False when the team has no such key that is still valid."""
-    statement = update(ApiKeyRow).where(
-        ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None)
-    )
-    return session.execute(statement.values(revoked_at=func.now())).rowcount == 1  # type: ignore[attr-defined,no-any-return]
+def find_key(session: Session, *, team_id: str, key_id: str, lock: bool = False) -> ApiKeyRow | None:
+    """A key of the team."""
+    statement = select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id)
+    return session.scalar(statement.with_for_update() if lock else statement)
+
+
+def revoke_key(session: Session, *, team_id: str, key_id: str) -> None:
+    """Revoke a key that the caller has locked."""
+    statement = update(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id)
+    session.execute(statement.values(revoked_at=func.now()))
 
 
 def lock_valid_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:

@@ -7,9 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
+
+from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import NotFound, Unauthenticated, invalid_field
 from agora.identity import queries
 from agora.identity.models import ApiKeyRow
@@ -27,8 +31,10 @@ LONGEST_OVERLAP = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApiKey:
+class ApiKey(Edited):
     """An API key as its team sees it; ``plain`` is there only when it was just made."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"last_used_at", "plain"})
 
     id: str
     name: str
@@ -95,12 +101,32 @@ def list_keys(team_id: str) -> list[ApiKey]:
         return [_view(row) for row in queries.list_keys(session, team_id=team_id)]
 
 
-def revoke_key(team_id: str, key_id: str) -> None:
-    """Revoke a key. Raises NotFound when the team has no such valid key."""
+def get_key(team_id: str, key_id: str) -> ApiKey:
+    """One of the team's keys, also one that is valid no more. Raises NotFound."""
     with transaction("auth") as session:
-        revoked = is_id(key_id, "key") and queries.revoke_key(session, team_id=team_id, key_id=key_id)
-    if not revoked:
-        raise NotFound(f"there is no valid key {key_id}")
+        return _view(_find(session, team_id, key_id))
+
+
+def _find(session: Session, team_id: str, key_id: str, *, lock: bool = False) -> ApiKeyRow:
+    row = queries.find_key(session, team_id=team_id, key_id=key_id, lock=lock) if is_id(key_id, "key") else None
+    if row is None:
+        raise NotFound(f"there is no key {key_id}")
+    return row
+
+
+def revoke_key(team_id: str, key_id: str, *, expected: Expected = ANYTHING) -> None:
+    """Revoke a key.
+
+    Raises:
+        NotFound: the team has no such valid key.
+        PreconditionFailed: it is not as expected.
+    """
+    with transaction("auth") as session:
+        row = _find(session, team_id, key_id, lock=True)
+        if row.revoked_at is not None:
+            raise NotFound(f"there is no valid key {key_id}")
+        expected.check(_view(row))
+        queries.revoke_key(session, team_id=team_id, key_id=key_id)
     with _lock:
         _remembered.clear()
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
 from agora.identity import mail, one_time, passwords, revoked, sessions, throttle, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
@@ -26,7 +27,7 @@ VERIFY_SUBJECT, RESET_SUBJECT, KNOWN_SUBJECT = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class User:
+class User(Edited):
     """A user as they see themselves."""
 
     id: str
@@ -242,10 +243,11 @@ def get_user(user_id: str) -> User:
         return view(_find(session, user_id))
 
 
-def rename(user_id: str, name: str) -> User:
-    """Change a user's name. Raises Invalid, NotFound."""
+def rename(user_id: str, name: str, *, expected: Expected = ANYTHING) -> User:
+    """Change a user's name. Raises Invalid, NotFound, PreconditionFailed."""
     with transaction("auth") as session:
         row = _find(session, user_id, lock=True)
+        expected.check(view(row))
         row.name = check_name(name)
         session.flush()
         return view(row)
