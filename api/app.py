@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import acting, admission, auth, cache_headers, docs, health, limits, portal, well_known
+from api import acting, admission, auth, cache_headers, conditions, docs, health, limits, portal, well_known
 from api.errors import pages, problems
 from api.openapi import document_version, make_api
 from api.v1 import BLUEPRINTS
@@ -49,6 +49,7 @@ def create_app() -> Flask:
     admission.install(app)
     auth.install(app)
     cache_headers.install(app)
+    conditions.install(app)
     negotiate.install(app)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)

@@ -1,5 +1,10 @@
-"""Blueprints that refuse a query parameter nobody knows: a misspelt filter must not answer with everything."""
+"""Blueprints that refuse a query parameter nobody knows: a misspelt filter must not answer with everything.
 
+They also do for every operation what clients rely on everywhere: sparse answers, signed cursors, tags of objects.
+"""
+
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask_smorest import Blueprint as SmorestBlueprint
@@ -7,6 +12,9 @@ from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
 
+from api import conditions, shaping
+from api.openapi import CONDITIONAL
+from api.schemas.common import Problem, Schema
 from api.versions import translate
 
 
@@ -39,4 +47,50 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped
 
     def arguments(self, schema: Any, **options: Any) -> Any:
         """Parse a request by a schema, which is made once: webargs would make one of a class for each request."""
-        return super().arguments(schema() if isinstance(schema, type) else schema, **options)
+        parse = super().arguments(schema() if isinstance(schema, type) else schema, **options)
+        if options.get("location") != "query":
+            return parse
+
+        def mark(view: Callable[..., Any]) -> Any:
+            @wraps(view)
+            def opened(query: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+                return view(shaping.opened(query), *args, **kwargs)
+
+            return parse(opened)
+
+        return mark
+
+    def sparse(self, item: type[Schema]) -> Any:
+        """Let callers of a view that answers with one object choose its fields."""
+        parse = self.arguments(shaping.one(item), location="query")
+
+        def mark(view: Callable[..., Any]) -> Any:
+            @wraps(view)
+            def chosen(_query: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+                return view(*args, **kwargs)
+
+            return parse(chosen)
+
+        return mark
+
+    def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
+        """Answer with what a view returns, by a schema."""
+        write = super().response(status_code, schema, **options)
+
+        def mark(view: Callable[..., Any]) -> Any:
+            @wraps(view)
+            def noted(*args: Any, **kwargs: Any) -> Any:
+                return shaping.noted(view(*args, **kwargs))
+
+            return write(noted)
+
+        return mark
+
+    @staticmethod
+    def _prepare_response_content(data: Any) -> Any:
+        return shaping.shaped(data)
+
+    def guarded(self, view: Callable[..., Any]) -> Any:
+        """Mark and document a view that heeds ``If-Match``: it passes ``conditions.expected()`` to what writes."""
+        marked = self.doc(**{CONDITIONAL: True})(conditions.guarded(view))
+        return self.alt_response(412, schema=Problem, description="The object is not what `If-Match` names.")(marked)

@@ -8,7 +8,8 @@ NOBODY, ONLY_CALLER, ANYBODY = "no-store", "private, no-cache", "public, max-age
 READS = frozenset(
     {
         "agents", "batches", "budgets", "bulk", "event-types", "events", "files", "holds", "jobs", "limits", "lineage",
-        "moves", "queues", "quotas", "schedules",
+        "moves", "projects", "queues", "quotas", "schedules", "webhook-deliveries", "webhook-endpoints",
+        "webhook-replays",
     }
 )  # fmt: skip
 """Blueprints whose reads the caller may keep, if they ask each time whether it is still so. Others show credentials, or

@@ -8,6 +8,9 @@ from flask_smorest import Api
 from agora.api_versions import HEADER, NEWEST
 from api.versions.registry import V1
 
+CONDITIONAL = "x-conditional"
+"""Marks operations that heed ``If-Match``, until their documentation says so."""
+TAGS = r'^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$'
 JSON, PROBLEM = "application/json", "application/problem+json"
 ANY = {
     401: "No valid API key or access token was sent.",
@@ -30,6 +33,20 @@ WITH_BODY = {
 }
 
 
+def _header(name: str, text: str) -> dict[str, Any]:
+    return {
+        "in": "header", "name": name, "required": False, "description": text,
+        "schema": {"type": "string", "pattern": TAGS},
+    }  # fmt: skip
+
+
+IF_NONE_MATCH = _header("If-None-Match", "Tags of answers that the caller has: 304 if it is one of them.")
+IF_MATCH = _header(
+    "If-Match", "The `ETag` of the object as it was read: 412 if it was changed since. `*`: if there is one."
+)
+ETAG = {"ETag": {"description": "Names this state of it.", "schema": {"type": "string"}}}
+
+
 class Problems(BasePlugin):
     """Documents problems as problem+json and those that any operation may answer; the version, and what it dropped."""
 
@@ -37,11 +54,29 @@ class Problems(BasePlugin):
         """Complete the operations of one path."""
         del path
         rule = kwargs.get("rule")
-        for operation in (operations or {}).values():
+        for method, operation in (operations or {}).items():
             operation.setdefault("parameters", []).append(VERSION)
             if rule is not None and rule.endpoint in V1.removed:
                 operation["deprecated"] = True
+            _add_conditions(method, operation)
             _complete(operation)
+
+
+def _add_conditions(method: str, operation: dict[str, Any]) -> None:
+    """Document what conditional requests are possible, and lists that are written with commas."""
+    parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        if isinstance(parameter, dict) and parameter.get("name") in {"fields", "include"}:
+            parameter |= {"style": "form", "explode": False}
+    if operation.pop(CONDITIONAL, False):
+        parameters.append(IF_MATCH)
+    read = operation.get("responses", {}).get("200" if "200" in operation.get("responses", {}) else 200)
+    if method == "get" and isinstance(read, dict) and JSON in read.get("content", {}):
+        parameters.append(IF_NONE_MATCH)
+        read.setdefault("headers", {}).update(ETAG)
+        operation["responses"]["304"] = {"description": "It is what the caller has."}
+    if not parameters:
+        del operation["parameters"]
 
 
 def _complete(operation: dict[str, Any]) -> None:

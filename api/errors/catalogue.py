@@ -95,6 +95,11 @@ _ENTRIES = (
         remedy="Change what `/versions` lists, send `Agora-Version` with `newest`, or pin the key anew with it.",
     ),
     ErrorType(
+        code="precondition-failed", status=412, title="The object is not what the request expects it to be",
+        meaning="`If-Match` names another state than the present one: somebody changed the object since it was read.",
+        remedy="Read the object again, make the edit anew on what it is now, and send it with the new `ETag`.",
+    ),
+    ErrorType(
         code="too-large", status=413, title="The value is too large",
         meaning="The body, or a value in it, has more bytes than may be; `detail` tells how many that are.",
         remedy="Upload what is large as a file, and name the file in the input.",

@@ -1,7 +1,8 @@
 """The blueprint of the portal: who gets in, what every answer carries, and how errors look."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, g, render_template, request
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -10,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from agora import __version__
 from agora.errors import AgoraError, Forbidden
+from agora.paging import Page, seal, unseal
 from agora.telemetry import get_logger
 from agora.webhooks import portal_links
 from agora.webhooks.portal_links import LinkState, PortalLink
@@ -36,6 +38,8 @@ ENDED = {
     LinkState.REVOKED: (FORBIDDEN, "This link was revoked", "Ask whoever sent it to you whether you need a new one."),
 }
 
+T = TypeVar("T")
+
 log = get_logger(__name__)
 blueprint = Blueprint("portal", __name__, url_prefix=session.ROOT, static_folder="static", static_url_path="/static")
 
@@ -44,6 +48,23 @@ def link() -> PortalLink:
     """The link that the visitor holds."""
     found: PortalLink = g.portal.link
     return found
+
+
+def _list_of(filters: tuple[str | None, ...]) -> list[Any]:
+    return [link().id, request.endpoint, request.view_args, filters]
+
+
+def position(*filters: str | None) -> str | None:
+    """Where a list goes on, by the cursor in the page's address. Raises Invalid."""
+    cursor = request.args.get("cursor")
+    return None if cursor is None else unseal(cursor, _list_of(filters))
+
+
+def signed(found: Page[T], *filters: str | None) -> Page[T]:
+    """A page of a list whose cursor may go into a link: it is good for the visitor's own link and this list only."""
+    if found.next_cursor is None:
+        return found
+    return replace(found, next_cursor=seal(found.next_cursor, _list_of(filters)))
 
 
 def page(template: str, code: int = 200, **values: Any) -> Response:

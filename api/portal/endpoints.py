@@ -9,7 +9,7 @@ from agora.errors import Conflict, Invalid
 from agora.webhooks import portal, portal_deliveries
 from agora.webhooks.portal_scope import get_endpoint
 from api.portal import forms, session
-from api.portal.base import PAGE, blueprint, link, page
+from api.portal.base import PAGE, blueprint, link, page, position, signed
 from api.portal.forms import EndpointForm
 
 SEE_OTHER, UNPROCESSABLE = 303, 422
@@ -24,7 +24,7 @@ def lead(view: str, **values: str) -> AnyResponse:
 @blueprint.get("/")
 def endpoints() -> Response:
     """The endpoints that the link opens."""
-    return page("endpoints.html", found=portal.list_endpoints(link(), limit=PAGE, cursor=request.args.get("cursor")))
+    return page("endpoints.html", found=signed(portal.list_endpoints(link(), limit=PAGE, cursor=position())))
 
 
 @blueprint.get("/endpoints/new")
@@ -57,11 +57,11 @@ def endpoint(endpoint_id: str) -> Response:
     """An endpoint with its deliveries."""
     status = request.args.get("status") or None
     deliveries = portal_deliveries.list_deliveries(
-        link(), endpoint_id, status=status, limit=PAGE, cursor=request.args.get("cursor")
+        link(), endpoint_id, status=status, limit=PAGE, cursor=position(status)
     )
     return page(
         "endpoint.html", endpoint=get_endpoint(link(), endpoint_id),
-        stats=portal_deliveries.get_stats(link(), endpoint_id), deliveries=deliveries, status=status,
+        stats=portal_deliveries.get_stats(link(), endpoint_id), deliveries=signed(deliveries, status), status=status,
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class PageArgs(Schema):
     """Where in a list."""
 
     limit = ma.fields.Integer(load_default=50, validate=ma.validate.Range(1, 200))
-    cursor = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 200))
+    cursor = ma.fields.String(load_default=None, validate=ma.validate.Length(1, 500))
 
 
 class FieldProblem(Schema):

@@ -189,14 +189,13 @@ class StepOut(Schema):
     )  # fmt: skip
 
 
-class ItemQuery(Schema):
+class ItemQuery(PageArgs):
     """Which items of which map step."""
 
     step = ma.fields.String(required=True, validate=ma.validate.Length(1, 100))
     iteration = ma.fields.Integer(load_default=0, validate=ma.validate.Range(0, 2**31 - 1))
     status = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(ITEM_STATUSES)), load_default=list)
     limit = ma.fields.Integer(load_default=50, validate=ma.validate.Range(1, 500))
-    cursor = ma.fields.Integer(load_default=-1, validate=ma.validate.Range(-1, 2**31 - 2))
 
 
 class ItemOut(Schema):
@@ -223,6 +222,20 @@ class QuestionOut(Schema):
     schema = ma.fields.Dict(metadata={"description": "JSON Schema of an answer"})
     asked_at = Moment(allow_none=True)
     until = Moment(allow_none=True)
+
+
+class JobDeliveryOut(Schema):
+    """A webhook delivery about a job."""
+
+    id = ma.fields.String()
+    endpoint_id = ma.fields.String()
+    event_type = ma.fields.String()
+    status = ma.fields.String()
+    attempt = ma.fields.Integer()
+    last_status_code = ma.fields.Integer(allow_none=True)
+    last_error = ma.fields.String(allow_none=True)
+    created_at = Moment()
+    ended_at = Moment(allow_none=True)
 
 
 def links_of(job: Job) -> dict[str, str]:
@@ -266,6 +279,9 @@ class JobOut(Schema):
     ended_at = Moment(allow_none=True)
     steps = ma.fields.List(ma.fields.Nested(StepOut))
     question = ma.fields.Nested(QuestionOut, allow_none=True)
+    deliveries = ma.fields.List(
+        ma.fields.Nested(JobDeliveryOut), metadata={"description": "the newest 20; with `include=deliveries` only"}
+    )
     links = ma.fields.Function(links_of, metadata={"type": "object"})
 
 

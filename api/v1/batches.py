@@ -13,6 +13,7 @@ from api.limits import check_json
 from api.schemas.batches import BatchIn, BatchOut, BatchPage, SubmittedBatchOut
 from api.schemas.common import PageArgs, Problem
 from api.schemas.jobs import CancelIn
+from api.shaping import listed
 from api.v1.jobs import TRACEPARENT
 
 ROUTE = "POST /api/v1/batches"
@@ -51,15 +52,16 @@ def submit_batch(fields: dict[str, Any]) -> Response:
 
 @blueprint.get("")
 @scope("jobs:read")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, BatchOut), location="query")
 @blueprint.response(OK, BatchPage)
 def list_batches(query: dict[str, Any]) -> Any:
     """List batches, newest first."""
-    return service.list_batches(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_batches(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @blueprint.get("/<batch_id>")
 @scope("jobs:read")
+@blueprint.sparse(BatchOut)
 @blueprint.response(OK, BatchOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such batch.")
 def get_batch(batch_id: str) -> Any:

@@ -13,6 +13,7 @@ from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.bulk import BulkIn, BulkItemPage, BulkItemQuery, BulkOut, BulkPage, PreviewOut
 from api.schemas.common import PageArgs, Problem
+from api.shaping import listed
 
 OK, ACCEPTED = 200, 202
 
@@ -57,15 +58,16 @@ def _new(fields: dict[str, Any]) -> NewBulk:
 
 @blueprint.get("")
 @scope("jobs:read")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, BulkOut), location="query")
 @blueprint.response(OK, BulkPage)
 def list_bulks(query: dict[str, Any]) -> Any:
     """List bulk actions, newest first."""
-    return service.list_bulks(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_bulks(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @blueprint.get("/<bulk_id>")
 @scope("jobs:read")
+@blueprint.sparse(BulkOut)
 @blueprint.response(OK, BulkOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such bulk action.")
 def get_bulk(bulk_id: str) -> Any:

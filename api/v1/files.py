@@ -12,6 +12,7 @@ from api.auth import scope, team_id
 from api.blueprint import Blueprint
 from api.schemas.common import PageArgs, Problem
 from api.schemas.files import FileOut, FilePage, UploadQuery
+from api.shaping import listed
 
 blueprint = Blueprint("files", __name__, url_prefix="/api/v1/files", description="Files, by reference.")
 
@@ -35,15 +36,16 @@ def upload(query: dict[str, Any]) -> Any:
 
 @blueprint.get("")
 @scope("files:read")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, FileOut), location="query")
 @blueprint.response(200, FilePage)
 def list_files(query: dict[str, Any]) -> Any:
     """List files, newest first."""
-    return service.list_files(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_files(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @blueprint.get("/<file_id>")
 @scope("files:read")
+@blueprint.sparse(FileOut)
 @blueprint.response(200, FileOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such file.")
 def get_file(file_id: str) -> Any:

@@ -7,10 +7,12 @@ from flask import Response, json
 from agora.retention import holds
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected, note
 from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.holds import HoldIn, HoldOut, HoldPage, HoldsArgs
+from api.shaping import listed
 
 ROUTE = "POST /api/v1/holds"
 CREATED = 201
@@ -36,6 +38,7 @@ def create_hold(fields: dict[str, Any]) -> Response:
         fields["name"], fields["metadata"], team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key(ROUTE),
     )  # fmt: skip
+    note(hold)
     response = Response(json.dumps(_shown.dump(hold)), status=CREATED, content_type="application/json")
     response.headers["Location"] = f"/api/v1/holds/{hold.id}"
     return mark_replayed(response, replayed)
@@ -43,7 +46,7 @@ def create_hold(fields: dict[str, Any]) -> Response:
 
 @blueprint.get("")
 @scope("holds:manage")
-@blueprint.arguments(HoldsArgs, location="query")
+@blueprint.arguments(listed(HoldsArgs, HoldOut), location="query")
 @blueprint.response(200, HoldPage)
 def list_holds(query: dict[str, Any]) -> Any:
     """List holds in force, newest first; with `released=true` also those that have ended."""
@@ -52,6 +55,7 @@ def list_holds(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/<hold_id>")
 @scope("holds:manage")
+@blueprint.sparse(HoldOut)
 @blueprint.response(200, HoldOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such hold.")
 def get_hold(hold_id: str) -> Any:
@@ -61,8 +65,9 @@ def get_hold(hold_id: str) -> Any:
 
 @blueprint.delete("/<hold_id>")
 @scope("holds:manage")
+@blueprint.guarded
 @blueprint.response(200, HoldOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such hold.")
 def release_hold(hold_id: str) -> Any:
     """Release a hold. It stays readable; what it kept is removed when its time has come."""
-    return holds.release_hold(hold_id, team_id=team_id(), key_id=principal().actor_id)
+    return holds.release_hold(hold_id, team_id=team_id(), key_id=principal().actor_id, expected=expected())

@@ -11,6 +11,7 @@ from agora.errors import invalid_field
 from agora.events import stream
 from agora.jobs import service
 from agora.jobs.concurrency import Concurrency
+from agora.jobs.pages import DELIVERIES, INCLUDES
 from agora.jobs.types import Job, JobFilter, Submission, Submitted
 from agora.jobs.unique import Debounce, Unique
 from agora.settings import get_settings
@@ -18,15 +19,19 @@ from agora.webhooks.types import InlineWebhook
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.capacity import held_open
+from api.conditions import unchanged, unchanged_since
 from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.accepted import show_accepted
 from api.schemas.common import Problem
 from api.schemas.jobs import CancelIn, InputIn, ItemPage, ItemQuery, JobIn, JobOut, JobPage, JobQuery, SubmittedOut
 from api.schemas.webhooks import given as given_fields
+from api.shaping import listed, one, wanted
 
 ROUTE = "POST /api/v1/jobs"
 OK, ACCEPTED = 200, 202
+LOOKED_UP = ("steps", "usage", "waits", "question")
+"""Fields of a job that are not its own: each costs look-ups."""
 POLL_SECONDS = 1.0
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -110,10 +115,10 @@ def _answer(submitted: Submitted, *, waited: bool) -> Response:
 
 @blueprint.get("")
 @scope("jobs:read")
-@blueprint.arguments(JobQuery, location="query")
+@blueprint.arguments(listed(JobQuery, JobOut, include=INCLUDES), location="query")
 @blueprint.response(OK, JobPage)
 def list_jobs(query: dict[str, Any]) -> Any:
-    """List jobs, newest first."""
+    """List jobs, newest first; with `include` up to 50 a page."""
     filters = JobFilter(
         statuses=tuple(query["status"]), agent=query["agent"], action=query["action"],
         error_code=query["error_code"], created_after=query["created_after"], created_before=query["created_before"],
@@ -122,7 +127,10 @@ def list_jobs(query: dict[str, Any]) -> Any:
         parent_id=query["parent_id"],
         schedule_id=query["schedule"],
     )  # fmt: skip
-    return service.list_jobs(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_jobs(
+        filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"],
+        include=query["include"],
+    )  # fmt: skip
 
 
 def _metadata(given: list[str]) -> dict[str, Any]:
@@ -150,11 +158,20 @@ def _object(text: str) -> dict[str, Any]:
 
 @blueprint.get("/<job_id>")
 @scope("jobs:read")
+@blueprint.arguments(one(JobOut, include=(DELIVERIES,)), location="query")
 @blueprint.response(OK, JobOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
-def get_job(job_id: str) -> Job:
-    """A job with its steps, their tries and its output."""
-    return service.get_job(job_id, team_id=team_id())
+def get_job(query: dict[str, Any], job_id: str) -> Any:
+    """A job with its steps, their tries and its output.
+
+    With `If-None-Match` it is cheap to ask whether anything has changed; `fields` without steps, usage, waits and
+    question is cheap as well.
+    """
+    deliveries = DELIVERIES in query["include"]
+    if unchanged_since(None if deliveries else service.version_of(job_id, team_id=team_id())):
+        return unchanged()
+    whole = any(wanted(name) for name in LOOKED_UP)
+    return service.get_job(job_id, team_id=team_id(), whole=whole, deliveries=deliveries)
 
 
 @blueprint.get("/<job_id>/items")
@@ -166,7 +183,7 @@ def list_items(query: dict[str, Any], job_id: str) -> Any:
     """The items of a map step, in input order."""
     return service.list_items(
         job_id, team_id=team_id(), step=query["step"], iteration=query["iteration"], statuses=query["status"],
-        after=query["cursor"], limit=query["limit"],
+        after=int(query["cursor"] or -1), limit=query["limit"],
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from agora.errors import Forbidden
 from agora.identity import service
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.schemas.common import Problem
 from api.schemas.keys import KeyIn, KeyOut, KeyPatch, KeysOut, NewKeyOut, RotationIn
 from api.versions.negotiate import version_for_new_key
@@ -46,7 +47,7 @@ def list_keys() -> Any:
 @blueprint.response(200, KeyOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such key.")
 def get_key(key_id: str) -> Any:
-    """A key, valid or not; never its text."""
+    """A key, also one that is valid no more; never its text."""
     return service.get_key(team_id(), key_id)
 
 
@@ -54,10 +55,11 @@ def get_key(key_id: str) -> Any:
 @scope("keys:manage")
 @blueprint.arguments(KeyPatch)
 @blueprint.response(200, KeyOut)
+@blueprint.guarded
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def pin_key(fields: dict[str, Any], key_id: str) -> Any:
-    """Pin a key to another version of the API; it counts within seconds everywhere. Back works as well."""
-    return service.pin_key(team_id(), key_id, fields["api_version"])
+    """Pin a key to another version of the API. Back works as well."""
+    return service.pin_key(team_id(), key_id, fields["api_version"], expected=expected())
 
 
 @blueprint.post("/<key_id>/rotate")
@@ -73,8 +75,9 @@ def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
 
 @blueprint.delete("/<key_id>")
 @scope("keys:manage")
+@blueprint.guarded
 @blueprint.response(204)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
 def revoke_key(key_id: str) -> None:
     """Revoke a key: the next request with it is refused."""
-    service.revoke_key(team_id(), key_id)
+    service.revoke_key(team_id(), key_id, expected=expected())

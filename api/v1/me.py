@@ -5,6 +5,7 @@ from typing import Any
 from agora.identity import recovery, sessions, sign_in, users
 from api.auth import SELF, principal, scope, user_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.schemas.common import Problem
 from api.schemas.sign_in import (
     CodeIn,
@@ -31,11 +32,12 @@ def get_me() -> Any:
 
 @blueprint.patch("")
 @scope(SELF)
+@blueprint.guarded
 @blueprint.arguments(UserPatch)
 @blueprint.response(200, UserOut)
 def rename_me(fields: dict[str, Any]) -> Any:
     """Change the name."""
-    return users.rename(user_id(), fields["name"])
+    return users.rename(user_id(), fields["name"], expected=expected())
 
 
 @blueprint.post("/password")

@@ -8,20 +8,24 @@ from agora.projects.access import Access
 from agora.projects.states import ConflictState, Phase
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.schemas.common import PageArgs, Problem
 from api.schemas.projects import (
     ConflictsOut,
     DecisionIn,
     ProjectDetailOut,
+    ProjectOut,
     ProjectPage,
     ProjectPatch,
     RevisedOut,
     ShareIn,
     ShareOut,
     SharesOut,
+    SpecificationOut,
     SpecificationPatch,
     SpecificationsOut,
 )
+from api.shaping import listed
 
 blueprint = Blueprint(
     "projects", __name__, url_prefix="/api/v1/projects", description="Projects: what jobs have found out."
@@ -34,10 +38,10 @@ ENDED = blueprint.alt_response(409, schema=Problem, description="Its state does 
 
 @blueprint.get("")
 @scope("projects:read")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, ProjectOut), location="query")
 @blueprint.response(200, ProjectPage)
 def list_projects(query: dict[str, Any]) -> Any:
-    """List the team's projects and those that are shared with it, the newest first; `access` tells which is which."""
+    """List the team's projects and those that are shared with it; `access` tells which is which."""
     return service.list_projects(team_id=team_id(), **query)
 
 
@@ -54,6 +58,7 @@ def get_project(project_id: str) -> Any:
 @scope("projects:write")
 @blueprint.arguments(ProjectPatch)
 @blueprint.response(200, ProjectDetailOut)
+@blueprint.guarded
 @READ_ONLY
 @UNSEEN
 @ENDED
@@ -62,9 +67,9 @@ def update_project(fields: dict[str, Any], project_id: str) -> Any:
     if len(fields) != 1:
         raise invalid_field("/", "exactly-one", "give name or phase, one of them")
     if "name" in fields:
-        changes.update_project(project_id, team_id=team_id(), name=fields["name"])
+        changes.update_project(project_id, team_id=team_id(), name=fields["name"], expected=expected())
     else:
-        changes.set_phase(project_id, Phase(fields["phase"]), team_id=team_id())
+        changes.set_phase(project_id, Phase(fields["phase"]), team_id=team_id(), expected=expected())
     return service.get_project(project_id, team_id=team_id())
 
 
@@ -77,17 +82,29 @@ def list_specifications(project_id: str) -> Any:
     return {"items": service.list_specifications(project_id, team_id=team_id())}
 
 
+@blueprint.get("/<project_id>/specifications/<specification_id>")
+@scope("projects:read")
+@blueprint.response(200, SpecificationOut)
+@UNSEEN
+def get_specification(project_id: str, specification_id: str) -> Any:
+    """A specification, also one that is superseded or rejected."""
+    return service.get_specification(project_id, specification_id, team_id=team_id())
+
+
 @blueprint.patch("/<project_id>/specifications/<specification_id>")
 @scope("projects:write")
 @blueprint.arguments(SpecificationPatch)
 @blueprint.response(200, RevisedOut)
+@blueprint.guarded
 @READ_ONLY
 @UNSEEN
 @ENDED
 def revise_specification(fields: dict[str, Any], project_id: str, specification_id: str) -> Any:
     """Change a specification. Another value makes a new one, whose id is answered."""
-    current = changes.revise_specification(specification_id, team_id=team_id(), project_id=project_id, **fields)
-    return {"id": current}
+    current = changes.revise_specification(
+        specification_id, team_id=team_id(), project_id=project_id, expected=expected(), **fields
+    )
+    return service.get_specification(project_id, current, team_id=team_id())
 
 
 @blueprint.get("/<project_id>/conflicts")

@@ -5,9 +5,10 @@ from typing import Any
 from flask import Response, json
 
 from agora.schedules import firing, service
-from agora.schedules.types import NewSchedule
+from agora.schedules.types import ORDERS, NewSchedule
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected, note
 from api.idempotency import idempotency_key, mark_replayed
 from api.limits import check_json
 from api.schemas.common import PageArgs, Problem
@@ -22,6 +23,7 @@ from api.schemas.schedules import (
     SchedulePage,
     SchedulePatch,
 )
+from api.shaping import listed
 
 OK, CREATED, ACCEPTED, NO_CONTENT = 200, 201, 202, 204
 
@@ -43,6 +45,7 @@ def create_schedule(fields: dict[str, Any]) -> Response:
         NewSchedule(**fields), team_id=team_id(), key_id=principal().actor_id,
         idempotency=idempotency_key("POST /api/v1/schedules"),
     )  # fmt: skip
+    note(made)
     response = Response(json.dumps(_shown.dump(made)), status=CREATED, content_type="application/json")
     response.headers["Location"] = f"/api/v1/schedules/{made.id}"
     return mark_replayed(response, replayed)
@@ -50,15 +53,16 @@ def create_schedule(fields: dict[str, Any]) -> Response:
 
 @blueprint.get("")
 @scope("jobs:read")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, ScheduleOut, orders=ORDERS), location="query")
 @blueprint.response(OK, SchedulePage)
 def list_schedules(query: dict[str, Any]) -> Any:
     """List schedules, newest first."""
-    return service.list_schedules(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_schedules(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @blueprint.get("/<ref>")
 @scope("jobs:read")
+@blueprint.sparse(ScheduleOut)
 @blueprint.response(OK, ScheduleOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such schedule.")
 def get_schedule(ref: str) -> Any:
@@ -68,6 +72,7 @@ def get_schedule(ref: str) -> Any:
 
 @blueprint.patch("/<ref>")
 @scope("jobs:write")
+@blueprint.guarded
 @blueprint.arguments(SchedulePatch)
 @blueprint.response(OK, ScheduleOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such schedule.")
@@ -76,16 +81,17 @@ def update_schedule(fields: dict[str, Any], ref: str) -> Any:
     """Change a schedule; what is not given stays. It goes on from now."""
     for name in ("input", "metadata"):
         check_json(fields.get(name), f"/{name}")
-    return service.update_schedule(ref, fields, team_id=team_id())
+    return service.update_schedule(ref, fields, team_id=team_id(), expected=expected())
 
 
 @blueprint.delete("/<ref>")
 @scope("jobs:write")
+@blueprint.guarded
 @blueprint.response(NO_CONTENT)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such schedule.")
 def delete_schedule(ref: str) -> None:
     """Delete a schedule; the jobs that it made stay."""
-    service.delete_schedule(ref, team_id=team_id())
+    service.delete_schedule(ref, team_id=team_id(), expected=expected())
 
 
 @blueprint.post("/<ref>/pause")

@@ -8,6 +8,7 @@ from agora.identity import invitations, members
 from agora.identity.roles import Role
 from api.auth import SELF, principal, scope, team_id, user_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import Problem, Schema
 from api.schemas.sign_in import TokenIn
@@ -71,11 +72,12 @@ def get_team() -> Any:
 
 @team.patch("")
 @scope("team:manage")
+@team.guarded
 @team.arguments(TeamIn)
 @team.response(200, TeamOut)
 def rename_team(fields: dict[str, Any]) -> Any:
     """Change its name."""
-    return members.rename_team(team_id(), fields["name"], principal().role)
+    return members.rename_team(team_id(), fields["name"], principal().role, expected=expected())
 
 
 @team.get("/members")
@@ -86,25 +88,36 @@ def list_members() -> Any:
     return {"items": members.list_members(team_id())}
 
 
+@team.get("/members/<member_id>")
+@scope("team:read")
+@team.response(200, MemberOut)
+@team.alt_response(404, schema=Problem, description="There is no such member.")
+def get_member(member_id: str) -> Any:
+    """A member."""
+    return members.get_member(team_id(), member_id)
+
+
 @team.patch("/members/<member_id>")
 @scope("team:manage")
+@team.guarded
 @team.arguments(RoleIn)
 @team.response(200, MemberOut)
 @team.alt_response(404, schema=Problem, description="There is no such member.")
 @team.alt_response(409, schema=Problem, description="The last owner stays one.")
 def change_role(fields: dict[str, Any], member_id: str) -> Any:
     """Give a member another role."""
-    return members.change_role(team_id(), member_id, Role(fields["role"]))
+    return members.change_role(team_id(), member_id, Role(fields["role"]), expected=expected())
 
 
 @team.delete("/members/<member_id>")
 @scope("team:manage")
+@team.guarded
 @team.response(204)
 @team.alt_response(404, schema=Problem, description="There is no such member.")
 @team.alt_response(409, schema=Problem, description="The last owner stays.")
 def remove_member(member_id: str) -> None:
     """Take a member out."""
-    members.remove_member(team_id(), member_id)
+    members.remove_member(team_id(), member_id, expected=expected())
 
 
 @team.post("/leave")

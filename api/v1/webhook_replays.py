@@ -11,6 +11,7 @@ from api.blueprint import Blueprint
 from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import PageArgs, Problem
 from api.schemas.webhook_operations import RecoverIn, ReplayIn, ReplayOut, ReplayPage, ReplayPreviewOut
+from api.shaping import listed
 from api.v1.webhooks import MISSING, endpoints
 
 OK, ACCEPTED = 200, 202
@@ -71,15 +72,16 @@ def _begin(new: NewReplay, route: str, *, dry_run: bool) -> Response:
 
 @blueprint.get("")
 @scope("webhooks:manage")
-@blueprint.arguments(PageArgs, location="query")
+@blueprint.arguments(listed(PageArgs, ReplayOut), location="query")
 @blueprint.response(OK, ReplayPage)
 def list_replays(query: dict[str, Any]) -> Any:
     """List replays and recoveries, newest first. They are kept for 30 days after their end."""
-    return replays.list_replays(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return replays.list_replays(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @blueprint.get("/<replay_id>")
 @scope("webhooks:manage")
+@blueprint.sparse(ReplayOut)
 @blueprint.response(OK, ReplayOut)
 @blueprint.alt_response(404, schema=Problem, description=NO_REPLAY)
 def get_replay(replay_id: str) -> Any:

@@ -9,6 +9,7 @@ from agora.webhooks import service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
+from api.conditions import expected, note
 from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import PageArgs, Problem
 from api.schemas.webhooks import (
@@ -23,6 +24,7 @@ from api.schemas.webhooks import (
     TestIn,
     given,
 )
+from api.shaping import listed
 
 endpoints = Blueprint(
     "webhook-endpoints", __name__, url_prefix="/api/v1/webhook-endpoints", description="Where events are delivered."
@@ -46,6 +48,7 @@ def create_endpoint(fields: dict[str, Any]) -> Response:
     created = service.create_endpoint(
         NewEndpoint(**given(fields)), team_id=team_id(), idempotency=idempotency_key(ROUTE)
     )
+    note(created.endpoint)
     shown = _new.dump({**asdict(created.endpoint), "secret": created.secret})
     response = Response(json.dumps(shown), status=CREATED, content_type="application/json")
     response.headers["Location"] = f"/api/v1/webhook-endpoints/{created.endpoint.id}"
@@ -54,15 +57,16 @@ def create_endpoint(fields: dict[str, Any]) -> Response:
 
 @endpoints.get("")
 @scope("webhooks:manage")
-@endpoints.arguments(PageArgs, location="query")
+@endpoints.arguments(listed(PageArgs, EndpointOut), location="query")
 @endpoints.response(200, EndpointPage)
 def list_endpoints(query: dict[str, Any]) -> Any:
     """List endpoints."""
-    return service.list_endpoints(team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_endpoints(team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"])
 
 
 @endpoints.get("/<ref>")
 @scope("webhooks:manage")
+@endpoints.sparse(EndpointOut)
 @endpoints.response(200, EndpointOut)
 @endpoints.alt_response(404, schema=Problem, description=MISSING)
 def get_endpoint(ref: str) -> Any:
@@ -72,21 +76,23 @@ def get_endpoint(ref: str) -> Any:
 
 @endpoints.patch("/<ref>")
 @scope("webhooks:manage")
+@endpoints.guarded
 @endpoints.arguments(EndpointPatch)
 @endpoints.response(200, EndpointOut)
 @endpoints.alt_response(404, schema=Problem, description=MISSING)
 def update_endpoint(fields: dict[str, Any], ref: str) -> Any:
     """Change an endpoint."""
-    return service.update_endpoint(ref, given(fields), team_id=team_id())
+    return service.update_endpoint(ref, given(fields), team_id=team_id(), expected=expected())
 
 
 @endpoints.delete("/<ref>")
 @scope("webhooks:manage")
+@endpoints.guarded
 @endpoints.response(204)
 @endpoints.alt_response(404, schema=Problem, description=MISSING)
 def delete_endpoint(ref: str) -> None:
     """Delete an endpoint; what it has not got yet is cancelled."""
-    service.delete_endpoint(ref, team_id=team_id())
+    service.delete_endpoint(ref, team_id=team_id(), expected=expected())
 
 
 @endpoints.post("/<ref>/pause")
@@ -121,7 +127,7 @@ def send_test(fields: dict[str, Any], ref: str) -> Any:
 
 @deliveries.get("")
 @scope("webhooks:manage")
-@deliveries.arguments(DeliveryQuery, location="query")
+@deliveries.arguments(listed(DeliveryQuery, DeliveryOut, include=("attempts",)), location="query")
 @deliveries.response(200, DeliveryPage)
 @deliveries.alt_response(404, schema=Problem, description="The team has no such endpoint.")
 def list_deliveries(query: dict[str, Any]) -> Any:
@@ -130,11 +136,15 @@ def list_deliveries(query: dict[str, Any]) -> Any:
         endpoint=query["endpoint"], statuses=tuple(query["status"]), job_id=query["job_id"],
         event_type=query["event_type"],
     )  # fmt: skip
-    return service.list_deliveries(filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"])
+    return service.list_deliveries(
+        filters, team_id=team_id(), limit=query["limit"], cursor=query["cursor"], sort=query["sort"],
+        attempts="attempts" in query["include"],
+    )  # fmt: skip
 
 
 @deliveries.get("/<delivery_id>")
 @scope("webhooks:manage")
+@deliveries.sparse(DeliveryOut)
 @deliveries.response(200, DeliveryOut)
 @deliveries.alt_response(404, schema=Problem, description="The team has no such delivery.")
 def get_delivery(delivery_id: str) -> Any:

@@ -1,12 +1,16 @@
 """What a version is made of: changes, and the small transformers that undo them."""
 
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 Body = dict[str, Any]
+POSITION = f"{secrets.token_hex(16)}:"
+"""Before a position in place of a cursor, for versions whose cursors were positions. Nobody outside the process can
+know it, so nobody gets around a signature by it."""
 Transformer = Callable[[Body], Body]
 """Makes a body into another. It must not change what it gets, and gives back the very same when nothing concerns it:
 that is how uses are told from mere requests."""

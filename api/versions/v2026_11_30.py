@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.versions.change import Body, Change, Renamed, Version
+from api.versions.change import POSITION, Body, Change, Renamed, Version
 
 ROTATIONS = frozenset(
     {"keys.rotate_key", "webhook-key-rotations.rotate_endpoint_key", "webhook-key-rotations.rotate_team_key"}
@@ -18,6 +18,21 @@ def _all_scopes(body: Body) -> Body:
 def _plain(body: dict[str, Any]) -> Body:
     """Before, the text of a new key was ``plain``."""
     return Renamed("plain", "secret")(body)
+
+
+def _item_cursor(query: Body) -> Body:
+    """Before, the cursor of a list of items was the index of the last one."""
+    given = query.get("cursor", [])
+    if not any(one.isdecimal() for one in given):
+        return query
+    return query | {"cursor": [POSITION + one if one.isdecimal() else one for one in given]}
+
+
+def _item_index(page: Body) -> Body:
+    items = page.get("items")
+    if page.get("next_cursor") is None or not items or "index" not in items[-1]:
+        return page
+    return page | {"next_cursor": items[-1]["index"]}
 
 
 VERSION = Version(
@@ -49,6 +64,14 @@ VERSION = Version(
             "this once; it answered 204. Others are made by `POST /api/v1/me/second-factor/recovery-codes`.",
             operations=frozenset({"me.confirm"}),
             older_status=204,
+        ),
+        Change(
+            name="items.cursor",
+            description="Cursors of `GET /api/v1/jobs/{job_id}/items` are signed texts, as those of other lists; they "
+            "were numbers.",
+            operations=frozenset({"jobs.list_items"}),
+            query=_item_cursor,
+            response=_item_index,
         ),
     ),
 )

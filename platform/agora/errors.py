@@ -70,6 +70,12 @@ class IllegalTransition(Conflict):
     slug = "illegal-transition"
 
 
+class PreconditionFailed(AgoraError):
+    """The object is not what the request expects it to be."""
+
+    slug = "precondition-failed"
+
+
 class IdempotencyKeyReused(Invalid):
     """The idempotency key was used with another request."""
 

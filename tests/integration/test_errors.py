@@ -174,10 +174,18 @@ def no_storage(caller, **_):
     return caller.post("/api/v1/files?name=a.txt", data=b"two")
 
 
+def stale_tag(caller, **_):
+    path = f"/api/v1/webhook-endpoints/{caller.post('/api/v1/webhook-endpoints', json={'url': 'http://127.0.0.1:9/h'}).json['id']}"
+    tag = caller.get(path).headers["ETag"]
+    caller.patch(path, json={"description": "first"}, headers={"If-Match": tag})
+    return caller.patch(path, json={"description": "second"}, headers={"If-Match": tag})
+
+
 HAPPENS = {
     "version-retired": retired_version,
     "second-factor-required": no_second_factor,
     "rate-limited": too_many_requests, "daily-quota-exceeded": too_many_jobs, "quota-exceeded": no_storage,
+    "precondition-failed": stale_tag,
     "second-factor-needed": no_code, "email-unverified": no_confirmed_address,
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,

@@ -9,6 +9,7 @@ from agora.db.session import transaction
 from agora.jobs import service
 from agora.jobs.list_queries import list_jobs
 from agora.jobs.types import JobFilter
+from agora.paging import Span
 from bench.past import BIG, MONTHS, fill
 
 JOBS, RARE, PAGE = 400, 40, 13
@@ -72,7 +73,7 @@ def test_any_moment_can_be_asked_for(db, moment):
 def test_a_job_of_a_host_whose_clock_is_minutes_off_is_found_by_its_time(db):
     fill(db["DATABASE_URL"], 40, until=LAST)
     with transaction() as session:
-        job = list_jobs(session, team_id=BIG, filters=JobFilter(), before=None, limit=1)[0]
+        job = list_jobs(session, team_id=BIG, filters=JobFilter(), span=Span(1))[0]
         job.created_at += timedelta(minutes=4)
         at, job_id = job.created_at, job.id
     after, before = JobFilter(created_after=at), JobFilter(created_before=at + timedelta(seconds=1))

@@ -17,7 +17,7 @@ NAMED = re.compile(
     r"|(?P<time>\b20[2-8]\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00))"
 )
 """What is given a name wherever it stands. Times of 2090 and later are a request's own."""
-BY_FIELD = {"prefix", "access_token", "refresh_token", "run_seconds", "age_seconds", "user_agent"}
+BY_FIELD = {"next_cursor", "prefix", "access_token", "refresh_token", "run_seconds", "age_seconds", "user_agent"}
 """Fields whose whole value differs each time."""
 HEADERS = ("Content-Type", "Location", "Idempotent-Replayed", "Preference-Applied", "Allow", "Retry-After",
            "WWW-Authenticate", "Content-Disposition")  # fmt: skip

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from agora.batches.models import BatchRow
 from agora.jobs.models import JobRow
+from agora.paging import Span
 
 
 def insert_batch(session: Session, *, team_id: str, **columns: Any) -> BatchRow:
@@ -25,12 +26,10 @@ def find_batch(session: Session, *, team_id: str, batch_id: str, lock: bool = Fa
     return session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
-def list_batches(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[BatchRow]:
-    """Batches, newest first."""
+def list_batches(session: Session, *, team_id: str, span: Span) -> Sequence[BatchRow]:
+    """Batches."""
     statement = select(BatchRow).where(BatchRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(BatchRow.id < before)
-    return session.scalars(statement.order_by(BatchRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, BatchRow.id)).all()
 
 
 def list_job_ids(session: Session, *, team_id: str, batch_id: str) -> list[str]:

@@ -21,7 +21,7 @@ from agora.jobs.catalogue import Registered
 from agora.jobs.intake import Lineage, NewJob, check, check_metadata, insert_all
 from agora.jobs.states import JOB_ENDED, JobState
 from agora.jobs.types import Submission
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.quotas.daily import allowance
 
 MAX_JOBS = 1_000
@@ -140,14 +140,15 @@ def get_batch(batch_id: str, *, team_id: str) -> Batch:
         return _view(session, batch_id, team_id=team_id)
 
 
-def list_batches(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Batch]:
-    """A page of batches, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "bat"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of batches", cursor)
+def list_batches(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Batch]:  # fmt: skip
+    """A page of batches. Raises Invalid for a cursor that is none."""
+    span = Span.of_ids("bat", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = queries.list_batches(session, team_id=team_id, before=cursor, limit=limit + 1)
-        items = _views(session, rows[:limit], team_id=team_id)
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_batches(session, team_id=team_id, span=span)
+        page = cut(rows, span)
+        return Page(items=_views(session, page.items, team_id=team_id), next_cursor=page.next_cursor)
 
 
 def cancel_batch(batch_id: str, *, team_id: str, reason: str = "") -> Batch:

@@ -12,6 +12,7 @@ from agora.bulk.models import BulkRow, ItemRow
 from agora.jobs.list_queries import filtered
 from agora.jobs.models import JobRow
 from agora.jobs.types import JobFilter
+from agora.paging import Span
 
 COUNTED = 1_000_000
 """Further than this, jobs that match are not counted."""
@@ -45,12 +46,10 @@ def find_bulk(session: Session, *, team_id: str, bulk_id: str) -> BulkRow | None
     return session.scalar(select(BulkRow).where(BulkRow.id == bulk_id, BulkRow.team_id == team_id))
 
 
-def list_bulks(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[BulkRow]:
-    """Bulk actions, newest first."""
+def list_bulks(session: Session, *, team_id: str, span: Span) -> Sequence[BulkRow]:
+    """Bulk actions."""
     statement = select(BulkRow).where(BulkRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(BulkRow.id < before)
-    return session.scalars(statement.order_by(BulkRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, BulkRow.id)).all()
 
 
 REASONS = text("""

@@ -31,7 +31,7 @@ from agora.jobs.intake import check_metadata
 from agora.jobs.lineage import RETRIED
 from agora.jobs.states import JOB_OPEN, JobState
 from agora.jobs.types import JobFilter
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 
 SAMPLE = 10
 """Jobs that a dry run shows."""
@@ -53,7 +53,7 @@ def preview(new: NewBulk, *, team_id: str) -> Preview:
     filters = _checked(new)
     with transaction() as session:
         matched = queries.count_matches(session, team_id=team_id, filters=filters)
-        rows = list_queries.list_jobs(session, team_id=team_id, filters=filters, before=None, limit=SAMPLE)
+        rows = list_queries.list_jobs(session, team_id=team_id, filters=filters, span=Span(SAMPLE))
         return Preview(matched=matched, sample=[views.job(row) for row in rows])
 
 
@@ -137,14 +137,16 @@ def get_bulk(bulk_id: str, *, team_id: str) -> Bulk:
         return _shown(session, _find(session, bulk_id, team_id=team_id))
 
 
-def list_bulks(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Bulk]:
-    """A page of bulk actions, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "blk"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of bulk actions", cursor)
+def list_bulks(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Bulk]:  # fmt: skip
+    """A page of bulk actions. Raises Invalid for a cursor that is none."""
+    span = Span.of_ids("blk", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = queries.list_bulks(session, team_id=team_id, before=cursor, limit=limit + 1)
-        items = [_shown(session, row, reasons=False) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_bulks(session, team_id=team_id, span=span)
+        page = cut(rows, span)
+        items = [_shown(session, row, reasons=False) for row in page.items]
+    return Page(items=items, next_cursor=page.next_cursor)
 
 
 def list_items(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from agora.client import Agora, local
+from agora.client import Agora, Answer, local
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,6 +39,18 @@ def act_as_operator(ctx: click.Context) -> None:
 def json_option(function: Command) -> Command:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def if_match_option(function: Command) -> Command:
+    """Add --if-match."""
+    text = "Only if it still has this etag, as `show` told it."
+    return click.option("--if-match", metavar="ETAG", help=text)(function)
+
+
+def print_etag(found: dict[str, Any]) -> None:
+    """The state of an object that was read, for --if-match."""
+    if isinstance(found, Answer) and found.etag:
+        print(f"etag: {found.etag}")
 
 
 def print_json(value: Any) -> None:

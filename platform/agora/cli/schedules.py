@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from agora.cli.common import client, json_option, print_json, print_rows, read_json
+from agora.cli.common import client, if_match_option, json_option, print_etag, print_json, print_rows, read_json
 
 CATCH_UP = click.Choice(["skip", "one", "all"])
 MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
@@ -53,16 +53,19 @@ def create(
 
 @schedules_command.command("update")
 @click.argument("ref", metavar="SCHEDULE")
+@if_match_option
 @click.option("--input", "-i", "given", help="JSON, @file or - for standard input.")
 @_times
 @json_option
 @click.pass_context
-def update(ctx: click.Context, /, ref: str, given: str | None, as_json: bool, **times: Any) -> None:
+def update(
+    ctx: click.Context, /, ref: str, if_match: str | None, given: str | None, as_json: bool, **times: Any
+) -> None:
     """Change a schedule; what is not given stays."""
     fields = _given(times)
     if given is not None:
         fields["input"] = read_json(given, "--input")
-    _show(client(ctx).update_schedule(ref, **fields), as_json=as_json)
+    _show(client(ctx).update_schedule(ref, if_match=if_match, **fields), as_json=as_json)
 
 
 def _given(times: dict[str, Any]) -> dict[str, Any]:
@@ -167,3 +170,4 @@ def _show(schedule: dict[str, Any], *, as_json: bool) -> None:
         print(f"failed {schedule['failures']} times in a row: {schedule['last_error']['message']}")
     for moment in schedule["next"]:
         print(f"  {moment}")
+    print_etag(schedule)

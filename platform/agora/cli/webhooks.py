@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agora.cli.common import client, json_option, print_json, print_rows, read_json
+from agora.cli.common import client, if_match_option, json_option, print_etag, print_json, print_rows, read_json
 from agora.cli.portal import portal_link_command, portal_links_command, portal_revoke_command
 from agora.cli.webhook_exchange import export_command, import_command
 from agora.cli.webhook_keys import keys_group
@@ -99,13 +99,14 @@ def create(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> No
 
 @endpoints_group.command("update")
 @click.argument("ref", metavar="ENDPOINT")
+@if_match_option
 @click.option("--url")
 @_fields
 @json_option
 @click.pass_context
-def update(ctx: click.Context, /, ref: str, as_json: bool, **options: Any) -> None:
+def update(ctx: click.Context, /, ref: str, if_match: str | None, as_json: bool, **options: Any) -> None:
     """Change an endpoint; what is not given stays."""
-    _tell(client(ctx).update_endpoint(ref, **_given(options)), as_json=as_json)
+    _tell(client(ctx).update_endpoint(ref, if_match=if_match, **_given(options)), as_json=as_json)
 
 
 @endpoints_group.command("list")
@@ -228,6 +229,7 @@ def _tell(endpoint: dict[str, Any], *, as_json: bool) -> None:
         print_json(endpoint)
     else:
         _show(endpoint)
+        print_etag(endpoint)
 
 
 def _show(one: dict[str, Any]) -> None:

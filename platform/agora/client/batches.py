@@ -1,7 +1,7 @@
 """The client's methods about batches: submit, look, wait, cancel."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -38,6 +38,10 @@ class BatchMethods(Wire):
     def list_batches(self, **query: Any) -> Json:
         """One page of batches: ``items`` and ``next_cursor``."""
         return self._json("GET", "/batches", query=query)
+
+    def iter_batches(self, **query: Any) -> Iterator[Json]:
+        """Every batch, page by page."""
+        return self._each("/batches", query)
 
     def cancel_batch(self, batch_id: str, reason: str = "") -> Json:
         """Cancel every open job of a batch."""

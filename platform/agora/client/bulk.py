@@ -44,14 +44,7 @@ class BulkMethods(Wire):
 
     def iter_bulk_items(self, bulk_id: str, outcome: str | None = None) -> Iterator[Json]:
         """Every job that a bulk action dealt with, page by page."""
-        cursor = None
-        while True:
-            query = {"outcome": outcome, "cursor": cursor}
-            page = self._json("GET", f"/bulk/{quote(bulk_id, safe='')}/items", query=query)
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return self._each(f"/bulk/{quote(bulk_id, safe='')}/items", {"outcome": outcome})
 
     def cancel_bulk(self, bulk_id: str) -> Json:
         """Stop a bulk action; what it has done stays done."""

@@ -1,6 +1,6 @@
 """The client's methods about legal holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -24,6 +24,10 @@ class HoldMethods(Wire):
         """One page of holds: ``items`` and ``next_cursor``."""
         return self._json("GET", "/holds", query=query)
 
-    def release_hold(self, hold_id: str) -> Json:
+    def iter_holds(self, **query: Any) -> Iterator[Json]:
+        """Every hold, page by page; ``released`` shows also those that have ended."""
+        return self._each("/holds", query)
+
+    def release_hold(self, hold_id: str, *, if_match: str | None = None) -> Json:
         """End a hold."""
-        return self._json("DELETE", f"/holds/{quote(hold_id, safe='')}")
+        return self._json("DELETE", f"/holds/{quote(hold_id, safe='')}", if_match=if_match)

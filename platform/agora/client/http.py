@@ -18,7 +18,7 @@ from agora.client.portal import PortalMethods
 from agora.client.projects import ProjectMethods
 from agora.client.schedules import ScheduleMethods
 from agora.client.webhooks import WebhookMethods
-from agora.client.wire import Json
+from agora.client.wire import Answer, Json
 
 
 class Agora(
@@ -71,20 +71,25 @@ class Agora(
         found: list[Json] = self._json("GET", "/keys")["items"]
         return found
 
+    def get_key(self, key_id: str) -> Answer:
+        """One of the team's keys. ``etag`` of the answer names its state."""
+        return self._json("GET", f"/keys/{quote(key_id, safe='')}")
+
     def rotate_key(self, key_id: str, *, overlap: float | None = None) -> Json:
         """Make a key like another, which works for ``overlap`` seconds more (a day by default)."""
         body = {} if overlap is None else {"overlap_seconds": overlap}
         return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body)
 
-    def pin_key(self, key_id: str, api_version: str) -> Json:
+    def pin_key(self, key_id: str, api_version: str, *, if_match: str | None = None) -> Json:
         """Let requests with a key that name no version speak this one."""
-        return self._json("PATCH", f"/keys/{quote(key_id, safe='')}", {"api_version": api_version})
+        path, body = f"/keys/{quote(key_id, safe='')}", {"api_version": api_version}
+        return self._json("PATCH", path, body, if_match=if_match)
 
     def deprecations(self) -> list[Json]:
         """What is deprecated, until when it works, and which keys and users of the team use it."""
         found: list[Json] = self._json("GET", "/deprecations")["items"]
         return found
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, key_id: str, *, if_match: str | None = None) -> None:
         """Revoke a key."""
-        self._request("DELETE", f"/keys/{quote(key_id, safe='')}", None, {}, self._timeout)
+        self._delete(f"/keys/{quote(key_id, safe='')}", if_match)

@@ -62,23 +62,17 @@ class JobMethods(Wire):
             headers["Prefer"] = f"wait={wait}"
         return self._json("POST", "/jobs", body, headers=headers, timeout=self._timeout + wait)
 
-    def get_job(self, job_id: str) -> Json:
-        """A job with its steps."""
-        return self._json("GET", f"/jobs/{quote(job_id, safe='')}")
+    def get_job(self, job_id: str, **query: Any) -> Json:
+        """A job with its steps, or with the ``fields`` that are asked for, and with what to ``include``."""
+        return self._json("GET", f"/jobs/{quote(job_id, safe='')}", query=query)
 
     def list_jobs(self, **filters: Any) -> Json:
         """One page of jobs: ``items`` and ``next_cursor``."""
         return self._json("GET", "/jobs", query=filters)
 
     def iter_jobs(self, **filters: Any) -> Iterator[Json]:
-        """Every job that fits, newest first, page by page."""
-        cursor = None
-        while True:
-            page = self.list_jobs(**filters, cursor=cursor)
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        """Every job that fits, newest first or in the order ``sort``, page by page."""
+        return self._each("/jobs", filters)
 
     def cancel(self, job_id: str, reason: str = "") -> Json:
         """Cancel a job."""
@@ -91,14 +85,7 @@ class JobMethods(Wire):
 
     def iter_items(self, job_id: str, step: str, **filters: Any) -> Iterator[Json]:
         """The items of a map step in input order, page by page; ``status`` and ``iteration`` narrow them down."""
-        cursor = None
-        while True:
-            query = {"step": step, **filters, "cursor": cursor}
-            page = self._json("GET", f"/jobs/{quote(job_id, safe='')}/items", query=query)
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return self._each(f"/jobs/{quote(job_id, safe='')}/items", {"step": step, **filters})
 
     def wait(self, job_id: str, timeout: float | None = None) -> Json:
         """Wait for a job's end and return it. Raises TimeoutError."""

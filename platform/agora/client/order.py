@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from agora.client.wire import Json, Wire
+from agora.client.wire import Answer, Json, Wire
 
 
 class OrderMethods(Wire):
@@ -27,13 +27,20 @@ class OrderMethods(Wire):
         found: list[Json] = self._json("GET", "/limits")["items"]
         return found
 
-    def put_limit(self, target: str, **fields: Any) -> Json:
-        """Set a limit of the team on ``*``, an agent or ``agent.action``: ``max_running``, ``rate``, ``burst``."""
-        return self._json("PUT", f"/limits/{quote(target, safe='')}", fields)
+    def get_limit(self, target: str) -> Answer:
+        """A limit of the team. ``etag`` of the answer names its state."""
+        return self._json("GET", f"/limits/{quote(target, safe='')}")
 
-    def delete_limit(self, target: str) -> None:
+    def put_limit(self, target: str, *, if_match: str | None = None, **fields: Any) -> Answer:
+        """Set a limit of the team on ``*``, an agent or ``agent.action``: ``max_running``, ``rate``, ``burst``.
+
+        With ``if_match`` only if it still has this ``etag`` (else 412).
+        """
+        return self._json("PUT", f"/limits/{quote(target, safe='')}", fields, if_match=if_match)
+
+    def delete_limit(self, target: str, *, if_match: str | None = None) -> None:
         """Lift a limit of the team."""
-        self._request("DELETE", f"/limits/{quote(target, safe='')}", None, {}, self._timeout)
+        self._delete(f"/limits/{quote(target, safe='')}", if_match)
 
     def quotas(self) -> Json:
         """What the tier of the team allows, and how much of it is used."""

@@ -36,6 +36,6 @@ class PortalMethods(Wire):
         """One page of links: ``items`` and ``next_cursor``; never their URLs."""
         return self._json("GET", "/webhook-portal-links", query=query)
 
-    def revoke_portal_link(self, link_id: str) -> None:
+    def revoke_portal_link(self, link_id: str, *, if_match: str | None = None) -> None:
         """Let a link and the pages that it opened work no more."""
-        self._request("DELETE", f"/webhook-portal-links/{quote(link_id, safe='')}", None, {}, self._timeout)
+        self._delete(f"/webhook-portal-links/{quote(link_id, safe='')}", if_match)

@@ -1,13 +1,13 @@
 """The client's methods about schedules."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from agora.client.budgets import as_sent
-from agora.client.wire import Json, Wire
+from agora.client.wire import Answer, Json, Wire
 
 
 class ScheduleMethods(Wire):
@@ -28,21 +28,25 @@ class ScheduleMethods(Wire):
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
         return self._json("POST", "/schedules", body, headers=headers)
 
-    def get_schedule(self, ref: str) -> Json:
-        """A schedule with its next ten fire times."""
+    def get_schedule(self, ref: str) -> Answer:
+        """A schedule with its next ten fire times. ``etag`` of the answer names its state."""
         return self._json("GET", _path(ref))
 
     def list_schedules(self, **query: Any) -> Json:
         """One page of schedules: ``items`` and ``next_cursor``."""
         return self._json("GET", "/schedules", query=query)
 
-    def update_schedule(self, ref: str, **fields: Any) -> Json:
-        """Change fields of a schedule."""
-        return self._json("PATCH", _path(ref), _plain(fields))
+    def iter_schedules(self, **query: Any) -> Iterator[Json]:
+        """Every schedule, page by page; ``sort`` takes ``name`` as well."""
+        return self._each("/schedules", query)
 
-    def delete_schedule(self, ref: str) -> None:
+    def update_schedule(self, ref: str, *, if_match: str | None = None, **fields: Any) -> Answer:
+        """Change fields of a schedule; with ``if_match`` only if it still has this ``etag`` (else 412)."""
+        return self._json("PATCH", _path(ref), _plain(fields), if_match=if_match)
+
+    def delete_schedule(self, ref: str, *, if_match: str | None = None) -> None:
         """Delete a schedule; its jobs stay."""
-        self._request("DELETE", _path(ref), None, {}, self._timeout)
+        self._delete(_path(ref), if_match)
 
     def pause_schedule(self, ref: str) -> Json:
         """Let it fire no more until it is resumed."""

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from agora.client.wire import Json, Wire
+from agora.client.wire import Answer, Json, Wire
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
@@ -19,21 +19,25 @@ class WebhookMethods(Wire):
         """Make a webhook endpoint; ``secret`` is shown this once."""
         return self._json("POST", "/webhook-endpoints", {"url": url, **fields})
 
-    def get_endpoint(self, ref: str) -> Json:
-        """A webhook endpoint."""
+    def get_endpoint(self, ref: str) -> Answer:
+        """A webhook endpoint. ``etag`` of the answer names its state."""
         return self._json("GET", _endpoint(ref))
 
     def list_endpoints(self, **query: Any) -> Json:
         """One page of webhook endpoints."""
         return self._json("GET", "/webhook-endpoints", query=query)
 
-    def update_endpoint(self, ref: str, **fields: Any) -> Json:
-        """Change fields of a webhook endpoint."""
-        return self._json("PATCH", _endpoint(ref), fields)
+    def iter_endpoints(self, **query: Any) -> Iterator[Json]:
+        """Every webhook endpoint, page by page."""
+        return self._each("/webhook-endpoints", query)
 
-    def delete_endpoint(self, ref: str) -> None:
+    def update_endpoint(self, ref: str, *, if_match: str | None = None, **fields: Any) -> Answer:
+        """Change fields of a webhook endpoint; with ``if_match`` only if it still has this ``etag`` (else 412)."""
+        return self._json("PATCH", _endpoint(ref), fields, if_match=if_match)
+
+    def delete_endpoint(self, ref: str, *, if_match: str | None = None) -> None:
         """Delete a webhook endpoint; what it has not got yet is cancelled."""
-        self._request("DELETE", _endpoint(ref), None, {}, self._timeout)
+        self._delete(_endpoint(ref), if_match)
 
     def pause_endpoint(self, ref: str) -> Json:
         """Let it get nothing until it is resumed; its deliveries are held."""
@@ -54,6 +58,10 @@ class WebhookMethods(Wire):
     def list_deliveries(self, **query: Any) -> Json:
         """One page of webhook deliveries: by endpoint, status, job_id, event_type."""
         return self._json("GET", "/webhook-deliveries", query=query)
+
+    def iter_deliveries(self, **query: Any) -> Iterator[Json]:
+        """Every webhook delivery that fits, page by page; ``include="attempts"`` shows their tries."""
+        return self._each("/webhook-deliveries", query)
 
     def get_delivery(self, delivery_id: str) -> Json:
         """A delivery with every try."""
@@ -109,13 +117,7 @@ class WebhookMethods(Wire):
 
     def export_endpoints(self) -> Iterator[Json]:
         """Every webhook endpoint, oldest first, in the form that an import takes."""
-        cursor = None
-        while True:
-            page = self._json("GET", "/webhook-endpoint-export", query={"cursor": cursor})
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return self._each("/webhook-endpoint-export", {})
 
     def import_endpoints(self, endpoints: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> Json:
         """Make or change up to 1,000 webhook endpoints, all or none; secrets of new ones are shown this once."""

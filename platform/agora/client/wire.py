@@ -7,7 +7,8 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from email.message import Message
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +18,14 @@ from agora.api_versions import HEADER, NEWEST
 from agora.client.errors import ApiError, Busy, Unreachable
 
 Json = dict[str, Any]
+
+
+class Answer(dict[str, Any]):
+    """An answer. ``etag`` names the state of the object that it shows: give it as ``if_match`` of an edit."""
+
+    etag: str | None = None
+
+
 TRIES = 5
 LONGEST_PAUSE = 10.0
 LONGEST_ASKED = 60.0
@@ -34,6 +43,10 @@ def _pause(state: RetryCallState) -> float:
 def _may_pass(error: BaseException) -> bool:
     """Whether the API is busy, and not for so long that its caller had better decide: a day's quota is used up."""
     return isinstance(error, Busy) and error.retry_after <= LONGEST_ASKED
+
+
+def _expecting(if_match: str | None) -> dict[str, str]:
+    return {} if if_match is None else {"If-Match": if_match}
 
 
 class Wire:
@@ -72,14 +85,17 @@ class Wire:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> Json:
+        if_match: str | None = None,
+    ) -> Answer:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-        sent = dict(headers or {})
+        sent = dict(headers or {}) | _expecting(if_match)
         if isinstance(body, dict):
             body = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
-        found: Json = json.loads(self._request(method, target, body, sent, timeout or self._timeout))
+        told, answered = self._exchange(method, target, body, sent, timeout or self._timeout)
+        found = Answer(json.loads(told))
+        found.etag = answered.get("ETag")
         return found
 
     def _call(self, method: str, path: str, body: Json | None = None) -> None:
@@ -87,9 +103,28 @@ class Wire:
         sent = {"Content-Type": "application/json"} if body is not None else {}
         self._request(method, path, json.dumps(body).encode() if body is not None else None, sent, self._timeout)
 
+    def _delete(self, path: str, if_match: str | None = None) -> None:
+        self._request("DELETE", path, None, _expecting(if_match), self._timeout)
+
+    def _each(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
+        """Every item of a list, page by page."""
+        cursor = None
+        while True:
+            page = self._json("GET", path, query={**query, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
     def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
-        # A POST without an idempotency key may have been done: it is not sent again.
-        again = method != "POST" or "Idempotency-Key" in headers
+        return self._exchange(method, path, body, headers, timeout)[0]
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> tuple[bytes, Message]:
+        # A POST without an idempotency key may have been done, and of an edit that was done a second time would be
+        # told that somebody else came first: these are not sent again.
+        again = (method != "POST" or "Idempotency-Key" in headers) and "If-Match" not in headers
         if not again:
             self._drop()  # nor sent on a connection that the server may just have closed
         retrying = Retrying(
@@ -103,12 +138,14 @@ class Wire:
         except Busy as busy:
             raise busy.error from None
 
-    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> tuple[bytes, Message]:
         connection = self._kept(timeout)
         try:
             response = self._send(connection, method, path, body, headers)
             self._raise_for(response)
-            return response.read()
+            return response.read(), response.headers
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             raise Unreachable(f"{self.base_url} cannot be reached: {error or type(error).__name__}") from error

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from agora.files.models import FileRow
+from agora.paging import Span
 
 
 def insert_file(session: Session, *, team_id: str, file_id: str, **columns: str | int) -> bool:
@@ -20,9 +21,7 @@ def find_file(session: Session, *, team_id: str, file_id: str) -> FileRow | None
     return session.scalar(select(FileRow).where(FileRow.id == file_id, FileRow.team_id == team_id))
 
 
-def list_files(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[FileRow]:
-    """A page of the team's files, newest first, older than the id ``before``."""
+def list_files(session: Session, *, team_id: str, span: Span) -> Sequence[FileRow]:
+    """A page of the team's files."""
     statement = select(FileRow).where(FileRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(FileRow.id < before)
-    return session.scalars(statement.order_by(FileRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, FileRow.id)).all()

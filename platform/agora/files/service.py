@@ -13,7 +13,7 @@ from agora.errors import NotFound, TooLarge, invalid_field
 from agora.files import queries, store
 from agora.files.models import FileRow
 from agora.ids import id_from_bytes, is_id, new_id
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.quotas.room import check_storage
 from agora.quotas.types import QuotaExceeded
 from agora.settings import get_settings
@@ -101,14 +101,14 @@ def open_file(file_id: str, *, team_id: str) -> BinaryIO:
     return store.open_stream(_find(file_id, team_id=team_id).location)
 
 
-def list_files(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[StoredFile]:
-    """A page of files, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "fil"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of files", cursor)
+def list_files(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[StoredFile]:  # fmt: skip
+    """A page of files. Raises Invalid for a cursor that is none."""
+    span = Span.of_ids("fil", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = queries.list_files(session, team_id=team_id, before=cursor, limit=limit + 1)
-    items = [_view(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_files(session, team_id=team_id, span=span)
+        return cut([_view(row) for row in rows], span)
 
 
 def put_value(team_id: str, data: bytes) -> str:

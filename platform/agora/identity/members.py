@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import ClassVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from agora.audit import acting
 from agora.audit import service as audit
 from agora.caching.generations import changing, team_tag
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.identity import member_queries, user_queries
@@ -22,8 +24,10 @@ LAST_OWNER = "members_keep_an_owner"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Team:
+class Team(Edited):
     """A team, with the caller's role in it where a user asks."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"role"})
 
     id: str
     name: str
@@ -33,8 +37,10 @@ class Team:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class Member(Edited):
     """A user in a team."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"email", "name"})
 
     user_id: str
     email: str
@@ -102,13 +108,14 @@ def get_team(team_id: str, role: Role | None) -> Team:
         return view_team(row, role)
 
 
-def rename_team(team_id: str, name: str, role: Role | None) -> Team:
-    """Change a team's name. Raises Invalid, NotFound."""
+def rename_team(team_id: str, name: str, role: Role | None, *, expected: Expected = ANYTHING) -> Team:
+    """Change a team's name. Raises Invalid, NotFound, PreconditionFailed."""
     name = _checked_name(name)
     with transaction("auth") as session:
         row = session.get(TeamRow, team_id, with_for_update=True)
         if row is None:
             raise NotFound(f"there is no team {team_id}")
+        expected.check(view_team(row, role))
         before, row.name = row.name, name
         audit.record(session, "team.renamed", team_id, team_id=team_id, before={"name": before}, after={"name": name})
         return view_team(row, role)
@@ -126,16 +133,24 @@ def _member(row: MemberRow, user: UserRow) -> Member:
     )  # fmt: skip
 
 
-def change_role(team_id: str, user_id: str, role: Role) -> Member:
+def get_member(team_id: str, user_id: str) -> Member:
+    """A member of a team. Raises NotFound."""
+    with transaction("auth") as session:
+        return _member(*_found_member(session, team_id, user_id))
+
+
+def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = ANYTHING) -> Member:
     """Give a member another role.
 
     Raises:
         NotFound: the team has no such member.
+        PreconditionFailed: they are not as expected.
         Conflict: the last owner would be none any more.
     """
     try:
         with changing(team_tag(team_id)), transaction("auth") as session:
-            row, user = _locked_member(session, team_id, user_id)
+            row, user = _found_member(session, team_id, user_id, lock=True)
+            expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
                 member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
@@ -147,11 +162,15 @@ def change_role(team_id: str, user_id: str, role: Role) -> Member:
         raise _owner_missing(error) from None
 
 
-def remove_member(team_id: str, user_id: str) -> None:
-    """Take a member out of a team, also oneself. Raises NotFound, Conflict for the last owner."""
+def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) -> None:
+    """Take a member out of a team, also oneself.
+
+    Raises NotFound, PreconditionFailed, and Conflict for the last owner.
+    """
     try:
         with changing(team_tag(team_id)), transaction("auth") as session:
-            row, user = _locked_member(session, team_id, user_id)
+            row, user = _found_member(session, team_id, user_id, lock=True)
+            expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
             member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
             action = "member.left" if acting.actor().id == user_id else "member.removed"
@@ -174,8 +193,10 @@ def _owner_missing(error: IntegrityError) -> Exception:
     return error
 
 
-def _locked_member(session: Session, team_id: str, user_id: str) -> tuple[MemberRow, UserRow]:
-    row = member_queries.find_member(session, team_id=team_id, user_id=user_id, lock=True)
+def _found_member(
+    session: Session, team_id: str, user_id: str, *, lock: bool = False
+) -> tuple[MemberRow, UserRow]:  # fmt: skip
+    row = member_queries.find_member(session, team_id=team_id, user_id=user_id, lock=lock)
     user = user_queries.find(session, user_id) if row is not None else None
     if row is None or user is None:
         raise NotFound(f"the team has no member {user_id}")

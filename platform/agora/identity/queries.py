@@ -41,17 +41,16 @@ def list_keys(session: Session, *, team_id: str) -> Sequence[ApiKeyRow]:
     return session.scalars(select(ApiKeyRow).where(ApiKeyRow.team_id == team_id).order_by(ApiKeyRow.id.desc())).all()
 
 
-def find_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
+def find_key(session: Session, *, team_id: str, key_id: str, lock: bool = False) -> ApiKeyRow | None:
     """A key of the team, valid or not."""
-    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id))
+    statement = select(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id)
+    return session.scalar(statement.with_for_update() if lock else statement)
 
 
-def revoke_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
-    """Revoke a key; None when the team has no such key that is still valid."""
-    statement = update(ApiKeyRow).where(
-        ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None)
-    )
-    return session.scalar(statement.values(revoked_at=func.now()).returning(ApiKeyRow))
+def revoke_key(session: Session, *, team_id: str, key_id: str) -> None:
+    """Revoke a key that the caller has locked."""
+    statement = update(ApiKeyRow).where(ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id)
+    session.execute(statement.values(revoked_at=func.now()))
 
 
 def lock_valid_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:

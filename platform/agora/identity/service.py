@@ -6,7 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
+
+from sqlalchemy.orm import Session
 
 from agora.api_versions import NEWEST, VERSIONS
 from agora.audit import service as audit
@@ -14,6 +16,7 @@ from agora.caching.cache import Cache
 from agora.caching.generations import changing, team_tag
 from agora.clock import now
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import NotFound, Unauthenticated, invalid_field
 from agora.identity import queries
 from agora.identity.models import ApiKeyRow
@@ -32,8 +35,10 @@ LONGEST_OVERLAP = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApiKey:
+class ApiKey(Edited):
     """An API key as its team sees it; ``plain`` is there only when it was just made."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"last_used_at", "plain"})
 
     id: str
     name: str
@@ -135,26 +140,32 @@ def list_keys(team_id: str) -> list[ApiKey]:
 
 
 def get_key(team_id: str, key_id: str) -> ApiKey:
-    """A key of the team, valid or not. Raises NotFound."""
+    """One of the team's keys, also one that is valid no more. Raises NotFound."""
     with transaction("auth") as session:
-        row = queries.find_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
-        if row is None:
-            raise NotFound(f"there is no key {key_id}")
-        return _view(row)
+        return _view(_find(session, team_id, key_id))
 
 
-def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
+def _find(session: Session, team_id: str, key_id: str, *, lock: bool = False) -> ApiKeyRow:
+    row = queries.find_key(session, team_id=team_id, key_id=key_id, lock=lock) if is_id(key_id, "key") else None
+    if row is None:
+        raise NotFound(f"there is no key {key_id}")
+    return row
+
+
+def pin_key(team_id: str, key_id: str, api_version: str, *, expected: Expected = ANYTHING) -> ApiKey:
     """Let a key speak a version of the API from now on.
 
     Raises:
         NotFound: the team has no such valid key.
         Invalid: there is no such version.
+        PreconditionFailed: it is not as expected.
     """
     _check_version(api_version)
     with changing(team_tag(team_id)), transaction("auth") as session:
         row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if row is None:
             raise NotFound(f"there is no valid key {key_id}")
+        expected.check(_view(row))
         audit.record(
             session, "key.pinned", key_id, team_id=team_id, before={"api_version": row.api_version},
             after={"api_version": api_version},
@@ -163,13 +174,20 @@ def pin_key(team_id: str, key_id: str, api_version: str) -> ApiKey:
         return _view(row)
 
 
-def revoke_key(team_id: str, key_id: str) -> None:
-    """Revoke a key. Raises NotFound when the team has no such valid key."""
+def revoke_key(team_id: str, key_id: str, *, expected: Expected = ANYTHING) -> None:
+    """Revoke a key.
+
+    Raises:
+        NotFound: the team has no such valid key.
+        PreconditionFailed: it is not as expected.
+    """
     with changing(team_tag(team_id)), transaction("auth") as session:
-        row = queries.revoke_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
-        if row is None:
+        row = _find(session, team_id, key_id, lock=True)
+        if row.revoked_at is not None:
             raise NotFound(f"there is no valid key {key_id}")
+        expected.check(_view(row))
         audit.record(session, "key.revoked", key_id, team_id=team_id, before=_told(row))
+        queries.revoke_key(session, team_id=team_id, key_id=key_id)
 
 
 def scopes_of(team_id: str, key_id: str) -> Sequence[str]:

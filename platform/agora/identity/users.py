@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Conflict, Forbidden, NotFound, invalid_field
 from agora.identity import (
     external_queries,
@@ -37,7 +38,7 @@ VERIFY_SUBJECT, RESET_SUBJECT, KNOWN_SUBJECT = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class User:
+class User(Edited):
     """A user as they see themselves."""
 
     id: str
@@ -264,10 +265,11 @@ def get_user(user_id: str) -> User:
         return view(session, _find(session, user_id))
 
 
-def rename(user_id: str, name: str) -> User:
-    """Change a user's name. Raises Invalid, NotFound."""
+def rename(user_id: str, name: str, *, expected: Expected = ANYTHING) -> User:
+    """Change a user's name. Raises Invalid, NotFound, PreconditionFailed."""
     with transaction("auth") as session:
         row = _find(session, user_id, lock=True)
+        expected.check(view(session, row))
         before, row.name = row.name, check_name(name)
         session.flush()
         trail.note(session, "user.renamed", user_id, before={"name": before}, after={"name": row.name})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Invalid, NotFound, invalid_field
 from agora.jobs import gate, setting_queries
 from agora.jobs.rings import try_refill
@@ -19,12 +20,14 @@ MOST = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limit:
+class Limit(Edited):
     """A limit. ``team_id`` None: the operator's, over all teams; ``agent`` and ``action`` None: every one.
 
     ``max_running`` jobs may have begun and not ended; ``rate`` may start each second, ``burst`` at once after a pause.
     ``running`` and ``waiting`` count the jobs that hold a permit, and those that this limit stops.
     """
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"running", "waiting"})
 
     team_id: str | None
     agent: str | None
@@ -49,7 +52,7 @@ class Limit:
 
 def put_limit(
     target: str, *, team_id: str | None, max_running: int | None = None, rate: float | None = None,
-    burst: int | None = None,
+    burst: int | None = None, expected: Expected = ANYTHING,
 ) -> Limit:  # fmt: skip
     """Set a team's limit, or with ``team_id`` None the operator's over all teams. It holds at once.
 
@@ -57,6 +60,7 @@ def put_limit(
 
     Raises:
         Invalid: names the field.
+        PreconditionFailed: it is not as expected.
     """
     agent, action = _parts(target, team_id)
     if max_running is None and rate is None:
@@ -70,6 +74,8 @@ def put_limit(
     scope = gate.scope_of(team_id, agent, action)
     saved = burst or max(1, int(rate or 1))
     with transaction() as session:
+        setting_queries.lock_limit(session, scope=scope, team_id=team_id)
+        expected.check(_seen(session, scope, team_id))
         before = _told(session, scope, team_id)
         is_new = setting_queries.put_limit(
             session, scope=scope, team_id=team_id, agent=agent, action=action, max_running=max_running, rate=rate,
@@ -85,13 +91,17 @@ def put_limit(
     return _find(scope, team_id)
 
 
-def delete_limit(target: str, *, team_id: str | None) -> None:
-    """Lift a limit. Raises NotFound when there is none."""
+def delete_limit(target: str, *, team_id: str | None, expected: Expected = ANYTHING) -> None:
+    """Lift a limit. Raises NotFound when there is none, PreconditionFailed when it is not as expected."""
     scope = gate.scope_of(team_id, *_parts(target, team_id))
     with transaction() as session:
-        before = _told(session, scope, team_id)
-        if not setting_queries.remove_limit(session, scope=scope, team_id=team_id):
+        setting_queries.lock_limit(session, scope=scope, team_id=team_id)
+        found = _seen(session, scope, team_id)
+        if found is None:
             raise NotFound(f"there is no limit of {target}")
+        expected.check(found)
+        before = _told(session, scope, team_id)
+        setting_queries.remove_limit(session, scope=scope, team_id=team_id)
         audit.record(session, "limit.removed", target, team_id=team_id or PLATFORM, before=before)
     _let_in(scope)
 
@@ -120,10 +130,15 @@ def _told(session: Session, scope: str, team_id: str | None) -> dict[str, Any]:
 
 def _find(scope: str, team_id: str | None) -> Limit:
     with transaction() as session:
-        for row in setting_queries.list_limits(session, team_id=team_id):
-            if row["scope"] == scope:
-                return _view(row)
-    raise NotFound("there is no such limit")
+        found = _seen(session, scope, team_id)
+    if found is None:
+        raise NotFound("there is no such limit")
+    return found
+
+
+def _seen(session: Session, scope: str, team_id: str | None) -> Limit | None:
+    rows = setting_queries.list_limits(session, team_id=team_id)
+    return next((_view(row) for row in rows if row["scope"] == scope), None)
 
 
 def _parts(target: str, team_id: str | None) -> Sequence[str | None]:

@@ -26,6 +26,7 @@ from agora.ids import CLOCKS, floor_id
 from agora.jobs.models import JobRow
 from agora.jobs.states import JOB_ENDED, JobState
 from agora.jobs.types import JobFilter
+from agora.paging import Span
 
 OLDEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ERROR_CODE: Final[ColumnElement[str]] = literal_column("(jobs.error ->> 'code')")
@@ -37,20 +38,16 @@ FOR_THESE_VALUES: Final = text("SET LOCAL plan_cache_mode = 'force_custom_plan'"
 T = TypeVar("T")
 
 
-def list_jobs(
-    session: Session, *, team_id: str, filters: JobFilter, before: str | None, limit: int
-) -> Sequence[JobRow]:
-    """A page of the team's jobs, newest first, older than the id ``before``.
+def list_jobs(session: Session, *, team_id: str, filters: JobFilter, span: Span) -> Sequence[JobRow]:
+    """A page of the team's jobs.
 
     For the rest of its transaction Postgres makes the plan of each statement for its very values.
     """
     own = select(JobRow).where(JobRow.team_id == team_id)
-    if before is not None:
-        own = own.where(JobRow.id < before)
     if any(asdict(filters).values()):
         session.execute(FOR_THESE_VALUES)
     arms = [replace(filters, statuses=(status,)) for status in _statuses(filters)] or [filters]
-    return session.scalars(_merged([_page(filtered(own, arm), limit) for arm in arms], limit)).all()
+    return session.scalars(_merged([span.of(filtered(own, arm), JobRow.id) for arm in arms], span)).all()
 
 
 def _statuses(filters: JobFilter) -> Sequence[str]:
@@ -58,17 +55,15 @@ def _statuses(filters: JobFilter) -> Sequence[str]:
     return sorted(set(filters.statuses)) or (list(JobState) if filters.agent and not filters.error_code else [])
 
 
-def _page(statement: Select[JobRow], limit: int) -> Select[JobRow]:
-    return statement.order_by(JobRow.id.desc()).limit(limit)
-
-
-def _merged(arms: Sequence[Select[JobRow]], limit: int) -> Select[JobRow]:
+def _merged(arms: Sequence[Select[JobRow]], span: Span) -> Select[JobRow]:
     """Ordered statements as one: Postgres takes from each only as many rows as it needs."""
     if len(arms) == 1:
         return arms[0]
     ids = union_all(*(arm.with_only_columns(JobRow.id).subquery().select() for arm in arms)).subquery()
-    page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit).subquery()
-    return select(JobRow).join(page, page.c.id == JobRow.id).order_by(page.c.id.desc())
+    page = Span(span.limit, sort=span.sort).of(select(ids.c.id), ids.c.id).subquery()
+    return (
+        select(JobRow).join(page, page.c.id == JobRow.id).order_by(page.c.id.desc() if span.descending else page.c.id)
+    )
 
 
 def filtered(statement: Select[T], filters: JobFilter) -> Select[T]:

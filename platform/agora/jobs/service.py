@@ -1,6 +1,6 @@
 """What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +16,17 @@ from agora.events import queries as event_queries
 from agora.events.types import job_event
 from agora.idempotency.keys import IdempotencyKey, earlier, forward
 from agora.ids import is_id, new_id
-from agora.jobs import catalogue, catalogue_queries, list_queries, manned, queries, usage_queries, views
+from agora.jobs import (
+    catalogue,
+    catalogue_queries,
+    list_queries,
+    manned,
+    page_queries,
+    pages,
+    queries,
+    usage_queries,
+    views,
+)
 from agora.jobs.accept import Accepted, insert_plain
 from agora.jobs.announce import Announcement
 from agora.jobs.chronicle import record as record_events
@@ -35,7 +45,7 @@ from agora.jobs.types import (
     Submitted,
 )
 from agora.jobs.waits import waits_of
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.quotas.daily import Allowance, allowance
 from agora.webhooks import service as webhooks
 
@@ -111,10 +121,27 @@ def _tell(accepted: Accepted, *, team_id: str) -> None:
             request_cancel(older, team_id=team_id)
 
 
-def get_job(job_id: str, *, team_id: str) -> Job:
-    """A job with its steps and their tries. Raises NotFound."""
+def get_job(job_id: str, *, team_id: str, whole: bool = True, deliveries: bool = False) -> Job:
+    """A job with its steps and their tries; what is not its own is looked up only when ``whole``. Raises NotFound."""
     with transaction() as session:
-        return _view(session, job_id, team_id=team_id)
+        if whole:
+            job = _view(session, job_id, team_id=team_id)
+        else:
+            job = views.job(find(session, job_id, team_id=team_id), whole=True)
+        return pages.with_deliveries(session, [job], team_id=team_id)[0] if deliveries else job
+
+
+def version_of(job_id: str, *, team_id: str) -> str | None:
+    """Names what ``get_job`` would answer, at the cost of one look-up; None when that does not lie in its rows alone.
+
+    So of a job in line for workers or limits, whose answer says how long the line is, and of one with children. Raises
+    NotFound.
+    """
+    with transaction() as session:
+        row = page_queries.find_version(session, team_id=team_id, job_id=job_id) if is_id(job_id, "job") else None
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return f"{job_id} {row['written']} {row['steps']}" if row["of_rows"] and not row["has_children"] else None
 
 
 def _view(session: Session, job_id: str, *, team_id: str) -> Job:
@@ -142,14 +169,18 @@ def find(session: Session, job_id: str, *, team_id: str) -> JobRow:
     return row
 
 
-def list_jobs(filters: JobFilter, *, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Job]:
-    """A page of jobs, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "job"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of jobs", cursor)
+def list_jobs(
+    filters: JobFilter, *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST,
+    include: Collection[str] = (),
+) -> Page[Job]:  # fmt: skip
+    """A page of jobs with what of ``pages.INCLUDES`` is asked for. Raises Invalid."""
+    if include and limit > pages.MOST:
+        raise invalid_field("/limit", "range", f"limit must be 1 to {pages.MOST} together with include", limit)
+    span = Span.of_ids("job", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = list_queries.list_jobs(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
-        items = [views.job(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        page = cut(list_queries.list_jobs(session, team_id=team_id, filters=filters, span=span), span)
+        items = pages.views_of(session, page.items, include, team_id=team_id)
+    return Page(items=items, next_cursor=page.next_cursor)
 
 
 def list_items(

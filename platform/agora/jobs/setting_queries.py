@@ -30,6 +30,14 @@ def put_limit(session: Session, *, scope: str, team_id: str | None, **columns: A
     return bool(session.execute(PUT, parameters).scalar_one())
 
 
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+def lock_limit(session: Session, *, scope: str, team_id: str | None) -> None:
+    """Let nobody else set or lift a limit before this transaction has ended, also one that is not there yet."""
+    session.execute(LOCK, {"name": f"limit {team_id} {scope}"})
+
+
 # What is open when a limit is made: queued jobs that nobody was rung for stand in line, the others count as running.
 SWEEP = text("""
 WITH open AS (
@@ -90,10 +98,9 @@ WHERE scope = :scope AND team_id IS NOT DISTINCT FROM :team_id AND NOT removed A
 """)
 
 
-def remove_limit(session: Session, *, scope: str, team_id: str | None) -> bool:
-    """Lift a limit; its row goes when nobody waits there any more. False when there is none."""
-    found = session.execute(REMOVE, {"scope": scope, "team_id": team_id})
-    return found.rowcount == 1  # type: ignore[attr-defined,no-any-return]
+def remove_limit(session: Session, *, scope: str, team_id: str | None) -> None:
+    """Lift a limit; its row goes when nobody waits there any more."""
+    session.execute(REMOVE, {"scope": scope, "team_id": team_id})
 
 
 LIST = text("""

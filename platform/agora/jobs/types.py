@@ -8,7 +8,7 @@ from typing import Any
 
 from agora.jobs.concurrency import Concurrency
 from agora.jobs.unique import Debounce, Unique
-from agora.webhooks.types import InlineWebhook
+from agora.webhooks.types import Delivery, InlineWebhook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +185,13 @@ class Job:
     def ended(self) -> bool:
         """Whether its state is final."""
         return self.ended_at is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToldJob(Job):
+    """A job with the newest webhook deliveries about it."""
+
+    deliveries: Sequence[Delivery]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

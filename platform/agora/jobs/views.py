@@ -72,24 +72,7 @@ class Parts:
 
 def whole_job(row: JobRow, parts: Parts) -> Job:
     """A job with its steps, each with its tries and usage."""
-    tries: dict[str, list[Attempt]] = defaultdict(list)
-    for one in parts.attempts:
-        tries[one.step_id].append(attempt(one))
-    tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    for counted in parts.items:
-        tallies[(counted["name"], counted["iteration"])][counted["status"]] = counted["n"]
-    spent: dict[tuple[str, int], list[StepUsage]] = defaultdict(list)
-    for used in parts.usage:
-        own = {name: used[name] for name in StepUsage.__slots__}
-        spent[(used["name"], used["iteration"])].append(StepUsage(**own))
-    shown = [
-        replace(
-            step(one, tries_of(one, tries[one.id]), tallies.get((one.name, one.iteration))),
-            usage=spent[(one.name, one.iteration)],
-        )
-        for one in parts.steps
-    ]
-    made = job(row, shown, whole=True)
+    made = job(row, steps_of(parts.steps, parts.attempts, parts.items, parts.usage), whole=True)
     return replace(
         made,
         usage={
@@ -100,6 +83,29 @@ def whole_job(row: JobRow, parts: Parts) -> Job:
         question=next(filter(None, map(question, parts.steps)), None),
         waits=parts.waits,
     )
+
+
+def steps_of(
+    steps: Sequence[StepRow], attempts: Sequence[AttemptRow], items: Sequence[RowMapping], usage: Sequence[RowMapping]
+) -> list[StepView]:
+    """The steps of one job with their tries, and with what is counted of their items and of what they spent."""
+    tries: dict[str, list[Attempt]] = defaultdict(list)
+    for one in attempts:
+        tries[one.step_id].append(attempt(one))
+    tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for counted in items:
+        tallies[(counted["name"], counted["iteration"])][counted["status"]] = counted["n"]
+    spent: dict[tuple[str, int], list[StepUsage]] = defaultdict(list)
+    for used in usage:
+        own = {name: used[name] for name in StepUsage.__slots__}
+        spent[(used["name"], used["iteration"])].append(StepUsage(**own))
+    return [
+        replace(
+            step(one, tries_of(one, tries[one.id]), tallies.get((one.name, one.iteration))),
+            usage=spent[(one.name, one.iteration)],
+        )
+        for one in steps
+    ]
 
 
 def question(row: StepRow) -> Question | None:

@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 from agora import broker
 from agora.audit import service as audit
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Expected
 from agora.errors import IllegalTransition, NotFound, invalid_field
 from agora.ids import is_id, new_id
 from agora.jobs.chronicle import record_for_team
 from agora.projects import events, queries, share_queries
 from agora.projects.access import Access, reach
 from agora.projects.models import ConflictRow, ProjectRow, SpecificationRow
-from agora.projects.service import Project, view
+from agora.projects.service import Project, specification, view
 from agora.projects.states import (
     CONFLICT_TRANSITIONS,
     PHASE_TRANSITIONS,
@@ -32,11 +33,12 @@ PERSON = "person"
 """The analyst of what a person wrote."""
 
 
-def update_project(project_id: str, *, team_id: str, name: str) -> Project:
-    """Give a project another name. Raises NotFound, Invalid."""
+def update_project(project_id: str, *, team_id: str, name: str, expected: Expected = ANYTHING) -> Project:
+    """Give a project another name. Raises NotFound, Invalid, PreconditionFailed."""
     _check_text("name", name, MAX_NAME)
     with transaction() as session:
         row, access = _hold_project(session, project_id, team_id=team_id)
+        expected.check(view(row, access))
         rings = False
         if row.name != name:
             old, new = {"name": row.name}, {"name": name}
@@ -49,16 +51,18 @@ def update_project(project_id: str, *, team_id: str, name: str) -> Project:
     return found
 
 
-def set_phase(project_id: str, phase: Phase, *, team_id: str) -> Project:
+def set_phase(project_id: str, phase: Phase, *, team_id: str, expected: Expected = ANYTHING) -> Project:
     """Move a project one phase on, or back to an earlier one; the phase that it is in changes nothing.
 
     Raises:
         NotFound: the team can see no such project.
         Forbidden: it is shared with the team for reading only.
         IllegalTransition: the phase is further away.
+        PreconditionFailed: it is not as expected.
     """
     with transaction() as session:
         row, access = _hold_project(session, project_id, team_id=team_id)
+        expected.check(view(row, access))
         before, sources, rings = row.phase, may_become(PHASE_TRANSITIONS, phase), False
         if before != phase:
             if not queries.move_project(session, team_id=row.team_id, project_id=row.id, phase=phase, sources=sources):
@@ -95,7 +99,7 @@ def set_scores(project_id: str, *, team_id: str, maturity: float, coverage: floa
 def revise_specification(
     specification_id: str, *, team_id: str, value: str | None = None, content: str | None = None,
     confidence: float | None = None, reasoning: str | None = None, analyst: str = PERSON,
-    project_id: str | None = None,
+    project_id: str | None = None, expected: Expected = ANYTHING,
 ) -> str:  # fmt: skip
     """Change a current specification; what is None stays as it is. Returns the id of the one that is current now.
 
@@ -107,11 +111,13 @@ def revise_specification(
         Forbidden: its project is shared with the team for reading only.
         Invalid: names the field that is wrong.
         IllegalTransition: it is superseded or rejected.
+        PreconditionFailed: it is not as expected.
     """
     given = {"value": value, "content": content, "confidence": confidence, "reasoning": reasoning}
     wanted = _checked({name: one for name, one in given.items() if one is not None})
     with transaction() as session:
         row = _hold_specification(session, specification_id, team_id=team_id, project_id=project_id)
+        expected.check(specification(row))
         changed = {name: one for name, one in wanted.items() if getattr(row, name) != one}
         if "value" in changed:
             current, rings = _supersede(session, row, {"content": changed["value"], **wanted, "analyst": analyst})

@@ -82,6 +82,17 @@ def list_specifications(session: Session, *, team_id: str, project_id: str) -> S
     return session.scalars(statement.order_by(SpecificationRow.id)).all()
 
 
+def find_specification(
+    session: Session, *, team_id: str, project_id: str, specification_id: str
+) -> SpecificationRow | None:
+    """A specification of a project, whatever its state."""
+    statement = select(SpecificationRow).where(
+        SpecificationRow.team_id == team_id, SpecificationRow.project_id == project_id,
+        SpecificationRow.id == specification_id,
+    )  # fmt: skip
+    return session.scalar(statement)
+
+
 def list_conflicts(session: Session, *, team_id: str, project_id: str) -> Sequence[ConflictRow]:
     """The open conflicts of a project."""
     statement = select(ConflictRow).where(

@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
 from agora.db.session import transaction
-from agora.errors import NotFound, invalid_field
+from agora.editions import Edited
+from agora.errors import NotFound
 from agora.events.types import NewEvent
 from agora.ids import is_id, new_id
 from agora.jobs.chronicle import record_for_team
 from agora.language.ports import CANDIDATES, CONTRADICTIONS, Candidate, Contradiction
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.projects import events, queries, share_queries
 from agora.projects.access import Access, reach
-from agora.projects.models import ProjectRow
+from agora.projects.models import ProjectRow, SpecificationRow
 from agora.projects.scoring import Scores
 from agora.quotas.room import check_project
 
@@ -33,8 +34,12 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Project:
+class Project(Edited):
     """A project as people see it."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset(
+        {"status", "maturity", "coverage", "access", "specifications", "conflicts"}
+    )  # fmt: skip
 
     id: str
     name: str
@@ -58,8 +63,8 @@ class ProjectDetail(Project):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Specification:
-    """A current specification."""
+class Specification(Edited):
+    """A specification; those of a list are current."""
 
     id: str
     category: str
@@ -201,14 +206,14 @@ def get_project(project_id: str, *, team_id: str) -> ProjectDetail:
         return ProjectDetail(**shown, specifications=specifications, conflicts=conflicts)
 
 
-def list_projects(*, team_id: str, limit: int, cursor: str | None) -> Page[Project]:
-    """The projects of a team and those that are shared with it, the newest first. Raises Invalid."""
-    if cursor is not None and not is_id(cursor, "prj"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of projects", cursor)
+def list_projects(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Project]:  # fmt: skip
+    """The projects of a team and those that are shared with it. Raises Invalid."""
+    span = Span.of_ids("prj", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = share_queries.list_reachable(session, team_id=team_id, before=cursor, limit=limit + 1)
-        items = [view(row, Access(access or Access.OWN)) for row, access in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = share_queries.list_reachable(session, team_id=team_id, span=span)
+        return cut([view(row, Access(access or Access.OWN)) for row, access in rows], span)
 
 
 def _find(session: Session, project_id: str, *, team_id: str) -> ProjectRow:
@@ -231,7 +236,26 @@ def list_specifications(project_id: str, *, team_id: str) -> list[Specification]
     with transaction() as session:
         owner = reach(session, project_id, team_id=team_id).team_id
         rows = queries.list_specifications(session, team_id=owner, project_id=project_id)
-        return [Specification(**{one.name: getattr(row, one.name) for one in fields(Specification)}) for row in rows]
+        return [specification(row) for row in rows]
+
+
+def get_specification(project_id: str, specification_id: str, *, team_id: str) -> Specification:
+    """A specification of a project, also one that is superseded or rejected. Raises NotFound."""
+    with transaction() as session:
+        owner = reach(session, project_id, team_id=team_id).team_id
+        row = None
+        if is_id(specification_id, "spc"):
+            row = queries.find_specification(
+                session, team_id=owner, project_id=project_id, specification_id=specification_id
+            )
+        if row is None:
+            raise NotFound(f"the project has no specification {specification_id}")
+        return specification(row)
+
+
+def specification(row: SpecificationRow) -> Specification:
+    """A specification as its row is."""
+    return Specification(**{one.name: getattr(row, one.name) for one in fields(Specification)})
 
 
 def list_conflicts(project_id: str, *, team_id: str) -> list[OpenConflict]:

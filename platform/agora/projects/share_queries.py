@@ -6,6 +6,7 @@ from sqlalchemy import Row, delete, func, literal, null, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from agora.paging import Span
 from agora.projects.models import ConflictRow, ProjectRow, ProjectShareRow, SpecificationRow
 
 
@@ -33,21 +34,15 @@ def find_project_of(
     return session.scalar(statement)
 
 
-def list_reachable(
-    session: Session, *, team_id: str, before: str | None, limit: int
-) -> Sequence[Row[ProjectRow, str | None]]:
-    """The projects of a team and those that are shared with it, each with the share's access, the newest first."""
+def list_reachable(session: Session, *, team_id: str, span: Span) -> Sequence[Row[ProjectRow, str | None]]:
+    """The projects of a team and those that are shared with it, each with the share's access."""
     own = select(ProjectRow.id, null().label("access")).where(ProjectRow.team_id == team_id)
     shared = select(ProjectShareRow.project_id, ProjectShareRow.access).where(ProjectShareRow.with_team_id == team_id)
-    if before is not None:
-        own = own.where(ProjectRow.id < before)
-        shared = shared.where(ProjectShareRow.project_id < before)
     both = union_all(
-        select(own.order_by(ProjectRow.id.desc()).limit(limit).subquery()),
-        select(shared.order_by(ProjectShareRow.project_id.desc()).limit(limit).subquery()),
+        select(span.of(own, ProjectRow.id).subquery()), select(span.of(shared, ProjectShareRow.project_id).subquery())
     ).subquery()
     statement = select(ProjectRow, both.c.access).join(both, both.c.id == ProjectRow.id)
-    return session.execute(statement.order_by(ProjectRow.id.desc()).limit(limit)).all()
+    return session.execute(span.of(statement, ProjectRow.id)).all()
 
 
 def count_of(session: Session, *, team_id: str, project_id: str) -> tuple[int, int]:

@@ -109,10 +109,12 @@ def move_team(name: str, tier: str | None, overrides: Mapping[str, int | None], 
         if tier is not None and not queries.has_tier(session, tier):
             raise NotFound(f"there is no tier {tier}")
         kept = row["quotas"] if keep else {}
-        old = {"tier": row["tier"], "quotas": row["quotas"]}
-        new = {"tier": tier or row["tier"], "quotas": {**kept, **overrides}}
-        queries.set_tier(session, team_id=team_id, **new)
-        audit.record(session, "team.tier_changed", team_id, team_id=team_id, before=old, after=new)
+        new_tier, quotas = tier or row["tier"], {**kept, **overrides}
+        queries.set_tier(session, team_id=team_id, tier=new_tier, quotas=quotas)
+        audit.record(
+            session, "team.tier_changed", team_id, team_id=team_id,
+            before={"tier": row["tier"], "quotas": row["quotas"]}, after={"tier": new_tier, "quotas": quotas},
+        )  # fmt: skip
         return read_in(session, team_id)
 
 

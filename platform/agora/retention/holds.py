@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from agora.audit import service as audit
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.retention import queries
 from agora.retention.models import HoldRow
 
@@ -19,7 +22,7 @@ MAX_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hold:
+class Hold(Edited):
     """A hold with who made and released it (ids of API keys), and when. In force while ``released_at`` is None."""
 
     id: str
@@ -76,29 +79,36 @@ def create_hold(
 def get_hold(hold_id: str, *, team_id: str) -> Hold:
     """A hold. Raises NotFound."""
     with transaction() as session:
-        row = queries.find_hold(session, team_id=team_id, hold_id=hold_id) if is_id(hold_id, "hld") else None
-        if row is None:
-            raise NotFound(f"there is no hold {hold_id}")
-        return _view(row)
+        return _view(_find(session, hold_id, team_id=team_id))
+
+
+def _find(session: Session, hold_id: str, *, team_id: str, lock: bool = False) -> HoldRow:
+    row = queries.find_hold(session, team_id=team_id, hold_id=hold_id, lock=lock) if is_id(hold_id, "hld") else None
+    if row is None:
+        raise NotFound(f"there is no hold {hold_id}")
+    return row
 
 
 def list_holds(
-    *, team_id: str, limit: int = 50, cursor: str | None = None, released: bool = False
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST, released: bool = False
 ) -> Page[Hold]:  # fmt: skip
-    """Holds, newest first; with ``released`` also those that have ended. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "hld"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of holds", cursor)
+    """A page of holds; with ``released`` also those that have ended. Raises Invalid for a cursor that is none."""
+    span = Span.of_ids("hld", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = queries.list_holds(session, team_id=team_id, before=cursor, limit=limit + 1, released=released)
-    items = [_view(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_holds(session, team_id=team_id, span=span, released=released)
+    return cut([_view(row) for row in rows], span)
 
 
-def release_hold(hold_id: str, *, team_id: str, key_id: str | None = None) -> Hold:
-    """End a hold; what it kept goes when its time has come. A repeat changes nothing. Raises NotFound."""
-    get_hold(hold_id, team_id=team_id)
+def release_hold(
+    hold_id: str, *, team_id: str, key_id: str | None = None, expected: Expected = ANYTHING
+) -> Hold:  # fmt: skip
+    """End a hold; what it kept goes when its time has come. A repeat changes nothing.
+
+    Raises NotFound, PreconditionFailed.
+    """
     with transaction() as session:
-        row = queries.find_hold(session, team_id=team_id, hold_id=hold_id)
-        if queries.release_hold(session, team_id=team_id, hold_id=hold_id, key_id=key_id) and row is not None:
+        row = _find(session, hold_id, team_id=team_id, lock=True)
+        expected.check(_view(row))
+        if queries.release_hold(session, team_id=team_id, hold_id=hold_id, key_id=key_id):
             audit.record(session, "hold.released", hold_id, team_id=team_id, before=_told(row))
     return get_hold(hold_id, team_id=team_id)

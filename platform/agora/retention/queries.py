@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from agora.paging import Span
 from agora.retention.models import HoldRow
 
 SPACE, REMOVING = 0x0A60, 20
@@ -28,19 +29,18 @@ def insert_hold(
     return row
 
 
-def find_hold(session: Session, *, team_id: str, hold_id: str) -> HoldRow | None:
+def find_hold(session: Session, *, team_id: str, hold_id: str, lock: bool = False) -> HoldRow | None:
     """One hold of the team."""
-    return session.scalar(select(HoldRow).where(HoldRow.id == hold_id, HoldRow.team_id == team_id))
+    statement = select(HoldRow).where(HoldRow.id == hold_id, HoldRow.team_id == team_id)
+    return session.scalar(statement.with_for_update() if lock else statement)
 
 
-def list_holds(session: Session, *, team_id: str, before: str | None, limit: int, released: bool) -> Sequence[HoldRow]:
-    """Holds, newest first; those in force, or with ``released`` all."""
+def list_holds(session: Session, *, team_id: str, span: Span, released: bool) -> Sequence[HoldRow]:
+    """Holds; those in force, or with ``released`` all."""
     statement = select(HoldRow).where(HoldRow.team_id == team_id)
     if not released:
         statement = statement.where(HoldRow.released_at.is_(None))
-    if before is not None:
-        statement = statement.where(HoldRow.id < before)
-    return session.scalars(statement.order_by(HoldRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, HoldRow.id)).all()
 
 
 def release_hold(session: Session, *, team_id: str, hold_id: str, key_id: str | None) -> bool:

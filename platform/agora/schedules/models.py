@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agora.db.types import Base, Id, IdText, TimestampTZ
+from agora.schedules.types import edition_of
 
 
 class ScheduleRow(Base):
@@ -64,6 +65,11 @@ class ScheduleRow(Base):
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=text("now()"))
     updated_at: Mapped[TimestampTZ] = mapped_column(server_default=text("now()"))
+
+    @property
+    def edition(self) -> str:
+        """Names what was set in it."""
+        return edition_of(self.id, self.updated_at)
 
 
 class RunRow(Base):

@@ -8,7 +8,9 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from agora.paging import Span
 from agora.schedules.models import RunRow, ScheduleRow
+from agora.schedules.types import BY_NAME
 
 
 def insert_schedule(session: Session, *, team_id: str, **columns: Any) -> ScheduleRow:
@@ -28,12 +30,11 @@ def find_schedule(session: Session, *, team_id: str, ref: str, lock: bool = Fals
     return session.scalars(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
 
 
-def list_schedules(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[ScheduleRow]:
-    """Schedules, newest first."""
+def list_schedules(session: Session, *, team_id: str, span: Span) -> Sequence[ScheduleRow]:
+    """Schedules, by id or by name: a team has each name once."""
     statement = select(ScheduleRow).where(ScheduleRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(ScheduleRow.id < before)
-    return session.scalars(statement.order_by(ScheduleRow.id.desc()).limit(limit)).all()
+    key = ScheduleRow.name if span.sort in BY_NAME else ScheduleRow.id
+    return session.scalars(span.of(statement, key)).all()
 
 
 def update_schedule(session: Session, *, team_id: str, schedule_id: str, values: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -12,17 +13,18 @@ from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Expected
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
 from agora.jobs import budgets, catalogue, values
 from agora.jobs.intake import check
 from agora.jobs.types import Submission
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.schedules import queries
 from agora.schedules.models import RunRow, ScheduleRow
 from agora.schedules.times import Timetable, check_timetable
-from agora.schedules.types import ACTIVE, CATCH_UP, ENDED, PAUSED, NewSchedule, Run, Schedule
+from agora.schedules.types import ACTIVE, BY_NAME, CATCH_UP, ENDED, PAUSED, NewSchedule, Run, Schedule
 
 SHOWN = 10
 """Fire times that a schedule shows."""
@@ -123,11 +125,14 @@ def timetable(row: ScheduleRow) -> Timetable:
     )
 
 
-def update_schedule(ref: str, changes: Mapping[str, Any], *, team_id: str) -> Schedule:
+def update_schedule(
+    ref: str, changes: Mapping[str, Any], *, team_id: str, expected: Expected = ANYTHING
+) -> Schedule:  # fmt: skip
     """Change fields of a schedule, named as in :class:`NewSchedule`; it goes on from now with them.
 
     Raises:
         NotFound: the team has no such schedule.
+        PreconditionFailed: it is not as expected.
         Invalid: names the field that is wrong.
         Conflict: the team has a schedule of the new name, or this one was changed meanwhile.
     """
@@ -141,6 +146,7 @@ def update_schedule(ref: str, changes: Mapping[str, Any], *, team_id: str) -> Sc
     try:
         with transaction() as session:
             row = _find(session, before.id, team_id=team_id, lock=True)
+            expected.check(row)
             if row.updated_at != seen:
                 raise Conflict(f"schedule {ref} was changed by somebody else just now; send it again")
             moment = queries.current_time(session)
@@ -190,15 +196,18 @@ def get_schedule(ref: str, *, team_id: str) -> Schedule:
         return shown(row, queries.current_time(session), whole=True)
 
 
-def list_schedules(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Schedule]:
-    """A page of schedules, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "sch"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of schedules", cursor)
+def list_schedules(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Schedule]:  # fmt: skip
+    """A page of schedules in one of ``ORDERS``. Raises Invalid for a cursor that is none."""
+    if sort in BY_NAME:
+        span, key = Span(limit=limit + 1, after=cursor, sort=sort), attrgetter("name")
+    else:
+        span, key = Span.of_ids("sch", limit=limit, cursor=cursor, sort=sort), attrgetter("id")
     with transaction() as session:
-        rows = queries.list_schedules(session, team_id=team_id, before=cursor, limit=limit + 1)
+        rows = queries.list_schedules(session, team_id=team_id, span=span)
         moment = queries.current_time(session)
-        items = [shown(row, moment) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+    return cut([shown(row, moment) for row in rows], span, key)
 
 
 def next_times(ref: str, *, team_id: str, count: int = SHOWN) -> list[datetime]:
@@ -238,10 +247,11 @@ def resume_schedule(ref: str, *, team_id: str) -> Schedule:
         return shown(row, queries.current_time(session))
 
 
-def delete_schedule(ref: str, *, team_id: str) -> None:
-    """Delete a schedule; the jobs that it made stay. Raises NotFound."""
+def delete_schedule(ref: str, *, team_id: str, expected: Expected = ANYTHING) -> None:
+    """Delete a schedule; the jobs that it made stay. Raises NotFound, PreconditionFailed."""
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
+        expected.check(row)
         audit.record(session, "schedule.deleted", row.id, team_id=team_id, before=_told(row))
         queries.delete_schedule(session, team_id=team_id, schedule_id=row.id)
 

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from agora.editions import digest
 from agora.jobs.types import Budget
+from agora.paging import BY_CREATION
 
 ACTIVE, PAUSED, ENDED = "active", "paused", "ended"
 STATUSES = (ACTIVE, PAUSED, ENDED)
+BY_NAME = ("name", "-name")
+ORDERS = (*BY_CREATION, *BY_NAME)
+"""In which schedules are listed."""
 CATCH_UP = ("skip", "one", "all")
 
 
@@ -71,6 +76,16 @@ class Schedule:
     last_error: Mapping[str, Any] | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def edition(self) -> str:
+        """Names what was set in it."""
+        return edition_of(self.id, self.updated_at)
+
+
+def edition_of(schedule_id: str, updated_at: datetime) -> str:
+    """The edition of a schedule: each edit notes its moment, by one clock; firing is none."""
+    return digest(f"{schedule_id} {updated_at.timestamp()}".encode())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

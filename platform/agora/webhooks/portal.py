@@ -11,8 +11,7 @@ from agora.db.session import transaction
 from agora.errors import Conflict, invalid_field
 from agora.events.catalogue import EVENT_TYPES
 from agora.events.types import OWN_PREFIX
-from agora.ids import is_id
-from agora.paging import Page
+from agora.paging import Page, Span, cut
 from agora.webhooks import portal_queries, service, views
 from agora.webhooks.portal_deliveries import Recent, recent_of
 from agora.webhooks.portal_keys import NewKey
@@ -52,16 +51,13 @@ def list_endpoints(
     link: PortalLink, *, limit: int, cursor: str | None = None
 ) -> Page[tuple[Endpoint, Recent]]:  # fmt: skip
     """A page of endpoints, newest first, with how they did of late. Raises Invalid."""
-    if cursor is not None and not is_id(cursor, "whe"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from a list of webhook endpoints", cursor)
+    span = Span.of_ids("whe", limit=limit, cursor=cursor)
     with transaction() as session:
-        rows = portal_queries.list_endpoints(
-            session, team_id=link.team_id, scope=link.scope, before=cursor, limit=limit + 1
-        )
-        items = [views.endpoint(row) for row in rows[:limit]]
-        recent = recent_of(session, link, [one.id for one in items])
-    found = [(one, recent.get(one.id, Recent())) for one in items]
-    return Page(items=found, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = portal_queries.list_endpoints(session, team_id=link.team_id, scope=link.scope, span=span)
+        page = cut([views.endpoint(row) for row in rows], span)
+        recent = recent_of(session, link, [one.id for one in page.items])
+    found = [(one, recent.get(one.id, Recent())) for one in page.items]
+    return Page(items=found, next_cursor=page.next_cursor)
 
 
 def create_endpoint(

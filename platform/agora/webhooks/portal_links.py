@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
+
+from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Invalid, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.ids import is_id, new_id
-from agora.paging import Page
+from agora.ids import new_id
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.webhooks import portal_queries, shapes
 from agora.webhooks.models import PortalLinkRow
 
@@ -56,8 +59,10 @@ class NewLink:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PortalLink:
+class PortalLink(Edited):
     """A link. An empty ``scope`` is every endpoint of the team."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset({"status"})
 
     id: str
     team_id: str
@@ -148,32 +153,37 @@ def labels_of(scope: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in scope.items() if name != PROJECT}
 
 
-def list_links(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[PortalLink]:
-    """A page of links, newest first, with those that work no more until they are removed. Raises Invalid."""
-    if cursor is not None and not is_id(cursor, "wpl"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of portal links", cursor)
+def list_links(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[PortalLink]:  # fmt: skip
+    """A page of links, with those that work no more until they are removed. Raises Invalid."""
+    span = Span.of_ids("wpl", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = portal_queries.list_links(session, team_id=team_id, before=cursor, limit=limit + 1)
-        items = [_view(row, live=live) for row, live in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = portal_queries.list_links(session, team_id=team_id, span=span)
+        return cut([_view(row[0], live=row[1]) for row in rows], span)
 
 
 def get_link(link_id: str, *, team_id: str) -> PortalLink:
     """A link. Raises NotFound."""
     with transaction() as session:
-        found = portal_queries.find_link(session, team_id=team_id, link_id=link_id)
-        if found is None:
-            raise NotFound(f"there is no portal link {link_id}")
-        return _view(found[0], live=found[1])
+        return _found(session, link_id, team_id=team_id)
 
 
-def revoke_link(link_id: str, *, team_id: str) -> None:
-    """Let a link and the pages that it opened work no more, from now on. A repeat changes nothing. Raises NotFound."""
+def _found(session: Session, link_id: str, *, team_id: str, lock: bool = False) -> PortalLink:
+    found = portal_queries.find_link(session, team_id=team_id, link_id=link_id, lock=lock)
+    if found is None:
+        raise NotFound(f"there is no portal link {link_id}")
+    return _view(found[0], live=found[1])
+
+
+def revoke_link(link_id: str, *, team_id: str, expected: Expected = ANYTHING) -> None:
+    """Let a link and the pages that it opened work no more, from now on. A repeat changes nothing.
+
+    Raises NotFound, PreconditionFailed.
+    """
     with transaction() as session:
-        found = portal_queries.find_link(session, team_id=team_id, link_id=link_id)
-        if found is None:
-            raise NotFound(f"there is no portal link {link_id}")
-        before = _view(found[0], live=found[1])
+        before = _found(session, link_id, team_id=team_id, lock=True)
+        expected.check(before)
         portal_queries.revoke_link(session, team_id=team_id, link_id=link_id)
         if before.revoked_at is None:
             audit.record(session, "webhook.link.revoked", link_id, team_id=team_id, before=_told(before))

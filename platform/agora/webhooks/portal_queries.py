@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, select, 
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from agora.paging import Span
 from agora.webhooks.models import AttemptRow, EndpointRow, PortalLinkRow
 
 LIVE: ColumnElement[bool] = (PortalLinkRow.expires_at > func.now()).label("live")
@@ -43,33 +44,30 @@ def find_link_by_hash(session: Session, *, digest: str) -> tuple[PortalLinkRow, 
     return None if found is None else (found[0], found[1])
 
 
-def find_link(session: Session, *, team_id: str, link_id: str) -> tuple[PortalLinkRow, bool] | None:
+def find_link(
+    session: Session, *, team_id: str, link_id: str, lock: bool = False
+) -> tuple[PortalLinkRow, bool] | None:  # fmt: skip
     """A link, and whether its time still runs."""
     statement = select(PortalLinkRow, LIVE).where(PortalLinkRow.team_id == team_id, PortalLinkRow.id == link_id)
-    found = session.execute(statement).one_or_none()
+    found = session.execute(statement.with_for_update() if lock else statement).one_or_none()
     return None if found is None else (found[0], found[1])
 
 
-def list_links(
-    session: Session, *, team_id: str, before: str | None, limit: int
-) -> Sequence[tuple[PortalLinkRow, bool]]:
-    """Links, newest first, each with whether its time still runs."""
+def list_links(session: Session, *, team_id: str, span: Span) -> Sequence[tuple[PortalLinkRow, bool]]:
+    """Links, each with whether its time still runs."""
     statement = select(PortalLinkRow, LIVE).where(PortalLinkRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(PortalLinkRow.id < before)
-    rows = session.execute(statement.order_by(PortalLinkRow.id.desc()).limit(limit)).all()
+    rows = session.execute(span.of(statement, PortalLinkRow.id)).all()
     return [(row[0], row[1]) for row in rows]
 
 
 REVOKE = text("""
 UPDATE webhook_portal_links SET revoked_at = COALESCE(revoked_at, now()) WHERE id = :link_id AND team_id = :team_id
-RETURNING id
 """)
 
 
-def revoke_link(session: Session, *, team_id: str, link_id: str) -> bool:
-    """Let a link work no more; False when the team has no such link."""
-    return session.execute(REVOKE, {"link_id": link_id, "team_id": team_id}).first() is not None
+def revoke_link(session: Session, *, team_id: str, link_id: str) -> None:
+    """Let a link work no more."""
+    session.execute(REVOKE, {"link_id": link_id, "team_id": team_id})
 
 
 FORGET = text("""
@@ -90,14 +88,10 @@ def _within(team_id: str, scope: Mapping[str, Any]) -> Select[EndpointRow]:
     )
 
 
-def list_endpoints(
-    session: Session, *, team_id: str, scope: Mapping[str, Any], before: str | None, limit: int
-) -> Sequence[EndpointRow]:
+def list_endpoints(session: Session, *, team_id: str, scope: Mapping[str, Any], span: Span) -> Sequence[EndpointRow]:
     """Endpoints of a scope, newest first."""
     statement = _within(team_id, scope)
-    if before is not None:
-        statement = statement.where(EndpointRow.id < before)
-    return session.scalars(statement.order_by(EndpointRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, EndpointRow.id)).all()
 
 
 def find_endpoint(session: Session, *, team_id: str, scope: Mapping[str, Any], endpoint_id: str) -> EndpointRow | None:

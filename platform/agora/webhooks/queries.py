@@ -1,6 +1,7 @@
 """SQL about webhooks as their owners see them: endpoints, deliveries. Every function is scoped by team."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from agora.events.types import NewEvent
 from agora.ids import month_id
+from agora.paging import Span
 from agora.webhooks.fan_out_queries import body_of
 from agora.webhooks.models import AttemptRow, DeliveryRow, EndpointRow
 from agora.webhooks.states import DeliveryState, EndpointState, Signing
@@ -48,18 +50,14 @@ def find_endpoint(session: Session, *, team_id: str, ref: str, lock: bool = Fals
     return session.scalars(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
 
 
-def list_endpoints(
-    session: Session, *, team_id: str, before: str | None, limit: int, job_id: str | None = None
-) -> Sequence[EndpointRow]:
-    """Endpoints, newest first; those inline of one job when it is given."""
+def list_endpoints(session: Session, *, team_id: str, span: Span, job_id: str | None = None) -> Sequence[EndpointRow]:
+    """Endpoints; those inline of one job when it is given."""
     statement = select(EndpointRow).where(EndpointRow.team_id == team_id)
     if job_id is None:
         statement = statement.where(EndpointRow.kind == "endpoint")
     else:
         statement = statement.where(EndpointRow.kind == "inline", EndpointRow.job_id == job_id)
-    if before is not None:
-        statement = statement.where(EndpointRow.id < before)
-    return session.scalars(statement.order_by(EndpointRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, EndpointRow.id)).all()
 
 
 def count_team_signed(session: Session, *, team_id: str) -> int:
@@ -126,10 +124,9 @@ def list_deliveries(
     statuses: Sequence[str],
     job_id: str | None,
     event_type: str | None,
-    before: str | None,
-    limit: int,
+    span: Span,
 ) -> Sequence[DeliveryRow]:
-    """Deliveries, newest first."""
+    """Deliveries."""
     statement = select(DeliveryRow).where(DeliveryRow.team_id == team_id)
     if endpoint_id is not None:
         statement = statement.where(DeliveryRow.endpoint_id == endpoint_id)
@@ -139,15 +136,57 @@ def list_deliveries(
         statement = statement.where(DeliveryRow.job_id == job_id)
     if event_type is not None:
         statement = statement.where(DeliveryRow.event_type == event_type)
-    if before is not None:
-        statement = statement.where(DeliveryRow.id < before)
-    return session.scalars(statement.order_by(DeliveryRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, DeliveryRow.id)).all()
+
+
+MOST_OF_JOB = 20
+DELIVERIES_OF = text("""
+SELECT d.* FROM unnest(CAST(:job_ids AS text[])) AS j (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries d WHERE d.job_id = j.id AND d.team_id = :team_id
+    ORDER BY d.id || '' DESC LIMIT :most  -- in an order that no index has: else the team's whole past might be walked
+) d
+ORDER BY d.id DESC
+""")
+
+
+def list_deliveries_of(session: Session, *, team_id: str, job_ids: Sequence[str]) -> Sequence[DeliveryRow]:
+    """The newest twenty deliveries about each job, newest first."""
+    parameters = {"team_id": team_id, "job_ids": list(job_ids), "most": MOST_OF_JOB}
+    return session.scalars(select(DeliveryRow).from_statement(DELIVERIES_OF), parameters).all()
 
 
 def find_delivery(session: Session, *, team_id: str, delivery_id: str) -> DeliveryRow | None:
     """A delivery."""
     statement = select(DeliveryRow).where(DeliveryRow.id == delivery_id, DeliveryRow.team_id == team_id)
     return session.scalars(statement).one_or_none()
+
+
+MOST_TRIES = 50
+ATTEMPTS_OF = text("""
+SELECT a.* FROM unnest(CAST(:delivery_ids AS text[])) AS d (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_attempts a
+    WHERE a.delivery_id = d.id AND a.team_id = :team_id AND a.id >= :since
+    ORDER BY a.id || '' DESC LIMIT :most
+) a
+ORDER BY a.id
+""")
+
+
+def list_attempts_of(
+    session: Session, *, team_id: str, deliveries: Sequence[DeliveryRow]
+) -> Mapping[str, Sequence[AttemptRow]]:
+    """The newest fifty tries of each delivery, oldest first, of all at once."""
+    found: dict[str, list[AttemptRow]] = defaultdict(list)
+    if deliveries:
+        parameters = {
+            "team_id": team_id, "delivery_ids": [one.id for one in deliveries], "most": MOST_TRIES,
+            "since": month_id("wha", min(one.created_at for one in deliveries)),
+        }  # fmt: skip
+        for row in session.scalars(select(AttemptRow).from_statement(ATTEMPTS_OF), parameters):
+            found[row.delivery_id].append(row)
+    return found
 
 
 def list_attempts(session: Session, *, team_id: str, delivery: DeliveryRow, limit: int) -> Sequence[AttemptRow]:

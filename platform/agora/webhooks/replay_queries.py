@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from agora.ids import CLOCKS, floor_id
+from agora.paging import Span
 from agora.webhooks.models import DeliveryRow, EndpointRow, ReplayRow
 from agora.webhooks.operation_types import CANCELLED, COMPLETED, RUNNING, ReplayFilter
 
@@ -170,12 +171,10 @@ def find_replay(session: Session, *, team_id: str, replay_id: str, lock: bool = 
     return session.scalar(statement.with_for_update() if lock else statement)
 
 
-def list_replays(session: Session, *, team_id: str, before: str | None, limit: int) -> Sequence[ReplayRow]:
-    """Replays, newest first."""
+def list_replays(session: Session, *, team_id: str, span: Span) -> Sequence[ReplayRow]:
+    """Replays."""
     statement = select(ReplayRow).where(ReplayRow.team_id == team_id)
-    if before is not None:
-        statement = statement.where(ReplayRow.id < before)
-    return session.scalars(statement.order_by(ReplayRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, ReplayRow.id)).all()
 
 
 def lock_next(session: Session) -> ReplayRow | None:

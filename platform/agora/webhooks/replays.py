@@ -16,8 +16,8 @@ from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import Conflict, IllegalTransition, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.ids import is_id, new_id
-from agora.paging import Page
+from agora.ids import new_id
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.webhooks import queries, replay_queries, shapes, views
 from agora.webhooks.models import DeliveryRow, ReplayRow
 from agora.webhooks.operation_types import RECOVER, RUNNING, SENT_AGAIN, NewReplay, Replay, ReplayFilter
@@ -151,14 +151,14 @@ def get_replay(replay_id: str, *, team_id: str) -> Replay:
         return _shown(_find(session, replay_id, team_id=team_id))
 
 
-def list_replays(*, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Replay]:
-    """A page of replays, newest first. Raises Invalid for a cursor that is none."""
-    if cursor is not None and not is_id(cursor, "wrp"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of replays", cursor)
+def list_replays(
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Replay]:  # fmt: skip
+    """A page of replays. Raises Invalid for a cursor that is none."""
+    span = Span.of_ids("wrp", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = replay_queries.list_replays(session, team_id=team_id, before=cursor, limit=limit + 1)
-        items = [_shown(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = replay_queries.list_replays(session, team_id=team_id, span=span)
+        return cut([_shown(row) for row in rows], span)
 
 
 def cancel_replay(replay_id: str, *, team_id: str) -> Replay:

@@ -1,7 +1,8 @@
 """What teams do with webhooks: endpoints, deliveries, tests. API handlers and the CLI's back end call only this."""
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,12 +13,13 @@ from agora import broker
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Expected
 from agora.errors import Conflict, IllegalTransition, Invalid, NotFound, invalid_field
 from agora.events.catalogue import find_type
 from agora.events.types import NewEvent
 from agora.idempotency.keys import IdempotencyKey, earlier
 from agora.ids import is_id, new_id
-from agora.paging import Page
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.settings import get_settings
 from agora.webhooks import key_queries, keys, queries, shapes, vault, views
 from agora.webhooks.breaker import FIRST_ALLOWANCE
@@ -122,26 +124,23 @@ def _find(session: Session, ref: str, *, team_id: str, lock: bool = False) -> En
 
 
 def list_endpoints(
-    *, team_id: str, limit: int = 50, cursor: str | None = None, job_id: str | None = None
+    *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST, job_id: str | None = None
 ) -> Page[Endpoint]:
-    """A page of endpoints, newest first; with ``job_id``, the inline ones of that job. Raises Invalid."""
-    _check_cursor(cursor, "whe", "webhook endpoints")
+    """A page of endpoints; with ``job_id``, the inline ones of that job. Raises Invalid."""
+    span = Span.of_ids("whe", limit=limit, cursor=cursor, sort=sort)
     with transaction() as session:
-        rows = queries.list_endpoints(session, team_id=team_id, before=cursor, limit=limit + 1, job_id=job_id)
-        items = [views.endpoint(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_endpoints(session, team_id=team_id, span=span, job_id=job_id)
+        return cut([views.endpoint(row) for row in rows], span)
 
 
-def _check_cursor(cursor: str | None, prefix: str, what: str) -> None:
-    if cursor is not None and not is_id(cursor, prefix):
-        raise invalid_field("/cursor", "cursor", f"cursor must come from next_cursor of a list of {what}", cursor)
-
-
-def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> Endpoint:
+def update_endpoint(
+    ref: str, changes: Mapping[str, Any], *, team_id: str, expected: Expected = ANYTHING
+) -> Endpoint:  # fmt: skip
     """Change the given fields of an endpoint, named as in NewEndpoint but for the secret.
 
     Raises:
         NotFound: the team has no such endpoint.
+        PreconditionFailed: it is not as expected.
         Invalid: names every field that is wrong or cannot be changed.
         Conflict: the uid is taken.
     """
@@ -149,6 +148,7 @@ def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> En
     try:
         with transaction() as session:
             row = _find(session, ref, team_id=team_id, lock=True)
+            expected.check(views.endpoint(row))
             before = views.told(row)
             for name, value in columns.items():
                 setattr(row, name, value)
@@ -161,10 +161,14 @@ def update_endpoint(ref: str, changes: Mapping[str, Any], *, team_id: str) -> En
         raise _uid_taken(error, changes.get("uid")) from None
 
 
-def delete_endpoint(ref: str, *, team_id: str) -> None:
-    """Delete an endpoint. What it was still to get is cancelled; what it got stays readable. Raises NotFound."""
+def delete_endpoint(ref: str, *, team_id: str, expected: Expected = ANYTHING) -> None:
+    """Delete an endpoint. What it was still to get is cancelled; what it got stays readable.
+
+    Raises NotFound, PreconditionFailed.
+    """
     with transaction() as session:
         row = _find(session, ref, team_id=team_id, lock=True)
+        expected.check(views.endpoint(row))
         audit.record(session, "webhook.endpoint.deleted", row.id, team_id=team_id, before=views.told(row))
         queries.delete_endpoint(session, team_id=team_id, endpoint_id=row.id)
 
@@ -240,10 +244,11 @@ def _example(event_type: str | None) -> NewEvent:
 
 
 def list_deliveries(
-    filters: DeliveryFilter, *, team_id: str, limit: int = 50, cursor: str | None = None
-) -> Page[Delivery]:
-    """A page of deliveries, newest first, without their tries. Raises Invalid, and NotFound for the endpoint."""
-    _check_cursor(cursor, "whd", "webhook deliveries")
+    filters: DeliveryFilter, *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST,
+    attempts: bool = False,
+) -> Page[Delivery]:  # fmt: skip
+    """A page of deliveries, with their tries if asked for. Raises Invalid, and NotFound for the endpoint."""
+    span = Span.of_ids("whd", limit=limit, cursor=cursor, sort=sort)
     unknown = [status for status in filters.statuses if status not in set(DeliveryState)]
     if unknown:
         message = f"status must be one of {', '.join(DeliveryState)}"
@@ -252,10 +257,20 @@ def list_deliveries(
         endpoint_id = _endpoint_id(session, filters.endpoint, team_id=team_id)
         rows = queries.list_deliveries(
             session, team_id=team_id, endpoint_id=endpoint_id, statuses=filters.statuses, job_id=filters.job_id,
-            event_type=filters.event_type, before=cursor, limit=limit + 1,
+            event_type=filters.event_type, span=span,
         )  # fmt: skip
-        items = [views.delivery(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        page = cut(rows, span)
+        tries = queries.list_attempts_of(session, team_id=team_id, deliveries=page.items) if attempts else {}
+        items = [views.delivery(row, tries.get(row.id, ())) for row in page.items]
+    return Page(items=items, next_cursor=page.next_cursor)
+
+
+def deliveries_of(session: Session, job_ids: Sequence[str], *, team_id: str) -> Mapping[str, Sequence[Delivery]]:
+    """The newest deliveries about each job, without their tries, in the caller's transaction."""
+    found: dict[str, list[Delivery]] = defaultdict(list)
+    for row in queries.list_deliveries_of(session, team_id=team_id, job_ids=job_ids):
+        found[row.job_id or ""].append(views.delivery(row))
+    return found
 
 
 def _endpoint_id(session: Session, ref: str | None, *, team_id: str) -> str | None:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
+
+from agora.editions import Edited
 
 REDACTED = "[redacted]"
 ALL_TYPES = ("*",)
@@ -41,12 +43,16 @@ class NewEndpoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Endpoint:
+class Endpoint(Edited):
     """An endpoint as the API shows it. ``headers`` has its values redacted where their names sound secret.
 
     ``schema_version`` is that of the payloads, pinned when it was made. ``allowance``: how many deliveries may be under
     way to it just now. ``draining``: what was held is being released at a pace.
     """
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset(
+        {"allowance", "draining", "last_success_at", "failing_since", "consecutive_failures", "open_until"}
+    )
 
     id: str
     team_id: str
