@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import auth, docs, health, limits, portal, well_known
+from api import auth, cors, docs, headers, health, limits, portal, well_known
 from api.errors import pages, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
@@ -42,7 +42,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config.update(OPENAPI)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
+    headers.install(app)
     limits.install(app)
+    cors.install(app)
     auth.install(app)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)

@@ -71,7 +71,11 @@ def _has_messages(data: Any) -> bool:
 def _given() -> dict[str, Any]:
     """What the request held, by location."""
     query = {name: values if len(values) > 1 else values[0] for name, values in request.args.lists()}
-    return {"json": request.get_json(silent=True) if request.is_json else None, "query": query}
+    try:
+        body = request.get_json(silent=True) if request.is_json else None
+    except RecursionError:  # it nests too deep to be read, and something else was wrong
+        body = None
+    return {"json": body, "query": query}
 
 
 def on_database_away(error: Exception) -> Response:

@@ -27,6 +27,10 @@ HOUR = 60 * MINUTE
 
 DNS_PORT = 53
 _NAMESERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_USUAL_PORTS = {"http": "80", "https": "443"}
 
 SENTINEL = "sentinel://"
 REDIS = ("redis://", "rediss://", SENTINEL)
@@ -131,6 +135,19 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks of reverse proxies whose X-Forwarded-For says where a request comes from."
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API from a browser, such as https://app.example. Unset: none."
+    )
+    hsts_seconds: int = Field(
+        0, ge=0, description="How long browsers may come by https only (RFC 6797); said over https, 0 says nothing."
+    )
+    read_seconds: float = Field(
+        15.0, gt=0, description="For so long may a client be silent, take for a request's head, or take no answer."
+    )
+    read_rate: int = Field(
+        16 * KIB, ge=1, description="Bytes a second at which a request's body must come, beside the silence allowed."
+    )
+    statement_seconds: float = Field(30.0, gt=0, description="How long a request's SQL statement may run.")
     sign_up: Literal["closed", "open"] = Field(
         "closed", description="`open`: whoever confirms an e-mail address may make an account."
     )
@@ -148,8 +165,9 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @field_validator(
-        "agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", "trusted_proxies", mode="before"
-    )
+        "agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", "trusted_proxies",
+        "cors_origins", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -176,6 +194,18 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
             raise ValueError("must be http(s)://host[:port], without a path")
         return value.rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            found = _ORIGIN.fullmatch(value)
+            if found is None or found["port"] == _USUAL_PORTS[found["scheme"]]:
+                raise ValueError(
+                    f"{value!r} is no origin as browsers write it: http(s)://host[:port] in lower case, no path,"
+                    " no usual port; neither * nor null is taken"
+                )
+        return values
 
     @field_validator("broker_url", "redis_url")
     @classmethod
