@@ -101,8 +101,8 @@ def slow_body(caller, **_):
     def stop(*_):
         raise RequestTimeout("the body does not go on")  # as api/connections.py does
 
-    stream = SimpleNamespace(read=stop, close=lambda: None)
-    return caller.post(JOBS, input_stream=stream, content_length=10, content_type="application/json")
+    body = {"wsgi.input": SimpleNamespace(read=stop), "CONTENT_LENGTH": "10"}
+    return caller.post(JOBS, environ_overrides=body, content_type="application/json")
 
 
 def long_body(caller, **_):
