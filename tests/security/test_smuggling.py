@@ -171,3 +171,8 @@ def test_what_was_sent_is_not_repeated(web):
     assert b"script" not in answer.body
     assert json.loads(answer.body)["status"] == 400
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_server_has_no_other_door(web, web_log):
+    """gunicorn would open a control socket in the user's home, one for all of their servers."""
+    assert [path.name for path in web_log.parent.rglob("*") if path.is_socket() or path.name == ".gunicorn"] == []

@@ -112,7 +112,8 @@ class Web:
 def gunicorn(log, **settings):
     """A server with these settings besides the test's own, for the length of the block."""
     port = free_port()
-    env = environment() | {"AGORA_PORT": str(port), "AGORA_HOST": "127.0.0.1"} | settings
+    home = {"HOME": str(log.parent), "XDG_RUNTIME_DIR": str(log.parent)}
+    env = environment() | home | {"AGORA_PORT": str(port), "AGORA_HOST": "127.0.0.1"} | settings
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, *COMMAND], cwd=ROOT, env=env, stdout=out, stderr=out)
     try:
