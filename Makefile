@@ -61,6 +61,11 @@ test: lint ## lint, then every test that needs nothing but wheels
 test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer
 	@tests/extra.sh $(BIN)
 
+FUZZ_EXAMPLES ?= 500
+.PHONY: fuzz
+fuzz: $(DEV) ## hold the API against its OpenAPI document for a long while (FUZZ_EXAMPLES)
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q --timeout 0 tests/integration/test_openapi.py $(ARGS)
+
 .PHONY: audit
 audit: $(DEV) ## ask for known weaknesses of every package of the lock files; one that cannot be checked is a failure
 	@$(BIN)/python -m tools.audit $(ARGS)

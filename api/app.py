@@ -4,7 +4,7 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import auth, cors, docs, headers, health, limits, portal, well_known
+from api import auth, cors, docs, headers, health, limits, openapi_document, portal, well_known
 from api.errors import pages, problems
 from api.openapi import make_api
 from api.v1 import BLUEPRINTS
@@ -26,7 +26,6 @@ OPENAPI = {
     "OPENAPI_JSON_PATH": "openapi.json",
     "API_SPEC_OPTIONS": {
         "info": {
-            "description": "Submit agent jobs, watch their steps, and be called back by signed webhooks.",
             "version": __version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -58,6 +57,7 @@ def create_app() -> Flask:
     api.init_app(app)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
+    openapi_document.complete(app, api)
     app.extensions["agora-api"] = api
     problems.install(app)  # flask-smorest registers handlers of its own; ours answer
     return app

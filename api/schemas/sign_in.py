@@ -7,7 +7,7 @@ from api.schemas.common import Moment, Schema
 EMAIL = ma.validate.Length(3, 254)
 PASSWORD = ma.validate.Length(1, 256)
 TOKEN = ma.validate.Length(1, 500)
-CODE = ma.validate.Regexp(r"[0-9]{6}\Z", error="must be six digits")
+CODE = ma.validate.Regexp(r"^[0-9]{6}$", error="must be six digits")
 
 
 class SignUpIn(Schema):
