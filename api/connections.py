@@ -33,39 +33,41 @@ log = get_logger(__name__)
 
 
 class PacedUnreader(SocketUnreader):  # type: ignore[misc]  # untyped
-    """Reads from a client: a body by a deadline that moves on with each byte."""
+    """Reads from a client, which may let us wait for a body for so long, and longer with each byte that comes.
+
+    Only the time that we wait for the client counts: how long a store takes to keep the bytes is not its fault.
+    """
 
     sock: Any
-    _until: float | None = None
+    _patience: float | None = None
     _silence = 0.0
 
     def begin_body(self, silence: float) -> None:
-        """From now on a body is read, which may be silent for so many seconds."""
-        self._silence, self._until = silence, time.monotonic() + silence
+        """From now on a body is read: ``silence`` seconds without a byte, and in all beside those of its bytes."""
+        self._silence = self._patience = silence
 
     def end_body(self) -> None:
         """What follows is the head of another request, or a body that nobody wanted: the worker bounds these."""
-        self._until = None
+        self._patience = None
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """What the client sent next. Raises RequestTimeout, NoMoreData."""
-        if self._until is None:
+        if self._patience is None:
             try:
                 return bytes(super().chunk(size_hint))
             except TimeoutError:
                 raise NoMoreData from None
-        left = min(self._silence, self._until - time.monotonic())
-        if left <= 0:
+        if self._patience <= 0:
             raise RequestTimeout("the body comes too slowly")
-        kept = self.sock.gettimeout()
-        self.sock.settimeout(left)
+        kept, begun = self.sock.gettimeout(), time.monotonic()
+        self.sock.settimeout(min(self._silence, self._patience))
         try:
             data = bytes(super().chunk(size_hint))
         except TimeoutError:
             raise RequestTimeout("the body does not go on") from None
         finally:
             self.sock.settimeout(kept)
-        self._until += len(data) / get_settings().read_rate
+        self._patience += len(data) / get_settings().read_rate - (time.monotonic() - begun)
         return data
 
 

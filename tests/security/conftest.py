@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.web import gunicorn
 
-SILENCE = 0.6
+SILENCE = 0.5
 
 
 @pytest.fixture(scope="session")
