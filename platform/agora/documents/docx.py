@@ -77,13 +77,14 @@ class _Look:
 
     def through(self, name: str, stream: Any) -> None:
         """Look through one part. Raises DocumentTooLong, DocumentCorrupt."""
-        parser = None
+        parser, first = None, True
         while chunk := stream.read(_CHUNK):
             self._bytes -= len(chunk)
             if self._bytes < 0:
                 raise DocumentTooLong(f"the DOCX unpacks to more than {MAX_UNPACKED // 1024**2} MiB")
-            if parser is None and (name.endswith((".xml", ".rels")) or chunk.lstrip(_BEFORE_XML)[:1] == b"<"):
+            if first and (name.endswith((".xml", ".rels")) or chunk.lstrip(_BEFORE_XML)[:1] == b"<"):
                 parser = self._parser(name)
+            first = False
             try:
                 if parser is not None:
                     parser.Parse(chunk, False)  # expat takes it by position
