@@ -46,11 +46,12 @@ up: $(RUNTIME) ## start the whole platform; Ctrl-C stops it
 	@$(BIN)/agora up
 
 .PHONY: lint
-lint: $(DEV) ## style, types, imports
+lint: $(DEV) ## style, types, imports, secrets
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy platform/agora workers api domains examples celeryconfig.py
+	@$(BIN)/mypy platform/agora workers api domains examples tools celeryconfig.py
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tools.secret_scan
 
 .PHONY: test
 test: lint ## lint, then every test that needs nothing but wheels
@@ -59,6 +60,15 @@ test: lint ## lint, then every test that needs nothing but wheels
 .PHONY: test-extra
 test-extra: $(DEV) ## tests that need more than wheels: a browser, RabbitMQ, PgBouncer, npm
 	@tests/extra.sh $(BIN)
+
+FUZZ_EXAMPLES ?= 500
+.PHONY: fuzz
+fuzz: $(DEV) ## hold the API against its OpenAPI document for a long while (FUZZ_EXAMPLES)
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q --timeout 0 tests/integration/test_openapi.py $(ARGS)
+
+.PHONY: audit
+audit: $(DEV) ## ask for known weaknesses of every package of the lock files; one that cannot be checked is a failure
+	@$(BIN)/python -m tools.audit $(ARGS)
 
 JOBS ?= 1000
 FAULTS ?= 60

@@ -4,7 +4,21 @@ from flask import Flask
 
 from agora import __version__
 from agora.telemetry import configure_logging
-from api import acting, admission, auth, cache_headers, conditions, docs, health, limits, portal, well_known
+from api import (
+    acting,
+    admission,
+    auth,
+    cache_headers,
+    conditions,
+    cors,
+    docs,
+    headers,
+    health,
+    limits,
+    openapi_document,
+    portal,
+    well_known,
+)
 from api.errors import pages, problems
 from api.openapi import document_version, make_api
 from api.v1 import BLUEPRINTS
@@ -28,7 +42,6 @@ OPENAPI = {
     "OPENAPI_JSON_PATH": "openapi.json",
     "API_SPEC_OPTIONS": {
         "info": {
-            "description": "Submit agent jobs, watch their steps, and be called back by signed webhooks.",
             "version": __version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -44,7 +57,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config.update(OPENAPI)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # fields come in the order in which people read them
+    headers.install(app)
     limits.install(app)
+    cors.install(app)
     acting.install(app)
     admission.install(app)
     auth.install(app)
@@ -65,6 +80,7 @@ def create_app() -> Flask:
     document_version(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
+    openapi_document.complete(app, api)
     app.extensions["agora-api"] = api
     problems.install(app)  # flask-smorest registers handlers of its own; ours answer
     return app

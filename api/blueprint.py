@@ -5,14 +5,17 @@ They also do for every operation what clients rely on everywhere: sparse answers
 
 from collections.abc import Callable
 from functools import wraps
+from json import JSONDecodeError
 from typing import Any
 
 from flask_smorest import Blueprint as SmorestBlueprint
 from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest
 
 from api import conditions, shaping
+from api.limits import too_deep
 from api.openapi import CONDITIONAL
 from api.schemas.common import Problem, Schema
 from api.versions import translate
@@ -38,6 +41,17 @@ class StrictParser(FlaskParser):
         if newer is given:
             return super().load_querystring(req, schema)
         return self._makeproxy(MultiDict(newer), schema)
+
+    def _raw_load_json(self, req: Any) -> Any:
+        """The body's JSON. Raises Invalid and BadRequest for JSON that Python does not read."""
+        try:
+            return super()._raw_load_json(req)
+        except RecursionError:
+            raise too_deep() from None
+        except (JSONDecodeError, UnicodeDecodeError):
+            raise
+        except ValueError:
+            raise BadRequest("a number in the body has too many digits") from None
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped

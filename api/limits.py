@@ -40,20 +40,25 @@ def begin_request() -> None:
     settings = get_settings()
     limit = settings.max_batch_bytes if request.endpoint in BATCHED else settings.max_body_bytes
     if request.endpoint not in STREAMED:
-        request.max_content_length = limit
+        # Werkzeug cuts a body of chunks off at its limit and says nothing: one byte more shows that there is more.
+        request.max_content_length = limit + ("Transfer-Encoding" in request.headers)
         if (request.content_length or 0) > limit:
             raise TooLarge(f"the body has {request.content_length} bytes, the limit is {limit}; upload files instead")
 
 
 def refuse_unread() -> None:
-    """Refuse a body that nobody would read, such as a form's: its fields would pass for missing.
+    """Refuse a body that nobody would read, such as a form's: its fields would pass for missing; and too many chunks.
 
-    Raises UnsupportedMediaType.
+    Raises UnsupportedMediaType, TooLarge.
     """
     sent = bool(request.content_length) or "Transfer-Encoding" in request.headers
     takes_forms = request.endpoint in STREAMED or request.blueprint in FORMS
     if sent and request.endpoint is not None and not takes_forms and not request.is_json:
         raise UnsupportedMediaType(f"send JSON as application/json, not {request.mimetype or 'nothing'}")
+    if "Transfer-Encoding" in request.headers and request.endpoint not in STREAMED:
+        limit = (request.max_content_length or 0) - 1
+        if len(request.get_data(cache=True)) > limit:
+            raise TooLarge(f"the body has more than {limit} bytes, the limit; upload files instead")
 
 
 def check_json(value: Any, pointer: str) -> None:
@@ -70,6 +75,11 @@ def check_json(value: Any, pointer: str) -> None:
             level.extend((inner, where + step(index), depth + 1) for index, inner in enumerate(found))
 
 
+def too_deep() -> Invalid:
+    """What is said of JSON that nests deeper than Python reads it, wherever in the body that is."""
+    return invalid_field("/", "max-depth", f"JSON may nest {get_settings().max_json_depth} levels deep")
+
+
 def refuse_unstorable() -> None:
     """Refuse what Postgres cannot hold: NUL characters, halves of surrogate pairs, numbers that are not finite.
 
@@ -81,7 +91,10 @@ def refuse_unstorable() -> None:
         if "\x00" in name or "\x00" in value:
             raise _unstorable(step(name), "no-nul")
     if request.is_json and request.endpoint not in STREAMED and SUSPICIOUS.search(request.get_data(cache=True)):
-        level: list[tuple[Any, str]] = [(request.get_json(silent=True), "")]
+        try:
+            level: list[tuple[Any, str]] = [(request.get_json(silent=True), "")]
+        except RecursionError:
+            raise too_deep() from None
         while level:
             found, where = level.pop()
             rule = _broken_rule(found)
@@ -108,10 +121,9 @@ def _unstorable(pointer: str, rule: str) -> Invalid:
 
 
 def end_request(response: Response) -> Response:
-    """Say the request's id, and keep answers out of caches and frames."""
+    """Say the request's id, and keep answers out of caches."""
     response.headers["X-Request-Id"] = g.get("request_id", "")
     response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response
 
 

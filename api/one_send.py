@@ -1,8 +1,12 @@
 """Answers that go out in one piece."""
 
+import errno
 from typing import Any
 
 from gunicorn.http import wsgi
+
+PIECE = 64 * 1024
+"""Bytes that a client has the patience of its socket to take."""
 
 
 class Gathered:
@@ -21,22 +25,31 @@ class Gathered:
 
 
 class OneSend(wsgi.Response):  # type: ignore[misc]  # untyped
-    """Sends the head together with the first of the body: gunicorn makes two packets, which wake the caller twice."""
+    """Sends the head together with the first of the body: gunicorn makes two packets, which wake the caller twice.
+
+    A client that does not take its answer for as long as the socket's time-out is given up.
+    """
 
     sock: Any
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.version = "agora"  # what is said as `Server`
+
     def write(self, arg: bytes) -> None:
         """Send a part of the body."""
-        if self.headers_sent:
-            super().write(arg)
-            return
         sock = self.sock
         self.sock = gathered = Gathered()
         try:
             super().write(arg)
         finally:
             self.sock = sock
-        sock.sendall(gathered.take())
+        data = memoryview(gathered.take())
+        try:
+            for begin in range(0, len(data), PIECE):
+                sock.sendall(data[begin : begin + PIECE])
+        except TimeoutError as error:
+            raise BrokenPipeError(errno.EPIPE, "the client does not take its answer") from error
 
 
 def use() -> None:

@@ -5,6 +5,7 @@ names the file, the place in it and the reason; it never stops the other domains
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ from agora.language.lexicon import (
 HERE = Path(__file__).parent
 SCHEMAS = HERE / "schema"
 PARTS = ("lexicon", "cues", "technologies", "units", "bias")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -98,6 +100,8 @@ def load_domains(root: Path = HERE) -> Loaded:
 
 def _collect(name: str, root: Path, seen: tuple[str, ...]) -> dict[str, Any]:
     """The parts of a domain, those of its parents below its own."""
+    if not NAME.fullmatch(name):
+        raise DomainError(repr(name), "", "a domain is named by small letters, digits and _; it is no path")
     if name in seen:
         raise DomainError(f"{name}/domain.json", "/extends", f"the domains form a circle: {' -> '.join((*seen, name))}")
     head = _read(root / name / "domain.json", "domain")

@@ -70,6 +70,11 @@ _ENTRIES = (
         remedy="The header `Allow` lists the methods that there are.",
     ),
     ErrorType(
+        code="request-timeout", status=408, title="The request came too slowly",
+        meaning="The body stopped coming, or came at less than the least rate. The connection is closed.",
+        remedy="Send it again, over another connection.", retry=True,
+    ),
+    ErrorType(
         code="conflict", status=409, title="The request conflicts with the present state",
         meaning="Something stands in the way, such as a name that is taken or another change at the same time.",
         remedy="Read the object again, and decide anew. `errors` names the field where it is one field's fault.",

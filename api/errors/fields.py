@@ -5,12 +5,15 @@ field and its validators once more.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import marshmallow as ma
 
 from agora.errors import NOT_TOLD, FieldError
 
+MOST_TOLD = 100
+"""Errors of one request that are told: a body can have more wrong fields than anybody wants to read."""
 MAX_VALUE = 200
 """Characters of a value that is told; a longer one is told by its class only."""
 SENSITIVE = ("secret", "pass", "token", "authorization", "headers", "code", "otp", "credential")
@@ -62,11 +65,12 @@ def of_schema(messages: Mapping[str, Any], schema: ma.Schema | None, given: Mapp
     ``messages`` and ``given`` have the location first: json, query, headers.
     """
     root = None if schema is None else ma.fields.Nested(schema)
-    return [
+    every = (
         told
         for location, inner in messages.items()
         for told in _leaves(inner, "", root, given.get(location, MISSING), of_all=not isinstance(inner, Mapping))
-    ]
+    )
+    return list(islice(every, MOST_TOLD))
 
 
 def _named(schema: ma.Schema | None, name: Any) -> Any:

@@ -72,7 +72,10 @@ def _has_messages(data: Any) -> bool:
 def _given() -> dict[str, Any]:
     """What the request held, by location."""
     query = {name: values if len(values) > 1 else values[0] for name, values in request.args.lists()}
-    body = request.get_json(silent=True) if request.is_json else None
+    try:
+        body = request.get_json(silent=True) if request.is_json else None
+    except RecursionError:  # it nests too deep to be read, and something else was wrong
+        body = None
     return {"json": translate.body_read(body), "query": translate.query_read(query)}
 
 

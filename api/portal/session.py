@@ -22,6 +22,7 @@ from agora.settings import get_settings
 from agora.webhooks import portal_links
 from agora.webhooks.portal_keys import NewKey
 from agora.webhooks.portal_links import PortalLink
+from api.headers import is_secure
 
 ROOT = "/webhook-portal"
 NAME = "agora_portal"
@@ -66,11 +67,6 @@ def link_url(token: str) -> str:
     """The URL that a link is handed over as."""
     base = get_settings().public_url or request.host_url.rstrip("/")
     return f"{base}{ROOT}/l/{token}"
-
-
-def is_secure() -> bool:
-    """Whether the visitor came by https."""
-    return request.is_secure or get_settings().public_url.startswith("https://")
 
 
 def _named(name: str) -> str:

@@ -7,9 +7,9 @@ from api.schemas.common import Moment, Schema
 EMAIL = ma.validate.Length(3, 254)
 PASSWORD = ma.validate.Length(1, 256)
 TOKEN = ma.validate.Length(1, 500)
-CODE = ma.validate.Regexp(r"[0-9]{6}\Z", error="must be six digits")
+CODE = ma.validate.Regexp(r"^[0-9]{6}$", error="must be six digits")
 ANY_CODE = ma.validate.Regexp(
-    r"([0-9]{6}|[A-Za-z2-7]{4}(-?[A-Za-z2-7]{4}){3})\Z", error="must be six digits, or a recovery code"
+    r"^([0-9]{6}|[A-Za-z2-7]{4}(-?[A-Za-z2-7]{4}){3})$", error="must be six digits, or a recovery code"
 )
 
 

@@ -27,6 +27,10 @@ HOUR = 60 * MINUTE
 
 DNS_PORT = 53
 _NAMESERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_USUAL_PORTS = {"http": "80", "https": "443"}
 
 _ISSUER = re.compile(r"(https://[^/?#@\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)(/[^?#\s]*)?")
 
@@ -137,6 +141,19 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks of reverse proxies whose X-Forwarded-For says where a request comes from."
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API from a browser, such as https://app.example. Unset: none."
+    )
+    hsts_seconds: int = Field(
+        0, ge=0, description="How long browsers may come by https only (RFC 6797); said over https, 0 says nothing."
+    )
+    read_seconds: float = Field(
+        15.0, gt=0, description="For so long may a client be silent, take for a request's head, or take no answer."
+    )
+    read_rate: int = Field(
+        16 * KIB, ge=1, description="Bytes a second at which a request's body must come, beside the silence allowed."
+    )
+    statement_seconds: float = Field(30.0, gt=0, description="How long a request's SQL statement may run.")
     sign_up: Literal["closed", "open"] = Field(
         "closed", description="`open`: whoever confirms an e-mail address may make an account."
     )
@@ -179,15 +196,9 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @field_validator(
-        "agents",
-        "egress_allow",
-        "egress_ports",
-        "webhook_schedule",
-        "secret_key_old",
-        "trusted_proxies",
-        "oidc_trusted_domains",
-        mode="before",
-    )
+        "agents", "egress_allow", "egress_ports", "webhook_schedule", "secret_key_old", "trusted_proxies",
+        "oidc_trusted_domains", "cors_origins", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -221,6 +232,18 @@ class Settings(BaseSettings):
         if value and not _ISSUER.fullmatch(value):
             raise ValueError("must be https://host, with or without a path; http:// only on this machine")
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            found = _ORIGIN.fullmatch(value)
+            if found is None or found["port"] == _USUAL_PORTS[found["scheme"]]:
+                raise ValueError(
+                    f"{value!r} is no origin as browsers write it: http(s)://host[:port] in lower case, no path,"
+                    " no usual port; neither * nor null is taken"
+                )
+        return values
 
     @field_validator("broker_url", "redis_url")
     @classmethod

@@ -4,9 +4,11 @@ import ast
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
+from werkzeug.exceptions import RequestTimeout
 
 import agora.documents.errors  # so that their classes are walked too
 import agora.egress.policy
@@ -100,6 +102,14 @@ def second_answer(caller, rig, **_):
     return caller.post(f"{path}/input", json=answer | {"value": 4})
 
 
+def slow_body(caller, **_):
+    def stop(*_):
+        raise RequestTimeout("the body does not go on")  # as api/connections.py does
+
+    body = {"wsgi.input": SimpleNamespace(read=stop), "CONTENT_LENGTH": "10"}
+    return caller.post(JOBS, environ_overrides=body, content_type="application/json")
+
+
 def long_body(caller, **_):
     return caller.post(JOBS, data=b"x" * (1024 * 1024 + 1))
 
@@ -190,6 +200,7 @@ HAPPENS = {
     "bad-request": unread_json, "unauthenticated": no_key, "forbidden": no_scope, "not-found": unknown_id,
     "method-not-allowed": wrong_method, "conflict": uid_taken, "illegal-transition": cancelled_twice,
     "concurrency-limit": no_room, "already-answered": second_answer, "too-large": long_body,
+    "request-timeout": slow_body,
     "unsupported-media-type": no_json, "invalid": wrong_field, "idempotency-key-reused": another_body,
     "too-many-requests": too_many_streams, "internal-error": fault_of_ours, "unavailable": full_process,
 }  # fmt: skip

@@ -8,14 +8,17 @@ from pydantic import BaseModel, Field, model_validator
 
 from agora.agents import Permanent, StepContext
 from agora.documents.errors import DocumentError
+from agora.documents.isolated import read_isolated
 from agora.documents.model import Document
-from agora.documents.read import read_document, read_text
+from agora.documents.read import read_text
 from agora.documents.report import Report
 from agora.language.ports import Analyst, Candidate, Contradiction, Passage
 from agora.projects.scoring import Scores, score
 from domains.loader import Domain
 
 MAX_TEXT = 1_000_000
+QUICK = 20_000
+"""Characters of a typed text that is read here: marks that never close take half a second for so many."""
 
 
 class DocumentInput(BaseModel):
@@ -74,9 +77,10 @@ def read(ctx: StepContext[DocumentInput]) -> Read:
 
 def _document(ctx: StepContext[DocumentInput]) -> Document:
     if ctx.input.file_id is None:
-        return read_text(ctx.input.text or "")
+        text = ctx.input.text or ""
+        return read_text(text) if len(text) <= QUICK else read_isolated(text.encode(), None, "text")
     name, media_type = ctx.files.name_of(ctx.input.file_id)
-    return read_document(ctx.files.read(ctx.input.file_id), media_type, name)
+    return read_isolated(ctx.files.read(ctx.input.file_id), media_type, name)
 
 
 def find(ctx: StepContext[DocumentInput], passages: Sequence[Passage]) -> Found:

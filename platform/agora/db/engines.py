@@ -9,7 +9,7 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
@@ -43,6 +43,9 @@ minute that a host is gone; by itself it would look after two hours."""
 LEAST_SILENCE = 5.0
 """However short the leases are, a transaction may be silent for so many seconds."""
 
+_statement_ms = 0
+"""How long a statement of this process may run; 0: for ever, as those of workers and of commands."""
+
 _engines: dict[tuple[int, str], Engine] = {}
 _disposed: WeakSet[Engine] = WeakSet()
 """Engines whose pools were closed while a thread may still have held a connection."""
@@ -74,6 +77,15 @@ def session_settings(settings: Settings) -> dict[str, str]:
     """
     silence = max(LEAST_SILENCE, settings.lease_seconds)
     return SESSION | {"idle_in_transaction_session_timeout": str(round(silence * 1000))}
+
+
+def limit_statements(seconds: float) -> None:
+    """Let no statement of this process run longer, locks that it waits for included: callers wait for its requests.
+
+    For engines that are made from now on. A statement that is cut off raises OperationalError.
+    """
+    global _statement_ms  # noqa: PLW0603  # as the engines, one for the process
+    _statement_ms = round(seconds * 1000)
 
 
 def engine(database: Database = "main") -> Engine:
@@ -110,6 +122,8 @@ def _make(database: Database) -> Engine:
     if settings.db_pooler != "none":
         look = partial(pooled.check_session, wanted=session_settings(settings))
         event.listen(made, "connect", lambda connection, _record: look(connection))
+        if _statement_ms:  # a session of the pooler is anybody's, so each transaction says it anew
+            event.listen(made, "begin", _limit_transaction)
     event.listen(made, "checkout", _looker(look))
     return made
 
@@ -118,7 +132,14 @@ def _told(settings: Settings) -> dict[str, Any]:
     """How a session is set up: when it is opened, or behind a pooler by what the database tells each of them."""
     if settings.db_pooler != "none":
         return {"prepare_threshold": None}
-    return {"options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items())}
+    told = session_settings(settings)
+    if _statement_ms:
+        told |= {"statement_timeout": str(_statement_ms)}
+    return {"options": " ".join(f"-c {name}={value}" for name, value in told.items())}
+
+
+def _limit_transaction(connection: Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_statement_ms}")
 
 
 def set_defaults(settings: Settings) -> None:

@@ -34,7 +34,7 @@ def add_pdf(builder: Builder, data: bytes) -> int:
         title = _title(reader)
     except PyPdfError as error:
         raise DocumentCorrupt(f"the PDF cannot be read: {error}") from error
-    except DocumentError:
+    except (DocumentError, MemoryError):
         raise
     except Exception as error:  # over damaged bytes the parser raises whatever it happens upon
         raise DocumentCorrupt(f"the PDF is damaged: {type(error).__name__}") from error

@@ -1,0 +1,135 @@
+"""What the OpenAPI document has besides what each view says: names, examples, links, webhooks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from flask_smorest import Api
+
+from agora.events.catalogue import CATALOGUE as EVENTS
+from agora.events.declare import EventType
+from api.auth import OPEN_ENDPOINTS
+from api.errors.catalogue import BY_STATUS
+from api.openapi import JSON, PROBLEM
+from api.openapi_examples import REQUESTS, SUFFIX, of_schema
+from api.openapi_links import links_of
+
+ABOUT = """Submit agent jobs, watch their steps, and be called back by signed webhooks.
+
+**Lists** come in pages, newest first: `limit` says how many items at most, and `next_cursor` of an answer is the
+`cursor` of the next request; null means that there are no more. Items that are made meanwhile move no page.
+
+**Creates** of jobs, batches, bulk actions, schedules, holds, endpoints, webhook keys, portal links and replays take
+`Idempotency-Key`: a repeat within 24 hours gets what the first one made, with `Idempotent-Replayed: true`.
+
+**Errors** are problem documents (RFC 9457). `type` leads to their meaning, `errors` names wrong fields, and
+`request_id` is also in the header `X-Request-Id` of each answer.
+"""
+SIGNED = (
+    ("webhook-id", "The event, the same for each try of each endpoint: keep those that you have dealt with."),
+    ("webhook-timestamp", "Seconds since 1970 when this try was signed: refuse what is older than five minutes."),
+    ("webhook-signature", "Signatures by each key that is valid now, such as `v1,…`, with spaces between them."),
+)
+"""Headers of Standard Webhooks (https://www.standardwebhooks.com/)."""
+REQUEST_ID = {"X-Request-Id": {"description": "The id of the request, as in logs.", "schema": {"type": "string"}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds until to come back.", "schema": {"type": "integer"}}}
+METHODS = ("get", "post", "put", "patch", "delete")
+OK, REDIRECT, ERROR = 200, 300, 400
+LATER = frozenset({429, 503})
+
+
+def complete(app: Flask, api: Api) -> None:
+    """Complete the document, once all blueprints are registered."""
+    spec = api.spec
+    endpoints = _endpoints(app)
+    names = {endpoint: operation_id(endpoint) for endpoint in endpoints.values()}
+    schemas = spec.components.schemas
+    for path, item in spec._paths.items():  # noqa: SLF001  # apispec has no other way to what it has
+        for method in METHODS:
+            if method in item:
+                endpoint = endpoints[path, method]
+                _complete(item[method], endpoint, names, schemas)
+    spec.options["info"]["description"] = ABOUT
+    spec.options["webhooks"] = {one.name: _webhook(one) for one in EVENTS.values()}
+    spec.tag({"name": "webhooks", "description": "What endpoints of webhooks are sent: one request for each event."})
+
+
+def operation_id(endpoint: str) -> str:
+    """The name of an operation, for generators of clients: unique, since endpoints are."""
+    return endpoint.replace("-", "_").replace(".", "_")
+
+
+def _endpoints(app: Flask) -> dict[tuple[str, str], str]:
+    found = {}
+    for rule in app.url_map.iter_rules():
+        path = rule.rule.replace("<", "{").replace(">", "}")
+        for method in rule.methods or ():
+            found[path, method.lower()] = rule.endpoint
+    return found
+
+
+def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str], schemas: Mapping[str, Any]) -> None:
+    operation["operationId"] = names[endpoint]
+    if endpoint in OPEN_ENDPOINTS:
+        operation["security"] = []
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        if endpoint in REQUESTS:
+            media.setdefault("example", REQUESTS[endpoint])
+    for code, answer in operation["responses"].items():
+        status = int(code)
+        answer["headers"] = REQUEST_ID | (RETRY_AFTER if status in LATER else {}) | answer.get("headers", {})
+        for kind, media in answer.get("content", {}).items():
+            if kind == PROBLEM:
+                media.setdefault("example", _problem(status, answer["description"]))
+            elif kind == JSON and "schema" in media:
+                media.setdefault("example", of_schema(media["schema"], schemas))
+        if OK <= status < REDIRECT and (links := links_of(endpoint, names)):
+            answer["links"] = links
+
+
+def _problem(status: int, description: str) -> dict[str, Any]:
+    entry = BY_STATUS[status]
+    told: dict[str, Any] = {
+        "type": f"/errors/{entry.code}", "title": entry.title, "status": status, "detail": description,
+        "instance": "/api/v1/…", "code": entry.code, "request_id": f"req{SUFFIX}",
+    }  # fmt: skip
+    if entry.code == "invalid":
+        told["errors"] = [
+            {"pointer": "/priority", "rule": "range", "message": "/priority: must be 0 to 9", "value": 12,
+             "value_class": "integer"}
+        ]  # fmt: skip
+    return told
+
+
+def _webhook(event: EventType) -> dict[str, Any]:
+    headers = [
+        {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for name, text in SIGNED
+    ]
+    at = f"#/webhooks/{event.name}/post/requestBody/content/application~1json/schema/"
+    body = {"schema": _rooted(event.schema, at), "example": event.payload}
+    return {
+        "post": {
+            "operationId": f"webhook_{event.name.replace('.', '_').replace('*', 'any')}",
+            "tags": ["webhooks"],
+            "summary": event.description,
+            "security": [],
+            "parameters": headers,
+            "requestBody": {"required": True, "content": {JSON: body}},
+            "responses": {
+                "2XX": {"description": "Taken: there is no other try."},
+                "410": {"description": "Gone: the endpoint is disabled."},
+                "default": {"description": "Not taken: there are further tries, over days."},
+            },
+        }
+    }
+
+
+def _rooted(schema: Any, at: str) -> Any:
+    """A schema with references to its own definitions, as they are seen from the root of the document."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace("#/", at, 1) if key == "$ref" and isinstance(value, str) else _rooted(value, at)
+            for key, value in schema.items()
+        }
+    return [_rooted(one, at) for one in schema] if isinstance(schema, list) else schema

@@ -1,0 +1,115 @@
+"""Documents that attack their reader: each ends in a document or a defined error, within bounds of time and memory."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agora.documents import isolated
+from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
+from agora.documents.isolated import read_isolated
+from tests.support import bombs
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS, MEMORY = 20, 1024**3
+"""Of processor time for each, many times what any takes; and bytes of address space for all."""
+MUST = {
+    "billion laughs": "document type", "billion laughs, UTF-16": "document type", "quadratic entity": "document type",
+    "billion laughs behind a long comment": "document type", "external entity, file": "document type",
+    "external entity, http": "document type", "external DTD": "document type",
+    "entities in the relations": "document type", "entities in a part of another name": "document type",
+    "many small elements": "elements", "many parts": "parts", "two parts of one name": "two parts",
+    "very deep": "depth", "one endless text": "too long", "a stream that unpacks": "Limit",
+}  # fmt: skip
+"""What the error of some says; of the others any end will do that is defined."""
+READER = """
+import json, resource, signal, sys
+from agora.documents import docx
+from agora.documents.errors import DocumentError
+from agora.documents.read import read_document
+from tests.support import bombs
+
+seconds, memory = int(sys.argv[1]), int(sys.argv[2])
+found = {name: ("a." + kind, data) for kind in ("docx", "pdf") for name, data in getattr(bombs, kind + "_bombs")()}
+found |= {name: (name, data) for name, data in bombs.text_bombs()}
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+docx.MAX_ELEMENTS = 50_000  # less than in earnest, so that this takes less time
+
+def late(*_):
+    raise KeyboardInterrupt  # no reader catches this
+
+signal.signal(signal.SIGVTALRM, late)
+for name, (file, data) in found.items():
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        end = "read: " + read_document(data, None, file).text[:2000]
+    except DocumentError as error:
+        end = type(error).__name__ + ": " + str(error)
+    except BaseException as error:
+        end = "!!! " + type(error).__name__
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    print(json.dumps([name, end]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def ends():
+    """How each of them ends, all in one process."""
+    command = [sys.executable, "-c", READER, str(SECONDS), str(MEMORY)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=150)
+    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 0, (list(found)[-1:], done.stderr[-500:])
+    return found
+
+
+def test_every_bomb_ends_in_a_document_or_a_defined_error(ends):
+    assert len(ends) > 50
+    assert {name: end for name, end in ends.items() if end.startswith("!!!") or "MemoryError" in end} == {}
+    assert {name: ends[name] for name, words in MUST.items() if words not in ends[name]} == {}
+
+
+def test_no_document_reads_files_or_asks_the_network(ends):
+    assert not [end for end in ends.values() if "root:" in end]
+    assert ends["a cell as wide as the world"] == "read: must"
+
+
+# --- the process of its own
+
+
+def test_a_document_is_read_as_here():
+    found = read_isolated(bombs.main_part(bombs.paragraph("The shop must be open.")), None, "ä b.docx")
+    assert (found.text, found.passages[0].text) == ("The shop must be open.", "The shop must be open.")
+    with pytest.raises(DocumentEncrypted):
+        read_isolated(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", None, "a.docx")
+
+
+def test_one_that_takes_too_long_is_given_up():
+    with pytest.raises(DocumentTooLong, match="more than 1 seconds"):
+        read_isolated(bombs.long_pdf(), None, "a.pdf", seconds=1)
+
+
+def test_one_that_takes_too_much_memory_is_given_up():
+    with pytest.raises((DocumentTooLong, DocumentCorrupt)):
+        read_isolated(b"must be open. " * 4_000_000, None, "a.txt", memory=192 * 1024**2)
+
+
+def test_a_reader_that_breaks_down_is_no_end_of_the_worker(monkeypatch):
+    def ended(code):
+        monkeypatch.setattr(
+            isolated.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, b"", b"Segmentation")
+        )
+
+    ended(-11)
+    with pytest.raises(DocumentCorrupt, match="broke down"):
+        read_isolated(b"x", None, "a.txt")
+    ended(3)
+    with pytest.raises(RuntimeError, match="Segmentation"):
+        read_isolated(b"x", None, "a.txt")
+
+
+def test_the_reader_is_told_no_secrets():
+    assert set(isolated._environment()) == {
+        "PYTHONPATH", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "OPENBLAS_NUM_THREADS",
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""What `make` runs beside linters and tests."""
