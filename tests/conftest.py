@@ -4,6 +4,7 @@ import ipaddress
 import os
 import shutil
 import socket
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,7 @@ from tests.support.caller import Caller
 
 SECRET = "tests-only-tests-only-tests-only-tests-only"
 UNTOUCHED = {"alembic_version", "tiers"}
+FEW = 200
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -140,19 +142,40 @@ def environment(postgres, valkey, templates, tmp_path_factory):
 def empty(url):
     """Delete every row of a database. Emptying an empty table takes as long as emptying a full one, so it is not."""
     with psycopg.connect(url, autocommit=True) as connection:
+        full = [name for (name,) in connection.execute(looks(url))]
+        # A few rows go quicker one by one than a table is truncated, where no trigger and no foreign key is asked.
+        counts = [sql.SQL("(SELECT count(*) FROM (SELECT FROM {} LIMIT {}))").format(*one) for one in parts(full)]
+        found = connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(counts))).fetchone()
+        few = [name for name, count in zip(full, found, strict=True) if count <= FEW]
+        with connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+            for name in few:
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+        if len(few) < len(full):
+            many = sql.SQL(", ").join(sql.Identifier(name) for name in full if name not in few)
+            connection.execute("SET agora.audit_before = 'infinity'")  # else the audit log cannot be emptied
+            connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(many))
+
+
+def parts(names):
+    """What counts a table's rows as far as it matters."""
+    return [(sql.Identifier(name), sql.Literal(FEW + 1)) for name in names]
+
+
+@cache
+def looks(url):
+    """The statement that names the tables with rows; tables are the same for as long as this process tests."""
+    with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
             " AND NOT relispartition"
         ).fetchall()
-        looks = [
-            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(name), sql.Identifier(name))
-            for (name,) in rows
-            if name not in UNTOUCHED
-        ]
-        full = [sql.Identifier(name) for (name,) in connection.execute(sql.SQL(" UNION ALL ").join(looks))]
-        if full:
-            connection.execute("SET agora.audit_before = 'infinity'")  # else the audit log cannot be emptied
-            connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(full)))
+    named = [
+        sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(name), sql.Identifier(name))
+        for (name,) in rows
+        if name not in UNTOUCHED
+    ]
+    return sql.SQL(" UNION ALL ").join(named)
 
 
 def forget_failures():

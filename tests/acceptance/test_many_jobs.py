@@ -66,7 +66,8 @@ def test_schedules_by_the_command_line(agora, running):
         "schedules", "create", "cli-nightly", "probe.quick", "-i", '{"name": "cli-schedule"}', "--cron", "30 2 * * *",
         "--timezone", "Europe/Berlin", "--budget", '{"max_cost_usd": 2.5}',
     )  # fmt: skip
-    assert len(shown.splitlines()) == 11
+    assert len(shown.splitlines()) == 12
+    assert "etag: " in shown
     assert json.loads(agora("schedules", "show", "cli-nightly", "--json"))["budget"]["max_cost_usd"] == "2.5"
     assert "cli-nightly" in agora("schedules", "list")
     job_id = agora("schedules", "run", "cli-nightly").strip()

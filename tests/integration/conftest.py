@@ -6,6 +6,8 @@ import pytest
 import structlog
 
 from agora import broker
+from agora.caching import generations
+from agora.caching.generations import LEASE_SECONDS
 from agora.identity import oidc_provider
 from agora.webhooks.delivery import DeliveryEngine
 from tests.support.hostile import Hostile
@@ -56,6 +58,22 @@ def engines():
     yield make
     for engine in made:
         engine.stop(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_process():
+    """Writers need not wait until no other process trusts what it heard: there is none. Of those where there is, the
+    tests put it back (as_many_processes)."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(generations, "LEASE_SECONDS", 0.0)
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def as_many_processes(monkeypatch):
+    """What was heard of tags holds for a while, and writers wait for it: as in earnest."""
+    monkeypatch.setattr(generations, "LEASE_SECONDS", LEASE_SECONDS)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tests.support.people import Browser
 from tests.support.probes import Number, agent_with
 from tests.support.reading import Here, Process
 
+pytestmark = pytest.mark.usefixtures("as_many_processes")
 JOBS, QUOTAS, AGENTS = "/api/v1/jobs", "/api/v1/quotas", "/api/v1/agents"
 AWAY = "redis://127.0.0.1:1/0"
 

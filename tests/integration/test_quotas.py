@@ -33,6 +33,7 @@ from tests.support.rig import Rig
 from tests.support.server import served
 from tests.support.shell import Shell
 
+pytestmark = pytest.mark.usefixtures("as_many_processes")
 JOBS, QUOTAS = "/api/v1/jobs", "/api/v1/quotas"
 AWAY = "redis://127.0.0.1:1/0"
 

@@ -19,6 +19,7 @@ from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
 
+pytestmark = pytest.mark.usefixtures("as_many_processes")
 ROOT = Path(__file__).parents[2]
 JOBS = "/api/v1/jobs"
 DAY = 86_400
