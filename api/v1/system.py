@@ -8,9 +8,11 @@ from agora.errors import invalid_field
 from agora.identity import administrators
 from agora.identity.roles import SystemRole
 from agora.jobs import platform_usage
+from agora.quotas import tiers
 from api.auth import principal, scope, user_id
 from api.blueprint import Blueprint
 from api.schemas.common import PageArgs, Problem
+from api.schemas.quotas import TierIn, TierOut, TiersOut
 from api.schemas.system import (
     AccountOut,
     AccountPage,
@@ -48,6 +50,24 @@ def list_teams(query: dict[str, Any]) -> Any:
 def get_team(team_id: str) -> Any:
     """One team."""
     return administrators.get_team(team_id)
+
+
+@blueprint.get("/tiers")
+@scope("system:teams:read")
+@blueprint.response(200, TiersOut)
+def list_tiers() -> Any:
+    """Every tier, and what teams in it may have."""
+    return {"items": tiers.list_tiers()}
+
+
+@blueprint.put("/teams/<team_id>/tier")
+@scope("system:tiers:manage")
+@blueprint.arguments(TierIn)
+@blueprint.response(200, TierOut)
+@blueprint.alt_response(404, schema=Problem, description="There is no such team, or no such tier.")
+def put_team_tier(fields: dict[str, Any], team_id: str) -> Any:
+    """Put a team into a tier; `otherwise` is what it may have unlike others there. It holds at once."""
+    return tiers.move_team(administrators.get_team(team_id).id, fields["tier"], fields["otherwise"], keep=False)
 
 
 @blueprint.get("/users")

@@ -45,6 +45,22 @@ def act(browser, person, what):
 # --- what they see
 
 
+def test_billing_puts_teams_into_tiers_and_support_does_not(app, admin, caller):
+    billing = admin(SystemRole.BILLING)
+    path = f"{SYSTEM}/teams/{caller.team_id}/tier"
+    moved = billing.put(path, json={"tier": "free", "otherwise": {"projects": 7}})
+    assert (moved.status_code, moved.json["tier"], moved.json["projects"]) == (200, "free", 7)
+    shown = {one["quota"]: one["limit"] for one in caller.get("/api/v1/quotas").json["items"]}
+    assert shown["projects"] == 7
+    plain = billing.put(path, json={"tier": "free"}).json
+    assert plain in billing.get(f"{SYSTEM}/tiers").json["items"], "what was otherwise is so no more"
+    assert billing.put(path, json={"tier": "none"}).status_code == 404
+    assert billing.put(path, json={"tier": "free", "otherwise": {"members": -1}}).status_code == 422
+    assert billing.put(f"{SYSTEM}/teams/team_01h455vb4pex5vsknk084sn02q/tier", json={"tier": "free"}).status_code == 404
+    assert admin(SystemRole.SUPPORT).put(path, json={"tier": "free"}).status_code == 403
+    assert caller.put(path, json={"tier": "free"}).status_code == 403
+
+
 def test_teams_are_counted_and_their_jobs_are_not_shown(app, admin, caller):
     boss, ada = admin(), Browser(app, people.sign_up())
     team_id = ada.post("/api/v1/teams", json={"name": "Acme"}).json["id"]

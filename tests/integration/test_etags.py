@@ -35,6 +35,7 @@ UNGUARDED = {
     "projects.unshare": "a share is set and taken back; what it gives is set whole",
     "identities.unlink": "a link is made and unmade, never edited",
     "system.revoke": "a role is granted and revoked, never edited",
+    "system.put_team_tier": "it is set whole: nothing of what was there before stays",
 }
 """Writes that heed no If-Match, each with its reason; they refuse it."""
 

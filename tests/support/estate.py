@@ -62,6 +62,7 @@ BODIES = {
     "projects.revise_specification": {"confidence": 0.5},
     "projects.resolve_conflict": {"status": "ignored"},
     "projects.share": {"team_id": "team_01h455vb4pex5vsknk084sn02q", "access": "read"},
+    "system.put_team_tier": {"tier": "free", "otherwise": {}},
     "system.grant": {"email": "nobody@example.test", "role": "support"},
     "queues.pause_queue": {"reason": "r"},
     "schedules.create_schedule": {"name": "s", "agent": "probe", "action": "double", "cron": "0 0 * * *"},

@@ -80,6 +80,11 @@ class SystemMethods(Wire):
         """One page of all teams: ``items`` and ``next_cursor``."""
         return self._json("GET", "/system/teams", query=query)
 
+    def put_team_tier(self, team_id: str, tier: str, **otherwise: int | None) -> Json:
+        """Put a team into a tier, as an administrator; what is named is otherwise for it, None: without a limit."""
+        body = {"tier": tier, "otherwise": otherwise}
+        return self._json("PUT", f"/system/teams/{quote(team_id, safe='')}/tier", body)
+
     def all_users(self, **query: Any) -> Json:
         """One page of all users; ``email`` finds one."""
         return self._json("GET", "/system/users", query=query)
