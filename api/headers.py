@@ -9,11 +9,14 @@ POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-acti
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OF_PAGES = ALWAYS | {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+"""What only a document of a browser heeds; every other answer is spared it, and its reader the parsing."""
 
 
 def is_secure() -> bool:
@@ -23,8 +26,11 @@ def is_secure() -> bool:
 
 def add(response: Response) -> Response:
     """Add what the answer does not say itself."""
-    for name, value in ALWAYS.items():
-        response.headers.setdefault(name, value)
+    there = response.headers
+    is_page = (there.get("Content-Type") or "").startswith("text/html")
+    for name, value in (OF_PAGES if is_page else ALWAYS).items():
+        if name not in there:  # quicker than setdefault, on the path of every request
+            there.add(name, value)
     seconds = get_settings().hsts_seconds
     if seconds and is_secure():
         response.headers["Strict-Transport-Security"] = f"max-age={seconds}"

@@ -17,6 +17,7 @@ from agora.settings import get_settings
 from api.versions import registry, translate
 from api.versions.registry import Registry
 
+READ = frozenset({"GET", "HEAD"})
 DOCUMENT = "api-docs.openapi_json"
 """Describes the newest version, whoever asks."""
 
@@ -90,7 +91,8 @@ def end_request(response: Response) -> Response:
     known = _registry()
     if known is None:
         return response
-    response.vary.add(HEADER)
+    if request.method in READ:  # nobody keeps the answer to a write
+        response.vary.add(HEADER)
     version = g.get("api_version")
     if version is None:  # refused before it could be asked for
         given = request.headers.get(HEADER)

@@ -36,6 +36,8 @@ class Agora(common.Peer):
         from bench.agents import agent
 
         upgrade("main", common.pg_uri(self.db))
+        common.make_db(AUTH)  # a submit asks what the team's tier allows
+        upgrade("auth", common.pg_uri(AUTH))
         with transaction() as session:
             catalogue.register(session, list(agent.actions.values()))
         from agora.db.engines import dispose_all
@@ -58,11 +60,8 @@ class Agora(common.Peer):
     def http(self):
         """The real API, as the Procfile starts it: gunicorn, two processes, a key from the auth database."""
         from agora.db.engines import dispose_all
-        from agora.db.migrate import upgrade
         from agora.identity import service as identity
 
-        common.make_db(AUTH)
-        upgrade("auth", common.pg_uri(AUTH))
         key = identity.create_key(identity.ensure_team("bench"), "bench")
         dispose_all()
         port = common.free_port()
