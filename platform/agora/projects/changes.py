@@ -125,7 +125,7 @@ def revise_specification(
             current, rings = row.id, _edit(session, row, changed)
         if changed:
             told = {"project_id": row.project_id, "current_id": current, "fields": sorted(changed)}
-            audit.record(session, "specification.revised", row.id, team_id=team_id, after=told)
+            audit.record(session, "specification.revised", row.id, team_id=row.team_id, after=told)
     _ring(rings)
     return current
 
