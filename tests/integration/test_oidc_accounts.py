@@ -21,6 +21,18 @@ from tests.support.provider import (
 )
 
 IDENTITIES = "/api/v1/me/identities"
+NEW_PASSWORD = "a wholly new one for me"
+
+
+def reset_password(app, address, folder):
+    """Set a new one, by the mail that comes."""
+    Browser(app).post("/api/v1/auth/password-reset", json={"email": address})
+    duties.send_mails()
+    [path] = (folder / "mail").glob("*.eml")
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default).get_content()
+    token = next(line.strip() for line in mail.splitlines() if line.strip().startswith("otk_"))
+    body = {"token": token, "password": NEW_PASSWORD}
+    assert Browser(app).post("/api/v1/auth/password-reset/confirm", json=body).status_code == 204
 
 
 def count(kind):
@@ -65,6 +77,22 @@ def test_a_user_links_their_account_while_signed_in(app, provider):
     assert other.get(IDENTITIES).json["items"] == []
 
 
+@pytest.mark.parametrize("how", ["reset", "changed"])
+def test_a_link_that_was_begun_with_an_older_password_is_void(app, provider, setting, tmp_path, how):
+    """Whoever had the password could else come back, once its owner has set another, and stay for good."""
+    setting("AGORA_MAIL_URL", f"file://{tmp_path}/mail")
+    person = people.sign_up(email="ada@private.test")
+    thief, owner = Browser(app, person), Browser(app, person)
+    url = begin(thief, thief.post(IDENTITIES, json={"password": person.password}))
+    if how == "reset":
+        reset_password(app, person.email, tmp_path)
+    else:
+        body = {"old_password": person.password, "new_password": NEW_PASSWORD}
+        assert owner.post("/api/v1/me/password", json=body).status_code == 204
+    assert come_back(thief, provider.authorize(url)).status_code == 401
+    assert count(ExternalIdentityRow) == 0
+
+
 def test_an_identity_is_one_users_only_and_nobody_links_another_browser(app, provider):
     first, second = Browser(app, people.sign_up()), Browser(app, people.sign_up())
     assert go(first, provider, first.post(IDENTITIES, json={"password": PASSWORD})).status_code == 204
@@ -102,13 +130,7 @@ def test_a_password_that_a_mail_set_ends_sign_in_by_the_provider(app, provider, 
     provider.claims = {"email": "ada@private.test"}
     assert go(Browser(app), provider).status_code == 200
     setting("AGORA_MAIL_URL", f"file://{tmp_path}/mail")
-    Browser(app).post("/api/v1/auth/password-reset", json={"email": "ada@private.test"})
-    duties.send_mails()
-    [path] = (tmp_path / "mail").glob("*.eml")
-    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default).get_content()
-    token = next(line.strip() for line in mail.splitlines() if line.strip().startswith("otk_"))
-    body = {"token": token, "password": "a wholly new one for me"}
-    assert Browser(app).post("/api/v1/auth/password-reset/confirm", json=body).status_code == 204
+    reset_password(app, "ada@private.test", tmp_path)
     assert count(ExternalIdentityRow) == 0
     assert go(Browser(app), provider).status_code == 409
 

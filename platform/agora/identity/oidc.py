@@ -38,6 +38,7 @@ LIVES = timedelta(minutes=10)
 """Somebody who signs in at the provider takes no longer."""
 TICKET_LIVES = timedelta(minutes=5)
 PARTS = 3
+LINKING = "oidc link"
 MOST_DIGITS = 12
 GONE = "this account is disabled, or is gone"
 VOID = "this sign-in is not valid; begin it again"
@@ -86,8 +87,8 @@ def cookie_name(state: str) -> str:
     return f"agora_oidc_{hashlib.sha256(state.encode()).hexdigest()[:16]}"
 
 
-def start(device: Device, *, user_id: str | None = None) -> Started:
-    """Send a browser to the provider; with a ``user_id``, to link that user.
+def start(device: Device, *, user_id: str | None = None, password_hash: str = "") -> Started:
+    """Send a browser to the provider; with a ``user_id``, to link that user, as long as their password stays the same.
 
     What the provider is told is derived from the cookie, so that nothing kept here finishes a sign-in by itself.
 
@@ -96,6 +97,8 @@ def start(device: Device, *, user_id: str | None = None) -> Started:
     check_configured()
     throttle.take(throttle.of_work(device.address))
     state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    if user_id is not None:
+        browser += f".{mac(LINKING, _claimed(user_id, password_hash))}"
     nonce, verifier = _derived(browser)
     url = oidc_provider.authorization_url(state=state, nonce=nonce, verifier=verifier)
     with transaction("auth") as session:
@@ -109,8 +112,11 @@ def start(device: Device, *, user_id: str | None = None) -> Started:
 def start_to_link(user_id: str, password: str, device: Device) -> Started:
     """Send the browser of a user who is signed in, to link them. Raises Invalid, NotFound, TooMany, Unavailable."""
     check_configured()
-    check_password(user_id, password)
-    return start(device, user_id=user_id)
+    return start(device, user_id=user_id, password_hash=check_password(user_id, password))
+
+
+def _claimed(user_id: str, password_hash: str) -> bytes:
+    return f"{user_id}\n{password_hash}".encode()
 
 
 def _derived(browser: str) -> tuple[str, str]:
@@ -140,7 +146,7 @@ def finish(returned: Returned, device: Device) -> Tokens | None:
     nonce, verifier = _derived(browser)
     identity = oidc_provider.identify(code=returned.code, issuer=returned.issuer, nonce=nonce, verifier=verifier)
     if link_to is not None:
-        _link(identity, link_to)
+        _link(identity, link_to, proof=browser.partition(".")[2])
         return None
     key = access_tokens.signer()
     unknown = passwords.hash_of(secrets.token_urlsafe(32)) if _is_new(identity) else ""
@@ -214,9 +220,12 @@ def _insert_link(session: Session, identity: Identity, user_id: str) -> None:
         trail.note(session, "user.identity_linked", user_id, after=after, actor=trail.as_user(row))
 
 
-def _link(identity: Identity, user_id: str) -> None:
+def _link(identity: Identity, user_id: str, *, proof: str) -> None:
+    """Link a user who had shown their password when they were sent there, unless it has been changed since."""
     with transaction("auth") as session:
-        _locked(session, user_id)
+        row = _locked(session, user_id)
+        if not is_mac(LINKING, _claimed(row.id, row.password_hash), proof):
+            raise Unauthenticated(VOID)
         _insert_link(session, identity, user_id)
 
 
