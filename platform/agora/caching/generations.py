@@ -27,6 +27,7 @@ TAG_SECONDS = 600
 MARK_SECONDS = 120
 """A writer that died has been rolled back long before, and whatever was kept when it began is not kept any more."""
 SNAPSHOT_SECONDS = 2.0
+SETTLE_SECONDS = 0.2
 LEASE_SECONDS = 0.025
 MOST_HEARD = 20_000
 MARK = "!"
@@ -250,9 +251,26 @@ def make_up() -> None:
         return
     with _lock:
         owed = tuple(_owed)
-    _set(owed, new_value, TAG_SECONDS)
-    with _lock:
-        _owed.difference_update(owed)
+        _owed.clear()  # before it is done: who owes the same anew meanwhile owes it still
+    try:
+        _set(owed, new_value, TAG_SECONDS)
+    except BaseException:
+        with _lock:
+            _owed.update(owed)
+        raise
+
+
+def settle(seconds: float) -> bool:
+    """Try for so long to make up, before this process ends; whether nothing is owed any more."""
+    deadline = time.monotonic() + seconds
+    while _owed:
+        try:
+            make_up()
+        except Away:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(SETTLE_SECONDS)
+    return True
 
 
 def _text(value: bytes | str | None) -> str:

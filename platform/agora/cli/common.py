@@ -10,6 +10,7 @@ import click
 
 from agora.client import Agora, Answer, local
 
+TELL_SECONDS = 5.0
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,10 +31,22 @@ def client(ctx: click.Context) -> Agora:
 
 
 def act_as_operator(ctx: click.Context) -> None:
-    """Let the audit log know that whoever runs this command does what it does."""
+    """Let the audit log know that whoever runs this command does what it does, and every process know what changed."""
     from agora.audit import acting  # noqa: PLC0415
 
     ctx.with_resource(acting.acting(acting.operator()))
+    ctx.call_on_close(_tell_every_process)
+
+
+def _tell_every_process() -> None:
+    from agora.caching import generations  # noqa: PLC0415
+
+    if not generations.settle(TELL_SECONDS):
+        click.echo(
+            "it is done, but Redis (REDIS_URL) cannot be reached: processes that can may go by what they remember for "
+            "half a minute more",
+            err=True,
+        )  # fmt: skip
 
 
 def json_option(function: Command) -> Command:

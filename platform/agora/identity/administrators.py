@@ -26,7 +26,6 @@ from agora.ids import is_id
 from agora.paging import Page
 
 LAST_SUPER = "must keep a super administrator"
-DISABLED, FACTOR_REMOVED = "the account was disabled", "the second factor was removed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,10 +179,7 @@ def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) ->
     try:
         with changing(user_tag(user_id)), transaction("auth") as session:
             row = _acted_on(session, user_id, by=by, over_admins=over_admins)
-            row.disabled_at = (row.disabled_at or now()) if disabled else None
-            ended = sessions.end_all(session, row.id, why=DISABLED) if disabled else []
-            told = {"sessions_ended": len(ended)} if disabled else {}
-            trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
+            ended = disable(session, row) if disabled else enable(session, row)
             found = _accounts(session, [row])[0]
     except IntegrityError as error:
         raise super_missing(error) from None
@@ -198,12 +194,35 @@ def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account
     """
     with changing(user_tag(user_id)), transaction("auth") as session:
         row = _acted_on(session, user_id, by=by, over_admins=over_admins)
-        totp.remove(session, row)
-        ended = sessions.end_all(session, row.id, why=FACTOR_REMOVED)
-        trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
+        ended = drop_second_factor(session, row)
         found = _accounts(session, [row])[0]
     revoked.tell(ended)
     return found
+
+
+def disable(session: Session, row: UserRow) -> list[str]:
+    """Disable an account, in the caller's transaction; the sessions that end, which the caller tells after it."""
+    row.disabled_at = row.disabled_at or now()
+    return _ended(session, row, "user.disabled", why="the account was disabled")
+
+
+def enable(session: Session, row: UserRow) -> list[str]:
+    """Let a disabled account in again, likewise."""
+    row.disabled_at = None
+    trail.note(session, "user.enabled", row.id)
+    return []
+
+
+def drop_second_factor(session: Session, row: UserRow) -> list[str]:
+    """Take a second factor away whose device is lost, likewise."""
+    totp.remove(session, row)
+    return _ended(session, row, "user.second_factor_removed", why="the second factor was removed")
+
+
+def _ended(session: Session, row: UserRow, action: str, *, why: str) -> list[str]:
+    ended = sessions.end_all(session, row.id, why=why)
+    trail.note(session, action, row.id, after={"sessions_ended": len(ended)})
+    return ended
 
 
 def _acted_on(session: Session, user_id: str, *, by: str, over_admins: bool) -> UserRow:

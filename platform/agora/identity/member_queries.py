@@ -32,6 +32,11 @@ def list_members(session: Session, *, team_id: str) -> Sequence[Row[MemberRow, U
     return session.execute(statement).all()
 
 
+def lock_team(session: Session, *, team_id: str) -> None:
+    """Who changes members or invitations takes the team first, as the trigger that keeps an owner does at the end."""
+    session.execute(select(TeamRow.id).where(TeamRow.id == team_id).with_for_update(key_share=True))
+
+
 def find_member(session: Session, *, team_id: str, user_id: str, lock: bool = False) -> MemberRow | None:
     """A member."""
     return session.get(MemberRow, (team_id, user_id), with_for_update=True if lock else None)

@@ -149,6 +149,7 @@ def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = 
     """
     try:
         with changing(team_tag(team_id)), transaction("auth") as session:
+            member_queries.lock_team(session, team_id=team_id)
             row, user = _found_member(session, team_id, user_id, lock=True)
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
@@ -169,6 +170,7 @@ def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) 
     """
     try:
         with changing(team_tag(team_id)), transaction("auth") as session:
+            member_queries.lock_team(session, team_id=team_id)
             row, user = _found_member(session, team_id, user_id, lock=True)
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)

@@ -1,16 +1,19 @@
 """What the operator does about users, with `agora users`: no HTTP request leads here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
+from agora.caching.generations import changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
-from agora.identity import administrators, passwords, revoked, service, sessions, totp, trail, user_queries
-from agora.identity.models import MemberRow
+from agora.identity import administrators, passwords, revoked, service, user_queries
+from agora.identity.models import MemberRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
 
@@ -68,27 +71,26 @@ def set_disabled(email: str, *, disabled: bool) -> None:
 
     Raises NotFound, Conflict for the last super administrator.
     """
+    change = administrators.disable if disabled else administrators.enable
     try:
-        with transaction("auth") as session:
-            row = user_queries.find_by_email(session, check_email(email), lock=True)
-            if row is None:
-                raise NotFound(f"there is no user {email}")
-            row.disabled_at = now() if disabled else None
-            ended = sessions.end_all(session, row.id, why=administrators.DISABLED) if disabled else []
-            told = {"sessions_ended": len(ended)} if disabled else {}
-            trail.note(session, "user.disabled" if disabled else "user.enabled", row.id, after=told)
+        _change(email, change)
     except IntegrityError as error:
         raise administrators.super_missing(error) from None
-    revoked.tell(ended)
 
 
 def remove_second_factor(email: str) -> None:
     """Take somebody's second factor away, whose device is lost; every session of theirs ends. Raises NotFound."""
+    _change(email, administrators.drop_second_factor)
+
+
+def _change(email: str, change: Callable[[Session, UserRow], list[str]]) -> None:
     with transaction("auth") as session:
-        row = user_queries.find_by_email(session, check_email(email), lock=True)
+        found = user_queries.find_by_email(session, check_email(email))
+    if found is None:
+        raise NotFound(f"there is no user {email}")
+    with changing(user_tag(found.id)), transaction("auth") as session:
+        row = user_queries.find(session, found.id, lock=True)
         if row is None:
             raise NotFound(f"there is no user {email}")
-        totp.remove(session, row)
-        ended = sessions.end_all(session, row.id, why=administrators.FACTOR_REMOVED)
-        trail.note(session, "user.second_factor_removed", row.id, after={"sessions_ended": len(ended)})
+        ended = change(session, row)
     revoked.tell(ended)

@@ -46,6 +46,11 @@ def find_open(session: Session, *, session_id: str, user_id: str) -> bool | None
     return session.scalar(statement)
 
 
+def forget_second_factor(session: Session, user_id: str) -> None:
+    """No session of a user counts as one with a second factor any more."""
+    session.execute(update(SessionRow).where(SessionRow.user_id == user_id).values(second_factor=False))
+
+
 def spend(session: Session, token_id: str) -> bool:
     """Use a one-time token up; whether it was not used before."""
     fresh = update(OneTimeTokenRow).where(OneTimeTokenRow.id == token_id, OneTimeTokenRow.used_at.is_(None))

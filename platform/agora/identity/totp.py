@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from agora.clock import now
 from agora.crypto import decrypt, encrypt
-from agora.identity import recovery_queries
+from agora.identity import recovery_queries, session_queries
 from agora.identity.models import UserRow
 
 ISSUER = "Agora"
@@ -38,6 +38,10 @@ def take(user: UserRow, code: str) -> bool:
 
 
 def remove(session: Session, user: UserRow) -> None:
-    """Take the second factor away, and the recovery codes that stood in for it."""
+    """Take the second factor away, the recovery codes that stood in for it, and what sessions have for having shown it.
+
+    Another one that is set later was not shown in any of them.
+    """
     user.totp_sealed, user.totp_since = None, None
     recovery_queries.forget_all(session, user.id)
+    session_queries.forget_second_factor(session, user.id)

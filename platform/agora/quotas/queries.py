@@ -56,11 +56,6 @@ def count_members(session: Session, *, team_id: str) -> int:
     return session.scalar(select(func.count()).select_from(MemberRow).where(MemberRow.team_id == team_id)) or 0
 
 
-def lock_team(session: Session, *, team_id: str) -> None:
-    """Let nobody else join or invite until the transaction ends."""
-    session.execute(select(TeamRow.id).where(TeamRow.id == team_id).with_for_update(key_share=True))
-
-
 def count_invited(session: Session, *, team_id: str) -> int:
     """How many may still join by an invitation."""
     waiting = InvitationRow.accepted_at.is_(None) & InvitationRow.revoked_at.is_(None)

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from agora.db.session import transaction
+from agora.identity.member_queries import lock_team
 from agora.quotas import daily, queries, tiers
 from agora.quotas.types import Quota, Quotas, Use, exceeded
 
@@ -12,7 +13,7 @@ def check_member(session: Session, team_id: str, *, inviting: bool) -> None:
 
     In a transaction of the auth database. Nobody else joins or invites until it ends.
     """
-    queries.lock_team(session, team_id=team_id)
+    lock_team(session, team_id=team_id)
     limit = tiers.read_in(session, team_id).members
     if limit is None:
         return

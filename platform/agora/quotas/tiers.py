@@ -14,6 +14,7 @@ from agora.caching.cache import Cache
 from agora.caching.generations import TIERS, team_tag
 from agora.db.session import transaction
 from agora.errors import NotFound, invalid_field
+from agora.identity.member_queries import lock_team
 from agora.quotas import queries
 from agora.quotas.models import MOST, TierRow
 from agora.quotas.types import NAMES, Quota, Quotas
@@ -102,7 +103,7 @@ def move_team(name: str, tier: str | None, overrides: Mapping[str, int | None], 
     _check(overrides)
     team_id, _ = find_team(name)
     with generations.changing(team_tag(team_id)), transaction("auth") as session:
-        queries.lock_team(session, team_id=team_id)
+        lock_team(session, team_id=team_id)
         row = queries.find_quotas(session, team_id=team_id)
         if row is None:
             raise NotFound(f"there is no team {name}")
