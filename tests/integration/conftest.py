@@ -11,8 +11,10 @@ from agora.caching.generations import LEASE_SECONDS
 from agora.identity import oidc_provider
 from agora.webhooks.delivery import DeliveryEngine
 from tests.support.hostile import Hostile
+from tests.support.probe import probe
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, HOME, Provider
 from tests.support.receiver import Receiver
+from tests.support.rig import Rig
 from tests.support.webhooks import Team
 
 
@@ -74,6 +76,14 @@ def one_process():
 def as_many_processes(monkeypatch):
     """What was heard of tags holds for a while, and writers wait for it: as in earnest."""
     monkeypatch.setattr(generations, "LEASE_SECONDS", LEASE_SECONDS)
+
+
+@pytest.fixture
+def rig(db, monkeypatch, caller):
+    """A worker of the agent `probe`, for the team of ``caller``."""
+    made = Rig(monkeypatch, probe)
+    made.team_id = caller.team_id
+    return made
 
 
 @pytest.fixture

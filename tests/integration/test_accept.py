@@ -26,6 +26,7 @@ from agora.jobs.types import Submission
 from agora.settings import get_settings
 from agora.webhooks import service as webhooks
 from agora.webhooks.types import NewEndpoint
+from tests.support.locks import until_waiting
 from tests.support.rig import Rig
 from tests.support.webhooks import eventually
 
@@ -255,7 +256,7 @@ def test_a_key_that_somebody_else_is_about_is_waited_for_by_its_own_request_only
         with psycopg.connect(db["DATABASE_URL"]) as other:
             other.execute("DELETE FROM idempotency_keys")
             waits = pool.submit(service.submit, submission, team_id=rig.team_id, idempotency=key)
-            eventually(lambda: rig.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            until_waiting()
             assert submitted(rig, pool, 1).result(30).status == "queued"
             assert not waits.done()
         second = waits.result(30)

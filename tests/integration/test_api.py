@@ -4,9 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from pydantic import BaseModel
 
-from agora.agents import Agent, StepContext, WaitFor
 from agora.clock import now
 from agora.jobs import service
 from agora.jobs.types import Submission
@@ -14,42 +12,7 @@ from api import auth
 from api.schemas.accepted import show_accepted
 from api.schemas.jobs import SubmittedOut
 from tests.support.caller import Caller
-from tests.support.rig import Rig
-
-
-class Number(BaseModel):
-    n: int = 1
-
-
-probe = Agent("probe", description="For tests.")
-double = probe.action("double", input=Number, output=Number)
-asking = probe.action("ask", input=Number, output=Number)
-
-
-@double.step
-def twice(ctx: StepContext[Number]) -> Number:
-    return Number(n=ctx.input.n * 2)
-
-
-@asking.step
-def ask(_: StepContext[Number]) -> WaitFor:
-    return WaitFor({"type": "integer"}, "How many?")
-
-
-@asking.step
-def answer(ctx: StepContext[Number]) -> Number:
-    return Number(n=ctx.result(ask).value)
-
-
-@pytest.fixture
-def rig(db, monkeypatch, caller):
-    made = Rig(monkeypatch, probe)
-    made.team_id = caller.team_id
-    return made
-
-
-def submit(caller, action="double", value=None, **more):
-    return caller.post("/api/v1/jobs", json={"agent": "probe", "action": action, "input": value or {"n": 4}, **more})
+from tests.support.probe import submit
 
 
 def test_a_job_is_accepted_run_and_read(caller, rig):

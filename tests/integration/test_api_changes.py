@@ -12,8 +12,8 @@ from api.schemas.common import PageArgs
 from api.versions import registry
 from api.versions.change import Change, Renamed, Version
 from api.versions.registry import V1, Registry
-from tests.integration.test_api import probe
 from tests.support.caller import Caller
+from tests.support.probe import probe
 from tests.support.rig import Rig
 
 KEYS, JOBS, VERSION = "/api/v1/keys", "/api/v1/jobs", "Agora-Version"

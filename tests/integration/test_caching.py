@@ -9,6 +9,7 @@ from agora import broker
 from agora.caching import generations, link
 from agora.caching.cache import Cache, forget_all
 from agora.caching.generations import CATALOGUE, PREFIX, changed, changing
+from agora.cli import common, run
 from agora.db.session import transaction
 from agora.identity import members, operators, sessions
 from agora.identity import service as identity
@@ -195,6 +196,35 @@ def test_a_writer_that_does_not_reach_redis_makes_up_for_it(cache, db, setting):
         source.value = "b"
     setting("REDIS_URL", db["REDIS_URL"])
     assert cache.get("k", ("x",), source) == "b"
+
+
+def test_what_is_owed_anew_while_it_is_made_up_for_is_owed_still(cache, db, setting, monkeypatch):
+    setting("REDIS_URL", AWAY)
+    changed("x")
+    setting("REDIS_URL", db["REDIS_URL"])
+    write = generations._set
+
+    def another_fails_meanwhile(*arguments):
+        write(*arguments)
+        generations._owed.add("x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "_set", another_fails_meanwhile)
+        generations.make_up()
+    assert generations._owed == {"x"}
+    assert generations.settle(0.0)
+    assert not generations._owed
+
+
+def test_a_command_says_when_others_could_not_be_told(app, setting, monkeypatch, capsys):
+    monkeypatch.setattr(common, "TELL_SECONDS", 0.0)
+    person = people.sign_up()
+    assert run(["users", "disable", person.email]) == 0
+    assert "Redis" not in capsys.readouterr().err
+    setting("REDIS_URL", AWAY)
+    assert run(["users", "enable", person.email]) == 0
+    assert "it is done, but Redis (REDIS_URL) cannot be reached" in capsys.readouterr().err
+    generations._owed.clear()
 
 
 def test_a_request_sees_what_it_has_written_itself(cache):

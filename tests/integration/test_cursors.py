@@ -13,9 +13,8 @@ from agora.schedules import service as schedules
 from agora.schedules.types import ORDERS
 from api.app import create_app
 from bench.plans import watched
-from tests.integration.test_api import probe, submit
 from tests.support.caller import Caller
-from tests.support.rig import Rig
+from tests.support.probe import submit
 
 JOBS, SCHEDULES, ENDPOINTS = "/api/v1/jobs", "/api/v1/schedules", "/api/v1/webhook-endpoints"
 OF = ["team_1", JOBS, {}, {"sort": "-created_at"}]
@@ -25,13 +24,6 @@ NO_ORDER = {
     "/api/v1/audit": "the newest first, as one looks into a log",
 }  # fmt: skip
 """Lists of one order, with the reason."""
-
-
-@pytest.fixture
-def rig(db, monkeypatch, caller):
-    made = Rig(monkeypatch, probe)
-    made.team_id = caller.team_id
-    return made
 
 
 def lists():

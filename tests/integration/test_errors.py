@@ -30,22 +30,13 @@ from api.errors import markdown, problems
 from api.errors.catalogue import CATALOGUE, NOT_OVER_HTTP
 from api.errors.rules import RULES
 from api.versions import negotiate
-from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.caller import Caller
-from tests.support.rig import Rig
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = "/api/v1/jobs"
 DOUBLE = {"agent": "probe", "action": "double", "input": {"n": 1}}
 PROBLEM = "application/problem+json"
-
-
-@pytest.fixture
-def rig(db, monkeypatch, caller):
-    made = Rig(monkeypatch, probe)
-    made.team_id = caller.team_id
-    return made
 
 
 def sign_in_as(app, monkeypatch, *, verified=True, second_factor=False):

@@ -1,7 +1,6 @@
 """Conditional requests: no edit undoes another's, and who has an answer already is not sent it again."""
 
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -18,12 +17,12 @@ from agora.schedules import service as schedules
 from agora.webhooks import service as webhooks
 from api import conditions
 from api.app import create_app
-from tests.integration.test_api import probe, submit
 from tests.support import people
 from tests.support.caller import Caller
+from tests.support.locks import until_waiting
 from tests.support.people import Browser
+from tests.support.probe import submit
 from tests.support.projects import a_project
-from tests.support.rig import Rig
 from tests.support.server import served
 
 ENDPOINTS, SCHEDULES, HOOK = "/api/v1/webhook-endpoints", "/api/v1/schedules", "http://127.0.0.1:9/hook"
@@ -38,13 +37,6 @@ UNGUARDED = {
     "system.put_team_tier": "it is set whole: nothing of what was there before stays",
 }
 """Writes that heed no If-Match, each with its reason; they refuse it."""
-
-
-@pytest.fixture
-def rig(db, monkeypatch, caller):
-    made = Rig(monkeypatch, probe)
-    made.team_id = caller.team_id
-    return made
 
 
 @pytest.fixture
@@ -172,7 +164,6 @@ def test_without_a_condition_the_last_edit_wins(caller):
 
 
 TABLES = {endpoint: "webhook_endpoints", schedule: "schedules", limit: "limits"}
-WAITING = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @pytest.mark.parametrize("made", TABLES)
@@ -190,10 +181,7 @@ def test_of_many_edits_at_once_of_the_same_state_one_is_done(app, caller, rig, m
         session.execute(text(f"SELECT 1 FROM {TABLES[made]} FOR UPDATE"))
         for one in threads:
             one.start()
-        deadline = time.monotonic() + 20
-        while rig.sql(WAITING)[0]["n"] < many:
-            assert time.monotonic() < deadline, "they do not wait for the row"
-            time.sleep(0.01)
+        until_waiting(many)
     for one in threads:
         one.join()
     assert seen == {200: 1, 412: many - 1}

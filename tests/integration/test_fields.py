@@ -6,18 +6,10 @@ from sqlalchemy import event
 from agora.db import engines
 from api.schemas.jobs import JobOut
 from api.shaping import fields_of, pick, tree_of
-from tests.integration.test_api import probe, submit
 from tests.support.caller import Caller
-from tests.support.rig import Rig
+from tests.support.probe import submit
 
 JOBS, DELIVERIES, HOOK = "/api/v1/jobs", "/api/v1/webhook-deliveries", "http://127.0.0.1:9/hook"
-
-
-@pytest.fixture
-def rig(db, monkeypatch, caller):
-    made = Rig(monkeypatch, probe)
-    made.team_id = caller.team_id
-    return made
 
 
 @pytest.fixture

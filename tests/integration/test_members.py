@@ -14,10 +14,11 @@ from agora.db.session import transaction
 from agora.errors import Conflict
 from agora.idempotency.models import AuthIdempotencyRow
 from agora.identity import duties, invitations, members
-from agora.identity.models import InvitationRow, MemberRow, UserRow
+from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
 from agora.teams.erase import erase_team
 from tests.support import people
+from tests.support.locks import until_waiting
 from tests.support.people import PASSWORD, Browser
 
 TEAM, MEMBERS, INVITATIONS = "/api/v1/team", "/api/v1/team/members", "/api/v1/team/invitations"
@@ -326,3 +327,25 @@ def test_an_invitation_that_is_asked_for_again_sends_no_other_mail(app, owner, p
         session.query(AuthIdempotencyRow).update({"created_at": now() - timedelta(hours=25)})
     assert duties.forget_keys() == 1
     assert owner.post(INVITATIONS, json=body, headers=key).json["id"] != answers[0].json["id"]
+
+
+@pytest.mark.parametrize("what", ["removed", "demoted"])
+def test_who_changes_members_takes_the_team_before_its_invitations(app, owner, what):
+    """As those do who invite and accept, and the trigger that keeps an owner: in another order they would deadlock."""
+    second = joined(app, owner, "owner")
+    invited = second.post(INVITATIONS, json={"email": "guest@example.test", "role": "viewer"}).json["id"]
+
+    def change():
+        if what == "removed":
+            members.remove_member(owner.team, second.person.id)
+        else:
+            members.change_role(owner.team, second.person.id, Role.VIEWER)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction("auth") as session:
+            session.get(TeamRow, owner.team, with_for_update={"key_share": True})
+            waits = pool.submit(change)
+            until_waiting(database="auth")
+            row = session.get(InvitationRow, invited, with_for_update={"nowait": True})
+            assert row.revoked_at is None
+        waits.result(10)

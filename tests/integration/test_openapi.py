@@ -17,9 +17,9 @@ from agora.jobs import catalogue
 from api.app import create_app
 from api.openapi_document import operation_id
 from api.openapi_links import LINKS
-from tests.integration.test_api import probe
 from tests.support.caller import Caller
 from tests.support.estate import BODIES
+from tests.support.probe import probe
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 NOT_SAID = [positive_data_acceptance]

@@ -10,10 +10,10 @@ import os
 import pytest
 
 from agora.jobs import catalogue
-from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
+from tests.support.probe import probe
 from tests.support.recorded import FOLDER, lost, replay, text_of
 from tests.support.rig import Rig
 

@@ -113,6 +113,20 @@ def test_an_operator_who_takes_it_away_takes_the_codes_too(app, person):
         assert session.query(RecoveryCodeRow).count() == 0
 
 
+def test_a_factor_that_was_removed_gives_no_standing_to_sessions_once_another_is_set(app, person):
+    """Whoever has an older session has not shown the new one."""
+    older, present = Browser(app), Browser(app)
+    for browser, code in zip((older, present), person.recovery_codes, strict=False):
+        assert browser.sign_in(person, code=code).status_code == 200
+    body = {"password": person.password, "code": person.recovery_codes[2]}
+    assert present.post(f"{ME}/second-factor/remove", json=body).status_code == 204
+    uri = present.post(f"{ME}/second-factor", json={"password": person.password}).json["uri"]
+    assert present.post(f"{ME}/second-factor/confirm", json={"code": people.code_of(uri)}).status_code == 204
+    shown = {one["id"]: one["second_factor"] for one in present.get(f"{ME}/sessions").json["items"]}
+    assert sorted(shown.values()) == [False, True]
+    assert shown[present.tokens["session_id"]] is True
+
+
 def test_clients_of_the_older_version_are_answered_as_ever(app):
     person = people.sign_up()
     browser = Browser(app, person)

@@ -11,10 +11,10 @@ from agora.db.session import transaction
 from agora.identity import service as identity
 from agora.identity.models import MemberRow
 from api.v1 import events
-from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
+from tests.support.probe import probe
 from tests.support.rig import Rig
 
 JOBS = "/api/v1/jobs"

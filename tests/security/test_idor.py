@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.estate import BODIES, NO_BODY, SPEAKS, Estate, contents
 from tests.support.people import Browser
+from tests.support.probe import probe
 from tests.support.rig import Rig
 from tests.support.routes import ROUTES
 

@@ -14,9 +14,9 @@ from agora.files import service as files
 from agora.settings import get_settings
 from api.app import create_app
 from domains.loader import DomainError, load_domain
-from tests.integration.test_api import probe
 from tests.support.caller import Caller
 from tests.support.estate import BODIES, NO_BODY, QUERIES, Estate, contents
+from tests.support.probe import probe
 from tests.support.rig import Rig
 from tests.support.routes import ROUTES
 

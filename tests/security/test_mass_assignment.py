@@ -5,10 +5,10 @@ import pytest
 from agora.identity import administrators
 from agora.identity.roles import SystemRole
 from api.app import create_app
-from tests.integration.test_api import probe
 from tests.support import people
 from tests.support.estate import BODIES, SPEAKS, Estate, contents
 from tests.support.people import Browser
+from tests.support.probe import probe
 from tests.support.rig import Rig
 from tests.support.routes import ROUTES
 

@@ -6,8 +6,8 @@ import pytest
 
 from agora import broker, valkey
 from agora.jobs import catalogue
-from tests.integration.test_api import probe
 from tests.support.caller import Caller
+from tests.support.probe import probe
 from tests.support.webhooks import eventually
 
 SECRET = "the-quick-brown-secret"

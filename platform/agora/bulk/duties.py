@@ -48,33 +48,40 @@ def work_off() -> int:
 
 
 def _deal_with(bulk: RowMapping, job_id: str) -> None:
-    made = None if bulk["action"] == CANCEL else new_id("job")
     try:
-        with allowance(bulk["team_id"]) as room:
-            with transaction() as session:
-                if not _take(session, bulk, job_id, outcome=DONE, new_job_id=made):
-                    return
-                if made is not None:
-                    room.take(session=session)
-                announcement = _do(session, bulk, job_id, made)
-            room.use()
+        announcement = _cancel(bulk, job_id) if bulk["action"] == CANCEL else _go_on(bulk, job_id)
     except AgoraError as error:
         with transaction() as session:
             _take(session, bulk, job_id, outcome=FAILED, error={"code": error.slug, "message": str(error)[:1_000]})
         return
-    announcement.make()
+    if announcement is not None:
+        announcement.make()
+
+
+def _cancel(bulk: RowMapping, job_id: str) -> Announcement | None:
+    """Cancel a job; None when somebody has done so already."""
+    with transaction() as session:
+        if not _take(session, bulk, job_id, outcome=DONE, new_job_id=None):
+            return None
+        return cancel_in(session, job_id, team_id=bulk["team_id"], reason=bulk["options"].get("reason", ""))
+
+
+def _go_on(bulk: RowMapping, job_id: str) -> Announcement | None:
+    """Retry or fork a job, which makes another one of the team's day; None when somebody has done so already."""
+    team_id, made = bulk["team_id"], new_id("job")
+    wish = Wish(fork=bulk["action"] == FORK, **bulk["options"])
+    with allowance(team_id) as room:
+        with transaction() as session:
+            if not _take(session, bulk, job_id, outcome=DONE, new_job_id=made):
+                return None
+            room.take(session=session)
+            announcement = go_on_in(session, job_id, wish, team_id=team_id, key_id=bulk["key_id"], new_job_id=made)
+        room.use()
+    return announcement
 
 
 def _take(session: Session, bulk: RowMapping, job_id: str, **columns: Any) -> bool:
     return queries.take_item(session, team_id=bulk["team_id"], bulk_id=bulk["id"], job_id=job_id, **columns)
-
-
-def _do(session: Session, bulk: RowMapping, job_id: str, made: str | None) -> Announcement:
-    team_id, options = bulk["team_id"], bulk["options"]
-    if made is None:
-        return cancel_in(session, job_id, team_id=team_id, reason=options.get("reason", ""))
-    wish = Wish(fork=bulk["action"] == FORK, **options)
-    return go_on_in(session, job_id, wish, team_id=team_id, key_id=bulk["key_id"], new_job_id=made)
 
 
 def _pass(bulk: RowMapping, job_ids: list[str], status: str) -> None:

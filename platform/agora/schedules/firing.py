@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cronsim import CronSimError
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
@@ -80,7 +80,7 @@ def _fire(row: ScheduleRow, moment: datetime) -> bool:
     try:
         planned = plan(row, moment)
         return _fire_within_quota(row, planned)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, TimeoutError):
         raise  # no database: the whole loop waits
     except (AgoraError, SQLAlchemyError, CronSimError, LookupError, ValueError, OSError) as fault:
         log.warning("a schedule could not fire", schedule_id=row.id, error=str(fault)[:300])
