@@ -14,10 +14,14 @@ from api.schemas.common import PageArgs, Problem
 from api.schemas.files import FileOut, FilePage, UploadQuery
 from api.shaping import listed
 
+BYTES = {"type": "string", "format": "binary"}
 blueprint = Blueprint("files", __name__, url_prefix="/api/v1/files", description="Files, by reference.")
 
 
 @blueprint.post("")
+@blueprint.doc(
+    requestBody={"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+)
 @scope("files:write")
 @blueprint.arguments(UploadQuery, location="query")
 @blueprint.response(201, FileOut)

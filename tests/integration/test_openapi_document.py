@@ -7,10 +7,12 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from agora.api_versions import OLDEST
 from agora.events.catalogue import CATALOGUE as EVENTS
+from agora.quotas import tiers
 from api.app import create_app
 from api.auth import OPEN_ENDPOINTS
-from api.openapi_document import SIGNED, operation_id
+from api.openapi_document import ALWAYS, DEPRECATING, SIGNED, operation_id
 from api.openapi_examples import REQUESTS
 from api.openapi_links import LINKS
 from tests.support.routes import ROUTES
@@ -114,6 +116,10 @@ def waiting_without_a_time(_, operation):
     return any("Retry-After" not in operation["responses"][status]["headers"] for status in ("429", "503"))
 
 
+def answer_without_its_headers(_, operation):
+    return any(not ALWAYS.keys() <= answer.get("headers", {}).keys() for answer in operation["responses"].values())
+
+
 def page_without_cursor(_, operation):
     answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     schema = answer.get("schema", {})
@@ -125,13 +131,23 @@ def page_without_cursor(_, operation):
 RULES = (
     no_name, no_summary, no_known_tag, undeclared_parameter, no_success, answer_without_words, success_without_schema,
     error_that_is_no_problem, answer_without_example, body_without_example, missing_refusals, waiting_without_a_time,
-    page_without_cursor,
+    answer_without_its_headers, page_without_cursor,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_no_operation_breaks_a_rule(rule):
     assert [where for where, operation in OPERATIONS.items() if rule(where, operation)] == []
+
+
+def test_what_is_said_of_headers_is_what_answers_have(caller):
+    tiers.move_team("t", None, {"requests_per_minute": 100})
+    newest = caller.get("/api/v1/jobs").headers
+    assert ALWAYS.keys() <= set(newest.keys())
+    assert not DEPRECATING.keys() & set(newest.keys())
+    assert DEPRECATING.keys() - {"Sunset"} <= set(
+        caller.get("/api/v1/jobs", headers={"Agora-Version": OLDEST}).headers.keys()
+    )
 
 
 def test_names_are_unique():

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from agora.client.wire import Json, Wire
+from agora.client.wire import Answer, Json, Wire
 
 
 def _once(idempotency_key: str | None) -> dict[str, str]:
@@ -14,9 +14,13 @@ def _once(idempotency_key: str | None) -> dict[str, str]:
 class PeopleMethods(Wire):
     """The user who is signed in, teams, members, invitations. What is of a user needs their access token as key."""
 
-    def me(self) -> Json:
+    def me(self) -> Answer:
         """The user."""
         return self._json("GET", "/me")
+
+    def rename_me(self, name: str, *, if_match: str | None = None) -> Answer:
+        """Give the user another name."""
+        return self._json("PATCH", "/me", {"name": name}, if_match=if_match)
 
     def sessions(self) -> list[Json]:
         """Where the user is signed in."""
@@ -25,7 +29,7 @@ class PeopleMethods(Wire):
 
     def end_session(self, session_id: str) -> None:
         """End a session of the user, at once."""
-        self._call("DELETE", f"/me/sessions/{quote(session_id, safe='')}")
+        self._delete(f"/me/sessions/{quote(session_id, safe='')}")
 
     def renew_recovery_codes(self, password: str) -> list[str]:
         """Ten new recovery codes, shown this once; those before are void."""
@@ -41,22 +45,30 @@ class PeopleMethods(Wire):
         """Make a team, which the user owns. Its own retries make no second one."""
         return self._json("POST", "/teams", {"name": name}, headers=_once(idempotency_key))
 
-    def team(self) -> Json:
+    def team(self) -> Answer:
         """The team of the key."""
         return self._json("GET", "/team")
+
+    def rename_team(self, name: str, *, if_match: str | None = None) -> Answer:
+        """Give the team another name."""
+        return self._json("PATCH", "/team", {"name": name}, if_match=if_match)
 
     def members(self) -> list[Json]:
         """The members of the team."""
         found: list[Json] = self._json("GET", "/team/members")["items"]
         return found
 
-    def change_role(self, user_id: str, role: str) -> Json:
-        """Give a member another role."""
-        return self._json("PATCH", f"/team/members/{quote(user_id, safe='')}", {"role": role})
+    def get_member(self, user_id: str) -> Answer:
+        """A member of the team."""
+        return self._json("GET", f"/team/members/{quote(user_id, safe='')}")
 
-    def remove_member(self, user_id: str) -> None:
+    def change_role(self, user_id: str, role: str, *, if_match: str | None = None) -> Answer:
+        """Give a member another role."""
+        return self._json("PATCH", f"/team/members/{quote(user_id, safe='')}", {"role": role}, if_match=if_match)
+
+    def remove_member(self, user_id: str, *, if_match: str | None = None) -> None:
         """Take a member out of the team."""
-        self._call("DELETE", f"/team/members/{quote(user_id, safe='')}")
+        self._delete(f"/team/members/{quote(user_id, safe='')}", if_match)
 
     def invite(self, email: str, role: str, *, idempotency_key: str | None = None) -> Json:
         """Invite somebody by mail. Its own retries send no second one."""
@@ -70,7 +82,7 @@ class PeopleMethods(Wire):
 
     def revoke_invitation(self, invitation_id: str) -> None:
         """Take an invitation back."""
-        self._call("DELETE", f"/team/invitations/{quote(invitation_id, safe='')}")
+        self._delete(f"/team/invitations/{quote(invitation_id, safe='')}")
 
 
 class SystemMethods(Wire):
@@ -112,7 +124,7 @@ class SystemMethods(Wire):
 
     def revoke_admin(self, user_id: str, role: str) -> None:
         """Take a system role away."""
-        self._call("DELETE", f"/system/admins/{quote(user_id, safe='')}/{quote(role, safe='')}")
+        self._delete(f"/system/admins/{quote(user_id, safe='')}/{quote(role, safe='')}")
 
     def platform_usage(self, *, days: int = 1) -> Json:
         """Counts of accounts, and of the jobs of the last days."""

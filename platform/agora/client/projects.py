@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from agora.client.wire import Json, Wire
+from agora.client.wire import Answer, Json, Wire
 
 
 def _path(project_id: str, *rest: str) -> str:
@@ -17,23 +17,32 @@ class ProjectMethods(Wire):
         """One page of projects, own and shared ones: ``items`` and ``next_cursor``."""
         return self._json("GET", "/projects", query=query)
 
-    def get_project(self, project_id: str) -> Json:
+    def get_project(self, project_id: str) -> Answer:
         """A project; ``access`` says what this team may do with it."""
         return self._json("GET", _path(project_id))
 
-    def update_project(self, project_id: str, *, name: str | None = None, phase: str | None = None) -> Json:
-        """Give a project another name, or move it to another phase."""
-        given = {"name": name, "phase": phase}
-        return self._json("PATCH", _path(project_id), {key: one for key, one in given.items() if one is not None})
+    def update_project(
+        self, project_id: str, *, name: str | None = None, phase: str | None = None, if_match: str | None = None
+    ) -> Answer:
+        """Give a project another name, or move it to another phase: one of the two."""
+        given = {key: one for key, one in {"name": name, "phase": phase}.items() if one is not None}
+        return self._json("PATCH", _path(project_id), given, if_match=if_match)
 
     def list_specifications(self, project_id: str) -> list[Json]:
         """The current specifications of a project."""
         found: list[Json] = self._json("GET", _path(project_id, "specifications"))["items"]
         return found
 
-    def revise_specification(self, project_id: str, specification_id: str, **changes: Any) -> Json:
+    def get_specification(self, project_id: str, specification_id: str) -> Answer:
+        """A specification, also one that is superseded or rejected."""
+        return self._json("GET", _path(project_id, "specifications", specification_id))
+
+    def revise_specification(
+        self, project_id: str, specification_id: str, *, if_match: str | None = None, **changes: Any
+    ) -> Answer:
         """Change a specification; the ``id`` of the one that is current now."""
-        return self._json("PATCH", _path(project_id, "specifications", specification_id), changes)
+        path = _path(project_id, "specifications", specification_id)
+        return self._json("PATCH", path, changes, if_match=if_match)
 
     def list_conflicts(self, project_id: str) -> list[Json]:
         """The open conflicts of a project."""
@@ -55,4 +64,4 @@ class ProjectMethods(Wire):
 
     def unshare_project(self, project_id: str, team_id: str) -> None:
         """End a share, at once."""
-        self._call("DELETE", _path(project_id, "shares", team_id))
+        self._delete(_path(project_id, "shares", team_id))
