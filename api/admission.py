@@ -55,6 +55,10 @@ def admit(credential: Credential) -> Principal:
         if kept is not None:
             _pass([_of_address()])
         raise
+    except Exception:  # nobody can say whether they are right: that is not the caller's fault
+        if kept is None:
+            _pass([_of_address(cost=-1)])
+        raise
     back = [_of_address(cost=-1)] if kept is None else []
     _pass([*_buckets_of(principal, tiers.of(principal.team_id)), *back], (*_tags_of(principal), CATALOGUE))
     return principal

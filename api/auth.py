@@ -32,8 +32,6 @@ SELF = "self"
 TEAM_HEADER = "Agora-Team"
 OWN_DOORS = frozenset({"portal"})
 """Blueprints that let visitors in by themselves: each of their views is behind a check of their own."""
-SCOPES: dict[str, str] = {}
-"""The scope that each view needs, by endpoint name; filled by ``scope``."""
 
 
 def scope(name: str) -> Callable[[View], View]:
@@ -57,14 +55,20 @@ def team_id() -> str:
     return principal().team_id
 
 
-def scope_of(endpoint: str) -> str | None:
-    """The scope that an endpoint's view declares."""
-    view = current_app.view_functions.get(endpoint)
+def marked(endpoint: str | None, name: str) -> Any:
+    """What a decorator has marked an endpoint's view with, under this name; None if none has."""
+    view = current_app.view_functions.get(endpoint or "")
     while view is not None:
-        if hasattr(view, "__agora_scope__"):
-            return str(view.__agora_scope__)
+        if hasattr(view, name):
+            return getattr(view, name)
         view = getattr(view, "__wrapped__", None)
     return None
+
+
+def scope_of(endpoint: str) -> str | None:
+    """The scope that an endpoint's view declares."""
+    found: str | None = marked(endpoint, "__agora_scope__")
+    return found
 
 
 def check_request() -> None:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
 from agora.editions import Expected, digest
 from agora.errors import PreconditionFailed, invalid_field
-from api.auth import OWN_DOORS
+from api.auth import OWN_DOORS, marked
 from api.errors.problems import on_domain_error
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -38,12 +38,7 @@ def guarded(view: View) -> View:
 
 def is_guarded(endpoint: str | None) -> bool:
     """Whether the view of an endpoint heeds ``If-Match``."""
-    view = current_app.view_functions.get(endpoint or "")
-    while view is not None:
-        if hasattr(view, "__agora_guarded__"):
-            return True
-        view = getattr(view, "__wrapped__", None)
-    return False
+    return bool(marked(endpoint, "__agora_guarded__"))
 
 
 def expected() -> Expected:
@@ -128,13 +123,22 @@ def _tagged_read(response: Response) -> Response:
     response.headers["ETag"] = tag
     match, none = _tags("If-Match"), _tags("If-None-Match")
     if match is not None and match != ANY and tag not in ONE.findall(match):
-        return on_domain_error(PreconditionFailed("it is not, or no longer, what If-Match names"))
+        return _refused(response)
     if none is not None and (none == ANY or _opaque(tag) in {_opaque(one) for one in ONE.findall(none)}):
         response.status_code = NOT_MODIFIED
     if response.status_code == NOT_MODIFIED:
         response.set_data(b"")
         for header in ("Content-Type", "Content-Length"):
             response.headers.pop(header, None)
+    return response
+
+
+def _refused(response: Response) -> Response:
+    """The same answer, which says of the version what it said, as a refusal."""
+    problem = on_domain_error(PreconditionFailed("it is not, or no longer, what If-Match names"))
+    response.status_code = problem.status_code
+    response.set_data(problem.get_data())
+    response.headers["Content-Type"] = problem.headers["Content-Type"]
     return response
 
 

@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app
 
 from agora.api_versions import NEWEST
+from api import pages
 
 blueprint = Blueprint("docs", __name__, template_folder="templates")
 METHODS = ("get", "post", "put", "patch", "delete")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 @blueprint.get("/docs")
@@ -28,12 +28,7 @@ def page() -> Response:
         name: json.dumps(schema, indent=2) for name, schema in spec.get("components", {}).get("schemas", {}).items()
     }
     tags = {tag["name"]: tag.get("description", "") for tag in spec.get("tags", [])}
-    html = render_template(
-        "docs.html", spec=spec, newest=NEWEST, groups=groups, schemas=schemas, tags=tags, ref_of=ref_of
-    )
-    response = Response(html, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = POLICY
-    return response
+    return pages.page("docs.html", spec=spec, newest=NEWEST, groups=groups, schemas=schemas, tags=tags, ref_of=ref_of)
 
 
 def ref_of(content: dict[str, Any] | None) -> str | None:

@@ -121,9 +121,8 @@ def _unstorable(pointer: str, rule: str) -> Invalid:
 
 
 def end_request(response: Response) -> Response:
-    """Say the request's id, and keep answers out of caches."""
+    """Say the request's id."""
     response.headers["X-Request-Id"] = g.get("request_id", "")
-    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

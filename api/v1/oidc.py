@@ -9,6 +9,7 @@ from agora.identity.oidc import Returned, Started
 from agora.settings import get_settings
 from api.auth import SELF, scope, user_id
 from api.blueprint import Blueprint
+from api.headers import is_secure
 from api.schemas.common import Problem
 from api.schemas.oidc import CallbackArgs, LinksOut, ProviderOut, TicketIn, UrlOut
 from api.schemas.sign_in import EnrolIn, TokensOut
@@ -30,7 +31,7 @@ def _bring_back(response: Response, started: Started) -> Response:
     """Only this browser may come back: a link that somebody else has begun signs nobody in."""
     response.set_cookie(
         started.cookie_name, started.cookie, max_age=int(oidc.LIVES.total_seconds()), path=PREFIX, httponly=True,
-        secure=get_settings().public_url.startswith("https://"), samesite="Lax",
+        secure=is_secure(), samesite="Lax",
     )  # fmt: skip
     return response
 

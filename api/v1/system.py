@@ -148,7 +148,7 @@ def grant(fields: dict[str, Any]) -> Any:
 @blueprint.alt_response(404, schema=Problem, description="The user has no such role.")
 @blueprint.alt_response(409, schema=Problem, description="The last super administrator stays.")
 def revoke(account_id: str, role: str) -> None:
-    """Take a system role away; it counts at once in this process, within three seconds in others."""
+    """Take a system role away; it counts at once."""
     if role not in set(SystemRole):
         raise invalid_field("/role", "enum", f"role must be one of {', '.join(SystemRole)}", role)
     administrators.revoke(account_id, SystemRole(role))

@@ -254,7 +254,10 @@ def check_revalidation(caller, path):
         assert again.headers["Cache-Control"] == first.headers["Cache-Control"] != "no-store"
         assert "Content-Type" not in again.headers
     assert caller.get(path, headers={"If-None-Match": '"other"'}).json == first.json
-    assert caller.get(path, headers={"If-Match": '"other"'}).json["code"] == "precondition-failed"
+    refused = caller.get(path, headers={"If-Match": '"other"'})
+    assert (refused.status_code, refused.json["code"]) == (412, "precondition-failed")
+    assert refused.content_type.startswith("application/problem+json")
+    assert refused.headers.get("Agora-Version") == first.headers.get("Agora-Version")
     assert caller.get(path, headers={"If-Match": tag}).status_code == 200
     assert caller.get(path, headers={"If-None-Match": "other"}).json["errors"][0]["rule"] == "entity-tag"
 

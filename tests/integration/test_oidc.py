@@ -13,6 +13,7 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.identity import duties, oidc_provider
 from agora.identity.models import ExternalIdentityRow, OidcFlowRow, UserRow
+from tests.support.hostile import say
 from tests.support.people import Browser
 from tests.support.provider import (
     CLIENT_ID,
@@ -221,3 +222,17 @@ def test_only_a_confirmed_address_makes_an_account(app, provider):
     for provider.claims in [*verified, {"email": None}, {"email": "nothing"}, {"email": 7}]:
         assert go(Browser(app), provider).status_code == 403, provider.claims
     assert count(UserRow) == 0
+
+
+@pytest.mark.parametrize("broken", ["cut off", "no gzip"])
+def test_a_provider_that_breaks_off_is_away_and_left_alone_for_a_moment(app, use_provider, hostile, broken):
+    body = {
+        "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{",
+        "no gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    }[broken]
+    server = hostile.serve(say(body))
+    use_provider(f"http://127.0.0.1:{server.port}")
+    for _ in range(2):
+        refused = Browser(app).get(f"{OIDC}/start")
+        assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
+    assert server.connections == 1

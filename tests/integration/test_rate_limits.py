@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("as_many_processes")
 ROOT = Path(__file__).parents[2]
 JOBS = "/api/v1/jobs"
 DAY = 86_400
+AWAY = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
@@ -146,6 +147,20 @@ def test_many_processes_at_once_never_get_more_than_the_limit(db):
     assert len([one for one in let if one]) > 1, "they did not run at once"
     [left] = gate.pass_through([Bucket(policy="user", name=f"{name}-wide", quota=1_000_000, window=DAY)]).states
     assert left.remaining >= 1_000_000 - quota - 1  # a refused call charges no bucket
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["by Redis", "by the process"])
+def test_what_is_given_back_is_given_back_also_when_there_is_no_room(db, setting, there):
+    """A caller who is refused for their own limit has shown who they are: their address pays nothing for it."""
+    if not there:
+        setting("REDIS_URL", AWAY)
+    own, address = (Bucket(policy="user", name=new_id("team"), quota=2, window=DAY) for _ in range(2))
+    back = Bucket(policy="address", name=address.name, quota=2, window=DAY, cost=-1)
+    gate.pass_through([own, address])
+    assert gate.pass_through([address]).states[0].remaining == 0
+    gate.pass_through([own])
+    assert gate.pass_through([own, back]).states[0].wait > 0
+    assert gate.pass_through([address]).states[0].wait == 0
 
 
 # --- Redis away

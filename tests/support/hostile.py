@@ -29,7 +29,8 @@ class Peer:
     async def take(self):
         """Read one request, head and body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        [length] = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        told = (line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        length = next(told, b"0")
         self.server.requests.append((head, await self.reader.readexactly(int(length))))
 
     async def send(self, data):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from agora.audit.models import EntryRow, OutboxRow
 from agora.audit.types import Filter
 from agora.ids import floor_id
+from agora.paging import Span
 
 INSERT = {"auth": insert(EntryRow), "main": insert(OutboxRow)}
 COLUMNS = tuple(column.key for column in OutboxRow.__table__.columns)
@@ -27,10 +28,8 @@ def insert_entries(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     session.execute(INSERT[session.info["database"]], list(rows))
 
 
-def list_entries(
-    session: Session, *, team_id: str, filters: Filter, before: str | None, limit: int
-) -> Sequence[EntryRow]:
-    """Entries of a team, newest first."""
+def list_entries(session: Session, *, team_id: str, filters: Filter, span: Span) -> Sequence[EntryRow]:
+    """A page of a team's entries."""
     statement = select(EntryRow).where(EntryRow.team_id == team_id)
     if filters.actor is not None:
         statement = statement.where(EntryRow.actor_id == filters.actor)
@@ -45,9 +44,7 @@ def list_entries(
         statement = statement.where(EntryRow.at >= filters.since, EntryRow.id >= _id_at(filters.since, -MARGIN))
     if filters.until is not None:
         statement = statement.where(EntryRow.at < filters.until, EntryRow.id < _id_at(filters.until, MARGIN))
-    if before is not None:
-        statement = statement.where(EntryRow.id < before)
-    return session.scalars(statement.order_by(EntryRow.id.desc()).limit(limit)).all()
+    return session.scalars(span.of(statement, EntryRow.id)).all()
 
 
 def _id_at(moment: datetime, margin: timedelta) -> str:

@@ -18,8 +18,8 @@ from agora.audit.types import Entry, Filter
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import invalid_field
-from agora.ids import is_id, new_id
-from agora.paging import Page
+from agora.ids import new_id
+from agora.paging import Page, Span, cut
 
 MAX_VALUE = 2_000
 """Characters of JSON that a value may have; of a longer one its size and digest are kept."""
@@ -140,13 +140,11 @@ def view(row: EntryRow) -> Entry:
 
 def list_entries(filters: Filter, *, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]:
     """A page of a team's entries, newest first. Raises Invalid for a cursor that is none, or an unknown action."""
-    if cursor is not None and not is_id(cursor, "aud"):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of a list of entries", cursor)
+    span = Span.of_ids("aud", limit=limit, cursor=cursor)
     _check_action(filters.action)
     with transaction("auth") as session:
-        rows = queries.list_entries(session, team_id=team_id, filters=filters, before=cursor, limit=limit + 1)
-        items = [view(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows = queries.list_entries(session, team_id=team_id, filters=filters, span=span)
+        return cut([view(row) for row in rows], span)
 
 
 def _check_action(action: str | None) -> None:

@@ -40,13 +40,8 @@ def team_tag(team_id: str) -> str:
     return f"team:{team_id}"
 
 
-def session_tag(session_id: str) -> str:
-    """Of what is remembered of a user's session."""
-    return f"session:{session_id}"
-
-
 def user_tag(user_id: str) -> str:
-    """Of what is remembered of a user in all their teams: system roles, the second factor."""
+    """Of what is remembered of a user in all their teams: sessions, system roles, the second factor."""
     return f"user:{user_id}"
 
 

@@ -14,6 +14,7 @@ from agora.files import queries, store
 from agora.files.models import FileRow
 from agora.ids import id_from_bytes, is_id, new_id
 from agora.paging import NEWEST_FIRST, Page, Span, cut
+from agora.quotas import tiers
 from agora.quotas.room import check_storage
 from agora.quotas.types import QuotaExceeded
 from agora.settings import get_settings
@@ -62,7 +63,7 @@ def store_file(
     guessed = media_type or mimetypes.guess_type(name)[0] or DEFAULT_TYPE
     uploaded = file_id is None  # else a step has made it
     file_id = file_id or new_id("fil")
-    location = f"files/{team_id}/{file_id}"
+    location, limit = f"files/{team_id}/{file_id}", tiers.of(team_id).storage_bytes
     written = store.write(location, store.chunks_of(stream), limit=get_settings().max_file_bytes)
     try:
         with transaction() as session:
@@ -73,7 +74,7 @@ def store_file(
             row = queries.find_file(session, team_id=team_id, file_id=file_id)
             assert row is not None  # noqa: S101  # just inserted, or by an earlier try under the same id
             if inserted:
-                check_storage(session, team_id, written.size)
+                check_storage(session, team_id, written.size, limit=limit)
             if uploaded:
                 told = {"name": name, "media_type": guessed, "size": written.size, "sha256": written.sha256}
                 audit.record(session, "file.uploaded", file_id, team_id=team_id, after=told)

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from agora.identity.models import ApiKeyRow, MemberRow, SessionRow, SystemRoleRow, TeamRow, UserRow
+from agora.paging import Span
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +25,9 @@ class TeamSummary:
     created_at: datetime
 
 
-def list_teams(session: Session, *, before: str | None, limit: int) -> list[TeamSummary]:
-    """Teams, the newest first, after the one with the id ``before``."""
-    statement = _teams().order_by(TeamRow.id.desc()).limit(limit)
-    return _summaries(session, statement if before is None else statement.where(TeamRow.id < before))
+def list_teams(session: Session, *, span: Span) -> list[TeamSummary]:
+    """A page of all teams."""
+    return _summaries(session, span.of(_teams(), TeamRow.id))
 
 
 def find_team(session: Session, team_id: str) -> TeamSummary | None:
@@ -55,12 +55,12 @@ def _summaries(session: Session, statement: Select[TeamRow, int, int]) -> list[T
     ]  # fmt: skip
 
 
-def list_users(session: Session, *, before: str | None, limit: int, email: str | None) -> Sequence[UserRow]:
-    """Users, the newest first, after the one with the id ``before``; of one address, if it is given."""
-    statement = select(UserRow).order_by(UserRow.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(UserRow.id < before)
-    return session.scalars(statement if email is None else statement.where(UserRow.email == email)).all()
+def list_users(session: Session, *, span: Span, email: str | None) -> Sequence[UserRow]:
+    """A page of all users; of one address, if it is given."""
+    statement = select(UserRow)
+    return session.scalars(
+        span.of(statement if email is None else statement.where(UserRow.email == email), UserRow.id)
+    ).all()
 
 
 def list_roles(session: Session, user_ids: Sequence[str] | None = None) -> Sequence[tuple[SystemRoleRow, UserRow]]:

@@ -13,17 +13,17 @@ from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM
-from agora.caching.generations import changed, changing, user_tag
+from agora.caching.generations import changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
-from agora.errors import Conflict, Forbidden, NotFound, invalid_field
-from agora.identity import admin_queries, revoked, sessions, totp, trail, user_queries
+from agora.errors import Conflict, Forbidden, NotFound
+from agora.identity import admin_queries, sessions, totp, trail, user_queries
 from agora.identity.admin_queries import TeamSummary
 from agora.identity.models import UserRow
 from agora.identity.roles import SystemRole
 from agora.identity.users import check_email
 from agora.ids import is_id
-from agora.paging import Page
+from agora.paging import Page, Span, cut
 
 LAST_SUPER = "must keep a super administrator"
 
@@ -73,18 +73,24 @@ def grant(email: str, role: SystemRole, *, by: str | None) -> Granted:
         Conflict: their address is not confirmed, or they are disabled.
         NotFound: there is no such user.
     """
-    with transaction("auth") as session:
-        user = user_queries.find_by_email(session, check_email(email), lock=True)
-        if user is None:
-            raise NotFound(f"there is no user {email}")
+    user_id = id_of(email)
+    with changing(user_tag(user_id)), transaction("auth") as session:
+        user = lock_user(session, user_id)
         if user.verified_at is None or user.disabled_at is not None:
             raise Conflict("this account is disabled, or its address is not confirmed")
-        if admin_queries.grant(session, user_id=user.id, role=role, granted_by=by):
+        if admin_queries.grant(session, user_id=user_id, role=role, granted_by=by):
             told = {"email": user.email, "role": role}
-            audit.record(session, "administrator.granted", user.id, team_id=PLATFORM, after=told)
-        user_id = user.id
-    changed(user_tag(user_id))
+            audit.record(session, "administrator.granted", user_id, team_id=PLATFORM, after=told)
     return next(one for one in list_admins() if (one.user_id, one.role) == (user_id, role))
+
+
+def id_of(email: str) -> str:
+    """The user with an address. Raises NotFound."""
+    with transaction("auth") as session:
+        user = user_queries.find_by_email(session, check_email(email))
+    if user is None:
+        raise NotFound(f"there is no user {email}")
+    return user.id
 
 
 def revoke(user_id: str, role: SystemRole) -> None:
@@ -104,11 +110,7 @@ def revoke(user_id: str, role: SystemRole) -> None:
 
 def revoke_of(email: str, role: SystemRole) -> None:
     """Likewise, of the user with an address. Raises NotFound, Conflict."""
-    with transaction("auth") as session:
-        user = user_queries.find_by_email(session, check_email(email))
-    if user is None:
-        raise NotFound(f"there is no user {email}")
-    revoke(user.id, role)
+    revoke(id_of(email), role)
 
 
 def super_missing(error: IntegrityError) -> Exception:
@@ -118,17 +120,11 @@ def super_missing(error: IntegrityError) -> Exception:
     return error
 
 
-def list_teams(*, limit: int, cursor: str | None) -> Page[TeamSummary]:
-    """Teams of the platform, the newest first."""
+def list_teams(*, limit: int = 50, cursor: str | None = None) -> Page[TeamSummary]:
+    """Teams of the platform, the newest first. Raises Invalid."""
+    span = Span.of_ids("team", limit=limit, cursor=cursor)
     with transaction("auth") as session:
-        found = admin_queries.list_teams(session, before=_after(cursor, "team"), limit=limit + 1)
-    return Page(items=found[:limit], next_cursor=found[limit - 1].id if len(found) > limit else None)
-
-
-def _after(cursor: str | None, prefix: str) -> str | None:
-    if cursor is not None and not is_id(cursor, prefix):
-        raise invalid_field("/cursor", "cursor", "cursor must come from next_cursor of the same list", cursor)
-    return cursor
+        return cut(admin_queries.list_teams(session, span=span), span)
 
 
 def get_team(team_id: str) -> TeamSummary:
@@ -140,19 +136,18 @@ def get_team(team_id: str) -> TeamSummary:
     return found
 
 
-def list_users(*, limit: int, cursor: str | None, email: str | None = None) -> Page[Account]:
-    """Users of the platform, the newest first; of one address, if it is given."""
+def list_users(*, limit: int = 50, cursor: str | None = None, email: str | None = None) -> Page[Account]:
+    """Users of the platform, the newest first; of one address, if it is given. Raises Invalid."""
     wanted = check_email(email) if email is not None else None
+    span = Span.of_ids("usr", limit=limit, cursor=cursor)
     with transaction("auth") as session:
-        rows = admin_queries.list_users(session, before=_after(cursor, "usr"), limit=limit + 1, email=wanted)
-        found = _accounts(session, rows[:limit])
-    return Page(items=found, next_cursor=found[-1].id if len(rows) > limit else None)
+        return cut(_accounts(session, admin_queries.list_users(session, span=span, email=wanted)), span)
 
 
 def get_user(user_id: str) -> Account:
     """One of them. Raises NotFound."""
     with transaction("auth") as session:
-        return _accounts(session, [_locked(session, user_id)])[0]
+        return _accounts(session, [lock_user(session, user_id)])[0]
 
 
 def _accounts(session: Session, rows: Sequence[UserRow]) -> list[Account]:
@@ -179,12 +174,10 @@ def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) ->
     try:
         with changing(user_tag(user_id)), transaction("auth") as session:
             row = _acted_on(session, user_id, by=by, over_admins=over_admins)
-            ended = disable(session, row) if disabled else enable(session, row)
-            found = _accounts(session, [row])[0]
+            (disable if disabled else enable)(session, row)
+            return _accounts(session, [row])[0]
     except IntegrityError as error:
         raise super_missing(error) from None
-    revoked.tell(ended)
-    return found
 
 
 def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account:
@@ -194,40 +187,36 @@ def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account
     """
     with changing(user_tag(user_id)), transaction("auth") as session:
         row = _acted_on(session, user_id, by=by, over_admins=over_admins)
-        ended = drop_second_factor(session, row)
-        found = _accounts(session, [row])[0]
-    revoked.tell(ended)
-    return found
+        drop_second_factor(session, row)
+        return _accounts(session, [row])[0]
 
 
-def disable(session: Session, row: UserRow) -> list[str]:
-    """Disable an account, in the caller's transaction; the sessions that end, which the caller tells after it."""
+def disable(session: Session, row: UserRow) -> None:
+    """Disable an account, whose sessions end, in the caller's transaction, which is one that changes the user."""
     row.disabled_at = row.disabled_at or now()
-    return _ended(session, row, "user.disabled", why="the account was disabled")
+    _end_sessions(session, row, "user.disabled", why="the account was disabled")
 
 
-def enable(session: Session, row: UserRow) -> list[str]:
+def enable(session: Session, row: UserRow) -> None:
     """Let a disabled account in again, likewise."""
     row.disabled_at = None
     trail.note(session, "user.enabled", row.id)
-    return []
 
 
-def drop_second_factor(session: Session, row: UserRow) -> list[str]:
-    """Take a second factor away whose device is lost, likewise."""
+def drop_second_factor(session: Session, row: UserRow) -> None:
+    """Take a second factor away whose device is lost; every session ends, likewise."""
     totp.remove(session, row)
-    return _ended(session, row, "user.second_factor_removed", why="the second factor was removed")
+    _end_sessions(session, row, "user.second_factor_removed", why="the second factor was removed")
 
 
-def _ended(session: Session, row: UserRow, action: str, *, why: str) -> list[str]:
+def _end_sessions(session: Session, row: UserRow, action: str, *, why: str) -> None:
     ended = sessions.end_all(session, row.id, why=why)
-    trail.note(session, action, row.id, after={"sessions_ended": len(ended)})
-    return ended
+    trail.note(session, action, row.id, after={"sessions_ended": ended})
 
 
 def _acted_on(session: Session, user_id: str, *, by: str, over_admins: bool) -> UserRow:
     """Who helps users gets no power over those who may more: taking a second factor away is half of becoming them."""
-    row = _locked(session, user_id)
+    row = lock_user(session, user_id)
     if row.id == by:
         raise Forbidden("nobody does this to their own account here")
     if user_queries.list_system_roles(session, row.id) and not over_admins:
@@ -235,7 +224,8 @@ def _acted_on(session: Session, user_id: str, *, by: str, over_admins: bool) -> 
     return row
 
 
-def _locked(session: Session, user_id: str) -> UserRow:
+def lock_user(session: Session, user_id: str) -> UserRow:
+    """A user, locked. Raises NotFound."""
     row = user_queries.find(session, user_id, lock=True) if is_id(user_id, "usr") else None
     if row is None:
         raise NotFound(f"there is no user {user_id}")

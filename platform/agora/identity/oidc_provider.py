@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
+import urllib3
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oidc.discovery import get_well_known_url
@@ -238,7 +239,7 @@ def _get(url: str, *, bearer: str | None = None) -> dict[str, Any]:
             if answer.status_code != OK or len(content) > MAX_BYTES:
                 raise _away(f"{url} answers {answer.status_code} with {len(content)} bytes")
             found = json.loads(content)
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _away(error) from None
     if not isinstance(found, dict):
         raise _away(f"{url} answers no JSON object")

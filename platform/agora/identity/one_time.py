@@ -40,12 +40,12 @@ def redeem(session: Session, token: str, purpose: Purpose) -> UserRow:
     return found[1]
 
 
-def peek(session: Session, token: str, purpose: Purpose) -> str:
-    """The password hash of a token's user, without using it up. Raises Invalid."""
+def peek(session: Session, token: str, purpose: Purpose) -> UserRow:
+    """A token's user, without using it up. Raises Invalid."""
     found = _read(session, token, purpose)
     if found is None or found[0].used_at is not None:
         raise _void()
-    return found[1].password_hash
+    return found[1]
 
 
 def _void() -> Invalid:

@@ -11,8 +11,8 @@ from agora.audit import service as audit
 from agora.caching.generations import changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
-from agora.errors import Conflict, NotFound
-from agora.identity import administrators, passwords, revoked, service, user_queries
+from agora.errors import Conflict
+from agora.identity import administrators, passwords, service, user_queries
 from agora.identity.models import MemberRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import User, check_email, check_name, insert_user, view
@@ -83,14 +83,7 @@ def remove_second_factor(email: str) -> None:
     _change(email, administrators.drop_second_factor)
 
 
-def _change(email: str, change: Callable[[Session, UserRow], list[str]]) -> None:
-    with transaction("auth") as session:
-        found = user_queries.find_by_email(session, check_email(email))
-    if found is None:
-        raise NotFound(f"there is no user {email}")
-    with changing(user_tag(found.id)), transaction("auth") as session:
-        row = user_queries.find(session, found.id, lock=True)
-        if row is None:
-            raise NotFound(f"there is no user {email}")
-        ended = change(session, row)
-    revoked.tell(ended)
+def _change(email: str, change: Callable[[Session, UserRow], None]) -> None:
+    user_id = administrators.id_of(email)
+    with changing(user_tag(user_id)), transaction("auth") as session:
+        change(session, administrators.lock_user(session, user_id))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from agora.caching.cache import Cache
-from agora.caching.generations import session_tag, team_tag, user_tag
+from agora.caching.generations import team_tag, user_tag
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
 from agora.identity import access_tokens, session_queries, user_queries
@@ -103,7 +103,7 @@ class SessionCredential:
         return self.user_id, self.session_id, self.team_id
 
     def _tags(self, team_id: str) -> tuple[str, ...]:
-        return team_tag(team_id), session_tag(self.session_id), user_tag(self.user_id)
+        return team_tag(team_id), user_tag(self.user_id)
 
     def kept(self) -> Kept | None:
         """What this process remembers of it."""

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from joserfc.jwk import OKPKey
 from sqlalchemy.orm import Session
 
+from agora.caching.generations import changed, changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
-from agora.identity import access_tokens, revoked, session_queries, trail, user_queries
+from agora.identity import access_tokens, session_queries, trail, user_queries
 from agora.identity.models import SessionRow, SpentTokenRow, UserRow
 from agora.ids import new_id
 from agora.telemetry import get_logger
@@ -99,16 +100,15 @@ def refresh(plain: str) -> Tokens:
     """
     key = access_tokens.signer()
     digest, fresh = _digest(plain), _new_token()
-    tokens, ended = None, list[str]()
+    tokens, thief = None, None
     with transaction("auth") as session:
         row = session_queries.lock_by_refresh(session, digest)
         if row is not None:
             tokens = _renew(session, row, digest, fresh, key)
         else:
-            ended = _end_family(session, digest)
-    if ended:
-        log.warning("a refresh token came twice: its session has ended", session_id=ended[0])
-        revoked.tell(ended)
+            thief = _end_family(session, digest)
+    if thief is not None:
+        changed(user_tag(thief))
     if tokens is None:
         raise Unauthenticated("the refresh token is not valid; sign in again")
     return tokens
@@ -125,18 +125,20 @@ def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, key: OK
     return _tokens(row, fresh, key)
 
 
-def _end_family(session: Session, digest: bytes) -> list[str]:
+def _end_family(session: Session, digest: bytes) -> str | None:
+    """End the session that a token was used up in; its user, if it had not ended yet."""
     spent = session_queries.find_of_spent(session, digest)
-    ended = [] if spent is None else session_queries.end(session, [spent], why=REUSED)
-    for session_id in ended:
-        user_id = session.get_one(SessionRow, session_id).user_id
-        trail.note(session, "user.token_reused", user_id, after={"session_id": session_id})
-    return ended
+    if spent is None or not session_queries.end(session, [spent], why=REUSED):
+        return None
+    user_id = session.get_one(SessionRow, spent).user_id
+    trail.note(session, "user.token_reused", user_id, after={"session_id": spent})
+    log.warning("a refresh token came twice: its session ends", session_id=spent)
+    return user_id
 
 
 def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
     """End one session of a user, at once. Raises NotFound."""
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = session.get(SessionRow, session_id)
         mine = row is not None and row.user_id == user_id
         ended = session_queries.end(session, [session_id], why=why) if mine else []
@@ -145,7 +147,6 @@ def end(session_id: str, *, user_id: str, why: str = SIGNED_OUT) -> None:
             trail.note(session, action, user_id, before={"session_id": session_id})
     if not ended:
         raise NotFound(f"there is no session {session_id}")
-    revoked.tell(ended)
 
 
 def note_second_factor(session: Session, session_id: str) -> None:
@@ -155,13 +156,13 @@ def note_second_factor(session: Session, session_id: str) -> None:
         row.second_factor = True
 
 
-def end_all(session: Session, user_id: str, *, why: str, but: str | None = None) -> list[str]:
-    """End every session of a user, or all but one, in the caller's transaction.
+def end_all(session: Session, user_id: str, *, why: str, but: str | None = None) -> int:
+    """End every session of a user, or all but one, in the caller's transaction, which is one that changes the user.
 
-    Returns their ids, which the caller tells the deny list after the commit.
+    Returns how many.
     """
     ids = [row.id for row in session_queries.list_open(session, user_id) if row.id != but]
-    return session_queries.end(session, ids, why=why)
+    return len(session_queries.end(session, ids, why=why))
 
 
 def list_sessions(user_id: str) -> list[SignedIn]:

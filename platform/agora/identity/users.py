@@ -7,6 +7,7 @@ from datetime import datetime
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.orm import Session
 
+from agora.caching.generations import changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.editions import ANYTHING, Edited, Expected
@@ -17,7 +18,6 @@ from agora.identity import (
     one_time,
     passwords,
     recovery_queries,
-    revoked,
     sessions,
     throttle,
     trail,
@@ -176,7 +176,7 @@ def verify_email(token: str, password: str, *, address: str) -> User:
     """
     throttle.take(throttle.of_work(address))
     with transaction("auth") as session:
-        kept = one_time.peek(session, token, Purpose.VERIFY)
+        kept = one_time.peek(session, token, Purpose.VERIFY).password_hash
     if not passwords.matches(kept, password):
         raise invalid_field("/password", "password", "this is not the password that the account was made with")
     with transaction("auth") as session:
@@ -202,17 +202,16 @@ def reset_password(token: str, password: str, *, address: str) -> None:
     """
     throttle.take(throttle.of_work(address))
     with transaction("auth") as session:
-        one_time.peek(session, token, Purpose.RESET)  # before the work of judging and hashing
+        user_id = one_time.peek(session, token, Purpose.RESET).id  # before the work of judging and hashing
     passwords.check(password)
     hashed = passwords.hash_of(password)
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = one_time.redeem(session, token, Purpose.RESET)
         row.verified_at = row.verified_at or now()
         external_queries.unlink_all(session, row.id)
         ended = _set_password(session, row, hashed)
-        told = {"password": "new", "sessions_ended": len(ended)}
+        told = {"password": "new", "sessions_ended": ended}
         trail.note(session, "user.password_reset", row.id, after=told, actor=trail.as_user(row))
-    revoked.tell(ended)
 
 
 def change_password(user_id: str, old: str, new: str, *, session_id: str) -> None:
@@ -221,14 +220,13 @@ def change_password(user_id: str, old: str, new: str, *, session_id: str) -> Non
     user = get_user(user_id)
     passwords.check(new, known=(user.email, user.email.partition("@")[0], user.name), pointer="/new_password")
     hashed = passwords.hash_of(new)
-    with transaction("auth") as session:
+    with changing(user_tag(user_id)), transaction("auth") as session:
         row = _find(session, user_id, lock=True)
         if row.password_hash != kept:
             raise Conflict("the password was changed just now")
         ended = _set_password(session, row, hashed, but=session_id)
-        told = {"password": "new", "sessions_ended": len(ended)}
+        told = {"password": "new", "sessions_ended": ended}
         trail.note(session, "user.password_changed", user_id, after=told)
-    revoked.tell(ended)
 
 
 def check_password(user_id: str, password: str, *, pointer: str = "/password") -> str:
@@ -246,7 +244,7 @@ def check_password(user_id: str, password: str, *, pointer: str = "/password") -
     return kept
 
 
-def _set_password(session: Session, row: UserRow, password_hash: str, *, but: str | None = None) -> list[str]:
+def _set_password(session: Session, row: UserRow, password_hash: str, *, but: str | None = None) -> int:
     row.password_hash, row.password_at = password_hash, now()
     session.flush()
     return sessions.end_all(session, row.id, why=sessions.PASSWORD, but=but)

@@ -75,8 +75,8 @@ def put_limit(
     saved = burst or max(1, int(rate or 1))
     with transaction() as session:
         setting_queries.lock_limit(session, scope=scope, team_id=team_id)
-        expected.check(_seen(session, scope, team_id))
-        before = _told(session, scope, team_id)
+        present = _seen(session, scope, team_id)
+        expected.check(present)
         is_new = setting_queries.put_limit(
             session, scope=scope, team_id=team_id, agent=agent, action=action, max_running=max_running, rate=rate,
             burst=saved,
@@ -84,8 +84,8 @@ def put_limit(
         if is_new:
             setting_queries.sweep(session, scope=scope, team_id=team_id, agent=agent, action=action)
         audit.record(
-            session, "limit.set", target, team_id=team_id or PLATFORM, before=before,
-            after=_told(session, scope, team_id),
+            session, "limit.set", target, team_id=team_id or PLATFORM, before=_told(present),
+            after={"max_running": max_running, "rate": rate, "burst": saved if rate is not None else None},
         )  # fmt: skip
     _let_in(scope)
     return _find(scope, team_id)
@@ -100,9 +100,8 @@ def delete_limit(target: str, *, team_id: str | None, expected: Expected = ANYTH
         if found is None:
             raise NotFound(f"there is no limit of {target}")
         expected.check(found)
-        before = _told(session, scope, team_id)
         setting_queries.remove_limit(session, scope=scope, team_id=team_id)
-        audit.record(session, "limit.removed", target, team_id=team_id or PLATFORM, before=before)
+        audit.record(session, "limit.removed", target, team_id=team_id or PLATFORM, before=_told(found))
     _let_in(scope)
 
 
@@ -122,10 +121,9 @@ def _let_in(scope: str) -> None:
         try_refill(queue)
 
 
-def _told(session: Session, scope: str, team_id: str | None) -> dict[str, Any]:
+def _told(limit: Limit | None) -> dict[str, Any]:
     """A limit as the audit log tells of it; nothing where there is none."""
-    row = setting_queries.find_limit(session, scope=scope, team_id=team_id)
-    return {} if row is None else {name: row[name] for name in ("max_running", "rate", "burst")}
+    return {} if limit is None else {name: getattr(limit, name) for name in ("max_running", "rate", "burst")}
 
 
 def _find(scope: str, team_id: str | None) -> Limit:

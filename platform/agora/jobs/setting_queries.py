@@ -81,17 +81,6 @@ def sweep(session: Session, *, scope: str, team_id: str | None, agent: str | Non
     session.execute(SWEEP, {"scope": scope, "team_id": team_id, "agent": agent, "action": action})
 
 
-FIND = text("""
-SELECT max_running, rate, burst FROM limits
-WHERE scope = :scope AND team_id IS NOT DISTINCT FROM :team_id AND NOT removed AND key IS NULL
-""")
-
-
-def find_limit(session: Session, *, scope: str, team_id: str | None) -> RowMapping | None:
-    """What a limit is set to; None when there is none."""
-    return session.execute(FIND, {"scope": scope, "team_id": team_id}).mappings().one_or_none()
-
-
 REMOVE = text("""
 UPDATE limits SET removed = true, max_running = NULL, rate = NULL, burst = NULL, next_at = NULL, updated_at = now()
 WHERE scope = :scope AND team_id IS NOT DISTINCT FROM :team_id AND NOT removed AND key IS NULL

@@ -51,12 +51,12 @@ class Local:
         self._full_at = dict[str, int]()
 
     def take(self, buckets: Sequence[Bucket], *, shares: int) -> list[State]:
-        """Charge each bucket its cost, or none of them when one has no room."""
+        """Charge each bucket its cost, or none of them when one has no room: then only what is given back counts."""
         now = time.monotonic_ns() // 1_000
         with self._lock:
             states = [self._look(one, now, shares) for one in buckets]
             if any(one.wait for one in states):
-                return states
+                return [self._charge(one.bucket, now, shares) if one.bucket.cost < 0 else one for one in states]
             charged = [self._charge(one, now, shares) for one in buckets]
             self._tidy(now)
         return charged

@@ -116,7 +116,8 @@ class Allowance:
             self._let_go()
         if self._counted and not self._used and not maybe_made:
             try:
-                _count(f"{PREFIX}{self._day}:{self._team_id}", -self._counted, 0, begin="0")
+                # A count that is gone meanwhile stays unknown: the next who takes has it from Postgres.
+                _count(f"{PREFIX}{self._day}:{self._team_id}", -self._counted, 0)
             except Away:
                 with _lock:
                     _uncounted.add(f"{PREFIX}{self._day}:{self._team_id}")

@@ -5,7 +5,8 @@
 -- The clock is Redis' own: those of the callers do not matter.
 -- Returns one text, which is cheaper to read than a list: 1, or 0 when the stamp was not right and nothing was charged;
 -- the values of epoch and tags; and for each bucket what remains, the microseconds until it is full, and until there is
--- room (0: there was). All of it joined by '|'. When one bucket has no room, none is charged.
+-- room (0: there was). All of it joined by '|'. When one bucket has no room, none is charged; what is given back, by a
+-- cost below 0, is given back all the same.
 local tags = tonumber(ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2], 'NX')
 local values = redis.call('MGET', unpack(KEYS, 1, tags + 1))
@@ -23,12 +24,12 @@ for i = tags + 2, #KEYS do
   local wait = 0
   if cost > 0 then wait = math.max(0, after - quota * interval - now) end
   if wait > 0 then room = false end
-  full[i] = {was, after, interval, quota, wait}
+  full[i] = {was, after, interval, quota, wait, cost}
 end
 for i = tags + 2, #KEYS do
-  local was, after, interval, quota, wait = unpack(full[i])
+  local was, after, interval, quota, wait, cost = unpack(full[i])
   local at = was
-  if room then
+  if room or cost < 0 then
     at = after
     if at > now then
       redis.call('SET', KEYS[i], string.format('%.0f', at), 'PX', math.ceil((at - now) / 1000))

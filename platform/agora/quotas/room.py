@@ -39,12 +39,11 @@ def check_project(session: Session, team_id: str) -> None:
         raise exceeded(Quota.PROJECTS, limit=limit, used=limit, what="the team has as many projects as it may")
 
 
-def check_storage(session: Session, team_id: str, size: int) -> None:
+def check_storage(session: Session, team_id: str, size: int, *, limit: int | None) -> None:
     """Raise QuotaExceeded if the file of ``size`` bytes that was just inserted is beyond what the team may store.
 
-    Nobody else's is inserted until the transaction ends.
+    Nobody else's is inserted until the transaction ends. ``limit`` was read before it: what it asks is outside.
     """
-    limit = tiers.of(team_id).storage_bytes
     if limit is None:
         return
     queries.lock_quota(session, team_id=team_id, quota=Quota.STORAGE_BYTES)
