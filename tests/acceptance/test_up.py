@@ -1,9 +1,13 @@
 """`agora up`, as people run it."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
+from email import message_from_bytes
 from pathlib import Path
 
 import psutil
@@ -16,11 +20,11 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
 AGORA = Path(sys.executable).with_name("agora")
 
 
-def start(data_dir, *more):
+def start(data_dir, *more, **settings):
     env = {name: value for name, value in environment().items() if not name.startswith(("AGORA_", "DATABASE", "REDIS"))}
     env.pop("AUTH_DATABASE_URL", None)
     command = [str(AGORA), "--data-dir", str(data_dir), "up", "--quiet", *more]
-    env |= {"AGORA_AGENTS": "tests.support.agents", "AGORA_PORT": "19080"}
+    env |= {"AGORA_AGENTS": "tests.support.agents", "AGORA_PORT": "19080"} | settings
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -69,6 +73,33 @@ def test_kill_9_leaves_nothing_running_and_the_next_start_takes_over(tmp_path):
     assert again.returncode == 0
     assert "stopped" in rest
     assert not of_this(tmp_path)
+
+
+def test_an_account_is_made_with_the_mail_that_lies_in_the_data_directory(tmp_path):
+    """Nothing is set but that people may sign up: they can, with what `agora up` prints."""
+    up = start(tmp_path, "--only", "web,dispatcher", AGORA_SIGN_UP="open")
+    try:
+        lines = wait_until_ready(up)
+        (folder,) = [Path(line.split()[1]) for line in lines if line.split()[:1] == ["Mail"]]
+        url = json.loads((tmp_path / "run.json").read_text())["url"]
+        account = {"email": "ada@example.test", "password": "four brown owls at night"}
+        post(url, "sign-up", account | {"name": "Ada"})
+        (mail,) = until(lambda: list(folder.glob("*.eml")), timeout=30, what="the mail")
+        token = re.search(r"\b\w+_\S{20,}", message_from_bytes(mail.read_bytes()).get_payload(decode=True).decode())
+        post(url, "verify-email", {"token": token[0], "password": account["password"]})
+        assert post(url, "sign-in", account)["access_token"]
+        assert folder.stat().st_mode & 0o077 == 0
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+
+
+def post(url, what, body):
+    request = urllib.request.Request(
+        f"{url}/api/v1/auth/{what}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"{}")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,10 @@ def send(to: str, subject: str, text: str) -> None:
 
 def _keep(folder: Path, message: EmailMessage) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / f"{new_id('eml')}.eml").write_bytes(message.as_bytes())
+    path = folder / f"{new_id('eml')}.eml"
+    part = path.with_suffix(".part")
+    part.write_bytes(message.as_bytes())
+    part.rename(path)  # whoever looks into the folder finds whole mails
 
 
 def _hand_over(where: SplitResult, message: EmailMessage, to: str) -> None:

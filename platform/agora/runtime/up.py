@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import unquote, urlsplit
 
 from agora.db import engines, migrate
 from agora.errors import AgoraError, SettingsError
@@ -26,6 +27,7 @@ from agora.runtime.valkey import EmbeddedValkey
 from agora.settings import Settings, environment, get_settings, load_settings, override_environment
 
 LOOPBACK_EGRESS = "127.0.0.0/8,::1/128"
+MAIL_FOLDER = "mail"
 READY_SECONDS = 60.0
 DEVELOPMENT_TEAM = "development"
 
@@ -186,6 +188,9 @@ class Platform:
             "AGORA_FLOWER_PASSWORD": self.settings.flower_password.get_secret_value()
             or self._kept_secret("flower.key"),
         }
+        if self.postgres and not self.settings.mail_url:
+            # Whoever tries the platform on one machine reads its mails there. One with a database of its own is told.
+            made["AGORA_MAIL_URL"] = (self.data_dir.resolve() / MAIL_FOLDER).as_uri()
         for variable, wanted in (("AGORA_PORT", self.settings.port), ("AGORA_FLOWER_PORT", self.settings.flower_port)):
             port = next_free(wanted, self.settings.host, frozenset(taken))
             taken.add(port)
@@ -265,6 +270,8 @@ def describe(platform: Platform) -> Iterable[tuple[str, str]]:
     if not platform.only or "flower" in platform.only:
         yield "Flower", f"{platform.flower_url}  (user agora, password {password})"
     yield "API key", platform.api_key
+    if mail_url := platform.env.get("AGORA_MAIL_URL"):
+        yield "Mail", f"{unquote(urlsplit(mail_url).path)}  (a file each; AGORA_MAIL_URL sends them)"
     yield "Data", str(platform.data_dir.resolve())
 
 
