@@ -16,6 +16,7 @@ from api import (
     health,
     limits,
     openapi_document,
+    openapi_versions,
     portal,
     well_known,
 )
@@ -81,6 +82,7 @@ def create_app() -> Flask:
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     openapi_document.complete(app, api)
+    openapi_versions.install(app, api)
     app.extensions["agora-api"] = api
     problems.install(app)  # flask-smorest registers handlers of its own; ours answer
     return app

@@ -21,8 +21,8 @@ ANY = {
 }
 VERSION = "AgoraVersion"
 VERSION_HEADER = {
-    "description": "The version that the program speaks. This document describes the one that is named here; /versions "
-    "tells how others differ. Without it, what the API key is pinned to; without a key, the oldest.",
+    "description": "The version that the program speaks. This document describes the one that is named here; sent "
+    "with another, `openapi.json` describes that. Without it, what the API key is pinned to; without one, the oldest.",
     "schema": {"type": "string", "enum": [NEWEST]},
 }
 WITH_INPUT = {422: "A field is not acceptable; `errors` names field, rule and value."}

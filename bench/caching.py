@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,11 +53,24 @@ class Stage:
     def requests(self) -> dict[str, Request]:
         """What is asked, by name."""
         submit = json.dumps({"agent": "bench", "action": "chain", "input": INPUT}).encode()
+        once = self._as("endless") | {"Idempotency-Key": "bench"}
+        made, _ = self._ask(("POST", "/api/v1/jobs", submit, once))
+        job = f"/api/v1/jobs/{json.loads(made)['id']}"
+        self._ask(("POST", f"{job}/cancel", b"{}", self._as("endless")))
+        _, tag = self._ask(("GET", job, None, self._as("endless")))
         return {
             "list the agents": ("GET", "/api/v1/agents", None, self._as("endless")),
             "submit a job": ("POST", "/api/v1/jobs", submit, self._as("endless")),
             "submit, of a team with limits": ("POST", "/api/v1/jobs", submit, self._as("limited")),
+            "submit again with the same key": ("POST", "/api/v1/jobs", submit, once),
+            "read a job that has ended": ("GET", job, None, self._as("endless")),
+            "read it again, unchanged": ("GET", job, None, self._as("endless") | {"If-None-Match": tag}),
+            "list 50 jobs": ("GET", "/api/v1/jobs?limit=50", None, self._as("endless")),
         }
+
+    def _ask(self, request: Request) -> tuple[bytes, str]:
+        url = urlsplit(self._urls["with"])
+        return send(url.hostname or "", url.port or 0, request, 1)
 
     def _as(self, who: str) -> dict[str, str]:
         return HEADERS | {"Authorization": f"Bearer {self._keys[who]}"}
@@ -82,20 +96,25 @@ class Stage:
             return dict(connection.execute(COMMITS).fetchall())
 
 
-def send(host: str, port: int, request: Request, count: int) -> None:
-    """Send a request again and again over one connection. Raises RuntimeError for an answer that is no success."""
+def send(host: str, port: int, request: Request, count: int) -> tuple[bytes, str]:
+    """Send a request again and again over one connection; the last answer, and its tag.
+
+    Raises RuntimeError for an answer that is neither a success nor 304.
+    """
     method, path, body, headers = request
+    found, tag = b"", ""
     connection = http.client.HTTPConnection(host, port, timeout=REQUEST_SECONDS)
     for _ in range(count):
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
-        found = answer.read()
-        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+        found, tag = answer.read(), answer.getheader("ETag") or ""
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES and answer.status != HTTPStatus.NOT_MODIFIED:
             raise RuntimeError(f"{path}: {answer.status} {found[:200]!r}")
     connection.close()
+    return found, tag
 
 
-def at_once(work: Callable[[], None], times: int) -> None:
+def at_once(work: Callable[[], object], times: int) -> None:
     """Do something so many times at once. Raises RuntimeError where one fails."""
     failed: list[BaseException] = []
 

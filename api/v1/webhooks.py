@@ -42,6 +42,7 @@ _new = NewEndpointOut()
 @scope("webhooks:manage")
 @endpoints.arguments(EndpointIn)
 @endpoints.response(CREATED, NewEndpointOut)
+@endpoints.alt_response(409, schema=Problem, description="Another endpoint of the team has this uid.")
 @endpoints.alt_response(422, schema=Problem, description="A field is not acceptable.")
 def create_endpoint(fields: dict[str, Any]) -> Response:
     """Make an endpoint. Its secret is shown this once."""

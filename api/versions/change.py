@@ -2,8 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,6 +48,12 @@ class Renamed:
         either = "|".join(re.escape(name) for name in (self.older, self.newer))
         return re.sub(rf"\b(?:{either})\b", lambda found: self._other(found[0]), text)
 
+    def schema(self, schema: Body) -> Body:
+        """The schema of the one body as that of the other."""
+        renamed = {self._other(name): value for name, value in schema["properties"].items()}
+        needed = {"required": sorted(map(self._other, schema["required"]))} if "required" in schema else {}
+        return schema | {"properties": renamed} | needed
+
     def _other(self, name: str) -> str:
         return {self.older: self.newer, self.newer: self.older}.get(name, name)
 
@@ -60,6 +66,9 @@ class Change:
     which errors find back to what the caller sent. ``request``, ``query`` and ``response`` do what renaming cannot do;
     ``event`` is for each event of a job, in lists and in streams. ``removes`` are operations that only older versions
     have: the change is that they are gone. ``older_status`` is what a success used to be; 204 has no body.
+
+    ``request_schema``, ``response_schema`` and ``parameters`` (schemas by name) say the same to the OpenAPI document of
+    the version before: there renaming and ``older_status`` are seen to.
     """
 
     name: str
@@ -72,12 +81,27 @@ class Change:
     response: Transformer = same
     event: Transformer = same
     older_status: int | None = None
+    request_schema: Transformer = same
+    response_schema: Transformer = same
+    parameters: Mapping[str, Body] = field(default_factory=dict)
 
     def newer_request(self, body: Body) -> Body:
         """A body of the version before as this version wants it."""
         for renamed in self.asked:
             body = renamed(body)
         return self.request(body)
+
+    def older_request(self, body: Body) -> Body:
+        """A body of this version with the names that the version before had."""
+        for renamed in reversed(self.asked):
+            body = renamed(body)
+        return body
+
+    def older_request_schema(self, schema: Body) -> Body:
+        """The schema of a request as it was in the version before."""
+        for renamed in reversed(self.asked):
+            schema = renamed.schema(schema)
+        return self.request_schema(schema)
 
     def older_error(self, error: Body) -> Body:
         """A member of ``errors`` as the version before would have told it."""

@@ -19,7 +19,7 @@ from api.versions.registry import Registry
 
 READ = frozenset({"GET", "HEAD"})
 DOCUMENT = "api-docs.openapi_json"
-"""Describes the newest version, whoever asks."""
+"""Describes the newest version, unless another is asked for."""
 
 
 def _registry() -> Registry | None:
@@ -43,7 +43,8 @@ def begin_request() -> None:
     if known is None:
         there = ", ".join(f"/api/{name}" for name in registry.MAJORS.known)
         raise NotFound(f"there is no /api/{major}; there is {there}")
-    version = g.api_version = known.newest if request.endpoint == DOCUMENT else _spoken(known)
+    silent = HEADER not in request.headers
+    version = g.api_version = known.newest if silent and request.endpoint == DOCUMENT else _spoken(known)
     _refuse_retired(known, version)
     gone = known.removed.get(request.endpoint or "")
     if gone is not None and version >= gone:

@@ -1,13 +1,12 @@
 """2026-11-30: a new key says what it may do, secrets and seconds have better names, recovery codes come along."""
 
-from typing import Any
-
 from api.versions.change import POSITION, Body, Change, Renamed, Version
 
 ROTATIONS = frozenset(
     {"keys.rotate_key", "webhook-key-rotations.rotate_endpoint_key", "webhook-key-rotations.rotate_team_key"}
 )
 EVERYTHING = ["*"]
+BEGINNING, LAST_INDEX = "-1", 2**31 - 2
 
 
 def _all_scopes(body: Body) -> Body:
@@ -15,24 +14,30 @@ def _all_scopes(body: Body) -> Body:
     return body if "scopes" in body else body | {"scopes": EVERYTHING}
 
 
-def _plain(body: dict[str, Any]) -> Body:
-    """Before, the text of a new key was ``plain``."""
-    return Renamed("plain", "secret")(body)
+def _scopes_or_all(schema: Body) -> Body:
+    scopes = schema["properties"]["scopes"] | {"default": EVERYTHING}
+    needed = [name for name in schema["required"] if name != "scopes"]
+    return schema | {"properties": schema["properties"] | {"scopes": scopes}, "required": needed}
+
+
+PLAIN = Renamed("plain", "secret")
+"""Before, the text of a new key was ``plain``."""
 
 
 def _item_cursor(query: Body) -> Body:
-    """Before, the cursor of a list of items was the index of the last one."""
+    """Before, the cursor of a list of items was the index of the last one, or -1."""
     given = query.get("cursor", [])
-    if not any(one.isdecimal() for one in given):
+    if not any(one == BEGINNING or one.isdecimal() for one in given):
         return query
-    return query | {"cursor": [POSITION + one if one.isdecimal() else one for one in given]}
+    cursors = [POSITION + one if one.isdecimal() else one for one in given if one != BEGINNING]
+    return {name: value for name, value in query.items() if name != "cursor"} | ({"cursor": cursors} if cursors else {})
 
 
 def _item_index(page: Body) -> Body:
     items = page.get("items")
     if page.get("next_cursor") is None or not items or "index" not in items[-1]:
         return page
-    return page | {"next_cursor": items[-1]["index"]}
+    return page | {"next_cursor": str(items[-1]["index"])}
 
 
 VERSION = Version(
@@ -44,12 +49,14 @@ VERSION = Version(
             "left out by mistake made a key that may do everything.",
             operations=frozenset({"keys.create_key"}),
             request=_all_scopes,
+            request_schema=_scopes_or_all,
         ),
         Change(
             name="keys.secret",
             description="The text of a new API key is `secret`, as that of webhook endpoints and keys; it was `plain`.",
             operations=frozenset({"keys.create_key", "keys.rotate_key"}),
-            response=_plain,
+            response=PLAIN,
+            response_schema=PLAIN.schema,
         ),
         Change(
             name="rotations.overlap-seconds",
@@ -72,6 +79,7 @@ VERSION = Version(
             operations=frozenset({"jobs.list_items"}),
             query=_item_cursor,
             response=_item_index,
+            parameters={"cursor": {"type": "integer", "default": int(BEGINNING), "minimum": -1, "maximum": LAST_INDEX}},
         ),
     ),
 )

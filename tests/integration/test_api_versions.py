@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 
+from agora.agents import Agent, ItemContext, StepContext
 from agora.api_versions import NEWEST, OLDEST
 from agora.client import Agora
 from agora.db.session import transaction
@@ -20,6 +22,7 @@ from api.versions.registry import V1
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
+from tests.support.rig import Rig
 from tests.support.server import served
 from tests.support.shell import Shell
 from tests.support.webhooks import eventually
@@ -152,6 +155,47 @@ def test_what_is_refused_before_the_schema_sees_it_is_told_in_the_words_of_the_r
             headers={VERSION: version},
         )  # fmt: skip
         assert [one["pointer"] for one in refused.json["errors"]] == [f"/{name}"]
+
+
+def test_cursors_of_items_are_numbers_in_an_old_program(app, caller, monkeypatch):
+    rig = Rig(monkeypatch, listing())
+    rig.team_id = caller.team_id
+    job = rig.submit("crunch")
+    rig.run()
+    path, seen, cursor = f"{JOBS}/{job.id}/items?step=read&limit=1", [], "-1"
+    while cursor is not None:
+        page = caller.get(f"{path}&cursor={cursor}", headers=OLD).json
+        seen += [(one["index"], page["next_cursor"]) for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [(0, "0"), (1, "1"), (2, None)]
+    newer = caller.get(path, headers={VERSION: NEWEST}).json["next_cursor"]
+    assert not newer.isdecimal()
+    assert caller.get(f"{path}&cursor={newer}").json["items"][0]["index"] == 1
+    assert caller.get(f"{path}&cursor=0", headers={VERSION: NEWEST}).status_code == 422
+
+
+def listing():
+    """An agent that does something for each of three numbers."""
+    agent = Agent("listing")
+    action = agent.action("crunch", input=Nothing, output=Nothing)
+
+    @action.step
+    def numbers(ctx: StepContext[Nothing]) -> list[int]:
+        return [1, 2, 3]
+
+    @action.map(over=numbers)
+    def read(ctx: ItemContext[Nothing, int]) -> int:
+        return ctx.value
+
+    @action.step
+    def join(ctx: StepContext[Nothing]) -> Nothing:
+        return Nothing()
+
+    return agent
+
+
+class Nothing(BaseModel):
+    """No input."""
 
 
 def test_webhook_keys_rotate_in_both_versions(caller):
