@@ -44,5 +44,6 @@ def show_accepted(job: Job) -> dict[str, Any]:
         "ended_at": None,
         "steps": [],
         "question": None,
+        "request_id": job.request_id,
         "links": links_of(job),
     }

@@ -282,6 +282,10 @@ class JobOut(Schema):
     deliveries = ma.fields.List(
         ma.fields.Nested(JobDeliveryOut), metadata={"description": "the newest 20; with `include=deliveries` only"}
     )
+    request_id = ma.fields.String(
+        allow_none=True,
+        metadata={"description": "of the request that made it, as in logs; of a child: that made its parent"},
+    )
     links = ma.fields.Function(links_of, metadata={"type": "object"})
 
 

@@ -56,6 +56,19 @@ class TierOut(Schema):
     storage_bytes = ma.fields.Integer(allow_none=True)
 
 
+OTHERWISE = ma.fields.Dict(
+    values=ma.fields.Integer(allow_none=True),
+    metadata={"description": "what is unlike what others in its tier may have", "example": {"projects": 7}},
+)
+
+
+class TeamTierOut(TierOut):
+    """What one team may have."""
+
+    team_id = ma.fields.String()
+    otherwise = OTHERWISE
+
+
 class TiersOut(Schema):
     """Every tier."""
 

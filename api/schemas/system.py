@@ -4,6 +4,7 @@ import marshmallow as ma
 
 from agora.identity.roles import SystemRole
 from api.schemas.common import Moment, PageArgs, Schema, page_of
+from api.schemas.quotas import OTHERWISE, QuotaUseOut
 from api.schemas.sign_in import EMAIL
 
 SYSTEM_ROLE = ma.validate.OneOf(list(SystemRole))
@@ -19,6 +20,14 @@ class TeamSummaryOut(Schema):
     members = ma.fields.Integer()
     keys = ma.fields.Integer(metadata={"description": "API keys that are not revoked"})
     created_at = Moment()
+
+
+class TeamDetailOut(TeamSummaryOut):
+    """A team, with its tier and how much of its quotas it uses. The `ETag` is good for an edit of the tier."""
+
+    tier = ma.fields.String()
+    otherwise = OTHERWISE
+    quotas = ma.fields.List(ma.fields.Nested(QuotaUseOut))
 
 
 class AccountOut(Schema):

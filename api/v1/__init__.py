@@ -66,4 +66,5 @@ BLUEPRINTS = (
     quotas.blueprint,
     holds.blueprint,
     audit.blueprint,
+    audit.platform,
 )

@@ -1,4 +1,4 @@
-"""The audit log of the caller's team: listed, and exported for a spreadsheet."""
+"""The audit log of the caller's team, and for administrators the platform's own: listed, and exported as a sheet."""
 
 import csv
 import io
@@ -9,7 +9,9 @@ from typing import Any
 from flask import Response, json, stream_with_context
 
 from agora.audit import service
+from agora.audit.acting import PLATFORM
 from agora.audit.types import Entry, Filter
+from agora.paging import Page
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
 from api.schemas.audit import AuditArgs, AuditFilter, EntryOut, EntryPage
@@ -20,6 +22,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What spreadsheets take for the beginning of a formula."""
 
 blueprint = Blueprint("audit", __name__, url_prefix="/api/v1", description="Who did what: append-only, chained.")
+platform = Blueprint(
+    "system-audit", __name__, url_prefix="/api/v1/system", description="Who did what that concerns no team."
+)
 _shown = EntryOut()
 
 
@@ -29,8 +34,7 @@ _shown = EntryOut()
 @blueprint.response(200, EntryPage)
 def list_entries(query: dict[str, Any]) -> Any:
     """List entries, newest first. What was just done is there within a second or two."""
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    return service.list_entries(Filter(**query), team_id=team_id(), limit=limit, cursor=cursor)
+    return _page(query, team_id())
 
 
 @blueprint.get("/audit.csv")
@@ -42,7 +46,34 @@ def export_entries(query: dict[str, Any]) -> Response:
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    slices = service.all_entries(Filter(**query), team_id=team_id())
+    return _sheet(query, team_id())
+
+
+@platform.get("/audit")
+@scope("system:audit:read")
+@platform.arguments(AuditArgs, location="query")
+@platform.response(200, EntryPage)
+def list_platform_entries(query: dict[str, Any]) -> Any:
+    """List entries of what concerns no team, newest first: administrators, tiers, keys that sign, erased teams."""
+    return _page(query, PLATFORM)
+
+
+@platform.get("/audit.csv")
+@scope("system:audit:read")
+@platform.arguments(AuditFilter, location="query")
+@platform.response(200, {"type": "string"}, content_type=CSV)
+def export_platform_entries(query: dict[str, Any]) -> Response:
+    """Every entry of them that the filter finds, newest first, as CSV (RFC 4180), streamed."""
+    return _sheet(query, PLATFORM)
+
+
+def _page(query: dict[str, Any], of: str) -> Page[Entry]:
+    limit, cursor = query.pop("limit"), query.pop("cursor")
+    return service.list_entries(Filter(**query), team_id=of, limit=limit, cursor=cursor)
+
+
+def _sheet(query: dict[str, Any], of: str) -> Response:
+    slices = service.all_entries(Filter(**query), team_id=of)
     first = next(slices)  # what is wrong with the filter is told before the answer begins
     rows = stream_with_context(_lines(itertools.chain([first], slices)))
     response = Response(rows, content_type=f"{CSV}; charset=utf-8; header=present")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Response, json, request
+from flask import Response, g, json, request
 
 from agora.batches import service
 from agora.jobs.types import Submission
@@ -41,8 +41,8 @@ def submit_batch(fields: dict[str, Any]) -> Response:
     given = request.headers.get("traceparent", "")
     traceparent = given if TRACEPARENT.fullmatch(given) else None
     submitted = service.submit_batch(
-        [Submission(traceparent=traceparent, **job) for job in fields["jobs"]], team_id=team_id(),
-        key_id=principal().actor_id, metadata=fields["metadata"], idempotency=idempotency_key(ROUTE),
+        [Submission(traceparent=traceparent, request_id=g.request_id, **job) for job in fields["jobs"]],
+        team_id=team_id(), key_id=principal().actor_id, metadata=fields["metadata"], idempotency=idempotency_key(ROUTE),
     )  # fmt: skip
     body = _shown.dump(submitted.batch) | {"job_ids": list(submitted.job_ids)}
     response = Response(json.dumps(body), status=ACCEPTED, content_type="application/json")

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, json, request
+from flask import Response, g, json, request
 
 from agora.errors import invalid_field
 from agora.events import stream
@@ -78,6 +78,7 @@ def _submission(fields: dict[str, Any]) -> Submission:
         debounce=None if debounce is None else Debounce(**debounce),
         webhook=webhook,
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
+        request_id=g.request_id,
         **fields,
     )
 

@@ -139,23 +139,38 @@ def list_shares(project_id: str) -> Any:
     return {"items": shares.list_shares(project_id, team_id=team_id())}
 
 
+@blueprint.get("/<project_id>/shares/<with_team_id>")
+@scope("projects:share")
+@blueprint.response(200, ShareOut)
+@NOT_OWN
+@UNSEEN
+def get_share(project_id: str, with_team_id: str) -> Any:
+    """How a project is shared with a team."""
+    return shares.get_share(project_id, with_team_id, team_id=team_id())
+
+
 @blueprint.post("/<project_id>/shares")
 @scope("projects:share")
+@blueprint.guarded
 @blueprint.arguments(ShareIn)
 @blueprint.response(201, ShareOut)
 @NOT_OWN
 @UNSEEN
 def share(fields: dict[str, Any], project_id: str) -> Any:
-    """Share a project with another team, to read or to write; or change how it is shared with it."""
+    """Share a project with another team, to read or to write; or change how it is shared with it.
+
+    `If-Match` is about the share with that team; with `If-None-Match: *` it is made only if there is none yet.
+    """
     by, access = principal().actor_id, Access(fields["access"])
-    return shares.share(project_id, fields["team_id"], access, team_id=team_id(), by=by)
+    return shares.share(project_id, fields["team_id"], access, team_id=team_id(), by=by, expected=expected())
 
 
 @blueprint.delete("/<project_id>/shares/<with_team_id>")
 @scope("projects:share")
+@blueprint.guarded
 @blueprint.response(204)
 @NOT_OWN
 @UNSEEN
 def unshare(project_id: str, with_team_id: str) -> None:
     """End a share, at once."""
-    shares.unshare(project_id, with_team_id, team_id=team_id())
+    shares.unshare(project_id, with_team_id, team_id=team_id(), expected=expected())

@@ -8,11 +8,12 @@ from agora.errors import invalid_field
 from agora.identity import administrators
 from agora.identity.roles import SystemRole
 from agora.jobs import platform_usage
-from agora.quotas import tiers
+from agora.quotas import standing, tiers
 from api.auth import principal, scope, user_id
 from api.blueprint import Blueprint
+from api.conditions import expected
 from api.schemas.common import PageArgs, Problem
-from api.schemas.quotas import TierIn, TierOut, TiersOut
+from api.schemas.quotas import TeamTierOut, TierIn, TiersOut
 from api.schemas.system import (
     AccountOut,
     AccountPage,
@@ -21,8 +22,8 @@ from api.schemas.system import (
     GrantedOut,
     GrantIn,
     PlatformUsageOut,
+    TeamDetailOut,
     TeamPage,
-    TeamSummaryOut,
     UsageArgs,
 )
 
@@ -45,11 +46,11 @@ def list_teams(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/teams/<team_id>")
 @scope("system:teams:read")
-@blueprint.response(200, TeamSummaryOut)
+@blueprint.response(200, TeamDetailOut)
 @blueprint.alt_response(404, schema=Problem, description="There is no such team.")
 def get_team(team_id: str) -> Any:
-    """One team."""
-    return administrators.get_team(team_id)
+    """One team: who it is, its tier, and how much of its quotas it uses. Counts end at a million."""
+    return standing.standing_of(team_id)
 
 
 @blueprint.get("/tiers")
@@ -60,14 +61,26 @@ def list_tiers() -> Any:
     return {"items": tiers.list_tiers()}
 
 
+@blueprint.get("/teams/<team_id>/tier")
+@scope("system:teams:read")
+@blueprint.response(200, TeamTierOut)
+@blueprint.alt_response(404, schema=Problem, description="There is no such team.")
+def get_team_tier(team_id: str) -> Any:
+    """The tier of a team, what it may have, and what of that is otherwise than for others there."""
+    return tiers.get_team(administrators.get_team(team_id).id)
+
+
 @blueprint.put("/teams/<team_id>/tier")
 @scope("system:tiers:manage")
+@blueprint.guarded
 @blueprint.arguments(TierIn)
-@blueprint.response(200, TierOut)
+@blueprint.response(200, TeamTierOut)
 @blueprint.alt_response(404, schema=Problem, description="There is no such team, or no such tier.")
 def put_team_tier(fields: dict[str, Any], team_id: str) -> Any:
     """Put a team into a tier; `otherwise` is what it may have unlike others there. It holds at once."""
-    return tiers.move_team(administrators.get_team(team_id).id, fields["tier"], fields["otherwise"], keep=False)
+    return tiers.move_team(
+        administrators.get_team(team_id).id, fields["tier"], fields["otherwise"], keep=False, expected=expected()
+    )  # fmt: skip
 
 
 @blueprint.get("/users")

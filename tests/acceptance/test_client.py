@@ -1,8 +1,11 @@
 """The Python client against the real API: what it returns, what it raises, what it survives."""
 
+import json
 import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
 
@@ -71,6 +74,24 @@ def test_endpoints_files_and_keys(running):
     key = api.create_key("client", ["jobs:read"])
     api.revoke_key(key["id"])
     assert next(one for one in api.list_keys() if one["id"] == key["id"])["revoked_at"]
+
+
+def test_the_lines_of_a_worker_have_the_id_of_the_request(running):
+    platform, name = running.platform, f"r-{uuid4().hex}"
+    body = json.dumps({"agent": "probe", "action": "chain", "input": {"name": "traced"}}).encode()
+    headers = {
+        "Authorization": f"Bearer {platform.api_key}", "Content-Type": "application/json", "X-Request-Id": name,
+    }  # fmt: skip
+    with urlopen(Request(f"{platform.url}/api/v1/jobs", body, headers), timeout=10) as answer:
+        job_id = json.load(answer)["id"]
+    assert running.ended(job_id)["request_id"] == name
+
+    def told():
+        lines = [line for process in ("worker", "worker-io") for line in running.log(process).splitlines()]
+        return [line for line in lines if "step ended" in line and job_id in line]
+
+    found = until(told, what="a worker's line")
+    assert all(name in line for line in found)
 
 
 def test_waiting_ends_at_its_deadline(running):

@@ -4,13 +4,19 @@ import logging
 
 import pytest
 import structlog
+from sqlalchemy import text
 
 from agora import broker
 from agora.caching import generations
 from agora.caching.generations import LEASE_SECONDS
-from agora.identity import oidc_provider
+from agora.db.session import transaction
+from agora.identity import administrators, oidc_provider
+from agora.identity.roles import SystemRole
+from agora.quotas import tiers
 from agora.webhooks.delivery import DeliveryEngine
+from tests.support import people
 from tests.support.hostile import Hostile
+from tests.support.people import Browser
 from tests.support.probe import probe
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, HOME, Provider
 from tests.support.receiver import Receiver
@@ -84,6 +90,34 @@ def rig(db, monkeypatch, caller):
     made = Rig(monkeypatch, probe)
     made.team_id = caller.team_id
     return made
+
+
+@pytest.fixture
+def admin(app):
+    """Makes administrators: signed in with a second factor."""
+
+    def make(role=SystemRole.SUPER):
+        person = people.set_second_factor(people.sign_up())
+        administrators.grant(person.email, role, by=None)
+        browser = Browser(app)
+        browser.sign_in(person, code=person.code())
+        browser.person = person
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def as_landed():
+    """Tiers are data that no test empties."""
+    before = tiers.list_tiers()
+    yield
+    with transaction("auth") as session:
+        session.execute(text("UPDATE teams SET tier = 'enterprise'"))
+        names = [one.tier for one in before]
+        session.execute(text("DELETE FROM tiers WHERE NOT name = ANY(:names)"), {"names": names})
+    for one in before:
+        tiers.set_tier(one.tier, {name: getattr(one, name) for name in tiers.NAMES})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from agora.cli.root import cli
-from agora.client import Agora
+from agora.client import Agora, ApiError
 from agora.db.session import transaction
 from agora.errors import Conflict
 from agora.identity import admin_queries, administrators, members, principals
@@ -21,21 +21,6 @@ from tests.support.people import Browser
 from tests.support.server import served
 
 SYSTEM = "/api/v1/system"
-
-
-@pytest.fixture
-def admin(app):
-    """Who makes administrators: signed in with a second factor."""
-
-    def make(role=SystemRole.SUPER):
-        person = people.set_second_factor(people.sign_up())
-        administrators.grant(person.email, role, by=None)
-        browser = Browser(app)
-        browser.sign_in(person, code=person.code())
-        browser.person = person
-        return browser
-
-    return make
 
 
 def act(browser, person, what):
@@ -52,12 +37,19 @@ def test_billing_puts_teams_into_tiers_and_support_does_not(app, admin, caller):
     assert (moved.status_code, moved.json["tier"], moved.json["projects"]) == (200, "free", 7)
     shown = {one["quota"]: one["limit"] for one in caller.get("/api/v1/quotas").json["items"]}
     assert shown["projects"] == 7
+    assert moved.json["otherwise"] == billing.get(path).json["otherwise"] == {"projects": 7}
     plain = billing.put(path, json={"tier": "free"}).json
-    assert plain in billing.get(f"{SYSTEM}/tiers").json["items"], "what was otherwise is so no more"
+    assert plain == billing.get(path).json
+    of_team = {name: plain.pop(name) for name in ("team_id", "otherwise")}
+    assert of_team == {"team_id": caller.team_id, "otherwise": {}}, "what was otherwise is so no more"
+    assert plain in billing.get(f"{SYSTEM}/tiers").json["items"]
     assert billing.put(path, json={"tier": "none"}).status_code == 404
     assert billing.put(path, json={"tier": "free", "otherwise": {"members": -1}}).status_code == 422
     assert billing.put(f"{SYSTEM}/teams/team_01h455vb4pex5vsknk084sn02q/tier", json={"tier": "free"}).status_code == 404
-    assert admin(SystemRole.SUPPORT).put(path, json={"tier": "free"}).status_code == 403
+    support = admin(SystemRole.SUPPORT)
+    assert support.put(path, json={"tier": "free"}).status_code == 403
+    assert support.get(path).json["tier"] == "free"
+    assert admin(SystemRole.ANALYTICS).get(path).status_code == caller.get(path).status_code == 403
     assert caller.put(path, json={"tier": "free"}).status_code == 403
 
 
@@ -66,6 +58,10 @@ def test_teams_are_counted_and_their_jobs_are_not_shown(app, admin, caller):
     team_id = ada.post("/api/v1/teams", json={"name": "Acme"}).json["id"]
     shown = boss.get(f"{SYSTEM}/teams/{team_id}").json
     assert (shown["name"], shown["personal"], shown["members"], shown["keys"]) == ("Acme", False, 1, 0)
+    assert {one["quota"]: one["used"] for one in shown["quotas"]} == {
+        "projects": 0, "members": 1, "jobs_per_day": 0, "requests_per_minute": None, "storage_bytes": 0,
+    }  # fmt: skip
+    assert (shown["tier"], shown["otherwise"]) == ("enterprise", {})
     assert boss.get(f"{SYSTEM}/teams/{caller.team_id}").json["keys"] == 1
     listed, cursor = [], None
     while True:
@@ -190,6 +186,13 @@ def test_the_client_does_it_with_an_access_token(app, admin):
         us.revoke_admin(ada.id, "billing")
         assert us.platform_usage(days=2)["accounts"]["users"] == 2
         assert len(us.all_teams(limit=1)["items"]) == 1
+        team_id = us.team()["id"]
+        read = us.get_team_tier(team_id)
+        assert us.put_team_tier(team_id, "free", if_match=read.etag, members=4)["members"] == 4
+        with pytest.raises(ApiError) as refused:
+            us.put_team_tier(team_id, "pro", if_match=read.etag)
+        assert refused.value.code == "precondition-failed"
+        assert us.get_any_team(team_id)["otherwise"] == {"members": 4}
         made = us.create_team("Acme")
         assert made["id"] in {one["id"] for one in us.teams()}
         assert len(us.sessions()) == 1

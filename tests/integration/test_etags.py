@@ -1,4 +1,4 @@
-"""Conditional requests: no edit undoes another's, and who has an answer already is not sent it again."""
+"""Conditional edits: none undoes another's, and each write heeds If-Match or says why not."""
 
 import threading
 from collections import Counter
@@ -9,10 +9,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
+from agora.api_versions import NEWEST
 from agora.client import Agora, ApiError
 from agora.db.session import transaction
+from agora.identity import service as identity
 from agora.identity.models import MemberRow
-from agora.jobs import service
+from agora.quotas import tiers
 from agora.schedules import service as schedules
 from agora.webhooks import service as webhooks
 from api import conditions
@@ -21,7 +23,6 @@ from tests.support import people
 from tests.support.caller import Caller
 from tests.support.locks import until_waiting
 from tests.support.people import Browser
-from tests.support.probe import submit
 from tests.support.projects import a_project
 from tests.support.server import served
 
@@ -31,12 +32,47 @@ UNGUARDED = {
     "me.end_session": "a session is begun and ended, never edited",
     "webhook-endpoint-keys.revoke_endpoint_key": "a key is made and revoked, never edited",
     "webhook-keys.revoke_team_key": "a key is made and revoked, never edited",
-    "projects.unshare": "a share is set and taken back; what it gives is set whole",
     "identities.unlink": "a link is made and unmade, never edited",
     "system.revoke": "a role is granted and revoked, never edited",
-    "system.put_team_tier": "it is set whole: nothing of what was there before stays",
 }
 """Writes that heed no If-Match, each with its reason; they refuse it."""
+MAKES = "it makes something new, and changes nothing that somebody may have read"
+TOKEN = "what is sent is used up by it: a second one is refused"
+TO_A_STATE = "it brings about a state, whichever it is in: a second one finds it there, or is refused"
+ONCE = "only one state allows it, and it leaves that state: of two the second is refused or changes nothing"
+OWN_CHECK = "it takes what only its user knows as it is now: a password, a code"
+POSTS = {
+    MAKES: {
+        "batches.submit_batch", "bulk.begin_bulk", "files.upload", "holds.create_hold", "jobs.submit",
+        "keys.create_key", "schedules.create_schedule", "system.grant", "teams.create_team",
+        "webhook-endpoint-keys.add_endpoint_key", "webhook-endpoints.create_endpoint", "webhook-keys.add_team_key",
+        "webhook-portal-links.create_portal_link", "webhook-replays.begin_replay", "sign-in.sign_in_user",
+        "sign-in.sign_up", "sign-in.ask_to_reset", "sign-in.ask_to_verify", "identities.begin_link", "me.enrol",
+        # of an object that is there, which stays as it is
+        "lineage.fork_job", "lineage.retry_job", "schedules.run_schedule", "webhook-deliveries.resend_delivery",
+        "webhook-endpoints.recover_endpoint", "webhook-endpoints.send_test",
+        # a key beside those that there are, which end with the overlap; of an address that is invited, another token
+        "keys.rotate_key", "webhook-key-rotations.rotate_endpoint_key", "webhook-key-rotations.rotate_team_key",
+        "team.invite",
+    },
+    TOKEN: {
+        "sign-in.accept_as_new", "sign-in.reset_password", "sign-in.verify_email", "sign-in.refresh", "teams.accept",
+        "oidc.finish",
+    },
+    TO_A_STATE: {
+        "batches.cancel_batch", "bulk.cancel_bulk", "jobs.cancel_job", "webhook-replays.cancel_replay",
+        "queues.pause_queue", "queues.resume_queue", "schedules.pause_schedule", "schedules.resume_schedule",
+        "webhook-endpoints.pause_endpoint", "webhook-endpoints.resume_endpoint", "system.disable_user",
+        "system.enable_user", "system.remove_second_factor", "team.leave", "sign-in.sign_out", "moves.move_job",
+        "moves.move_jobs",
+    },
+    ONCE: {"budgets.approve_job", "jobs.give_input", "projects.resolve_conflict"},
+    OWN_CHECK: {"me.change_password", "me.confirm", "me.remove", "me.renew_recovery_codes"},
+    "it says of each endpoint what is to become of it, by the uid that the export gave": {
+        "webhook-endpoint-exchange.import_endpoints",
+    },
+}  # fmt: skip
+"""POSTs that heed no If-Match, by the reason; they refuse it."""
 
 
 @pytest.fixture
@@ -84,6 +120,17 @@ def hold(caller, **_):
     return f"/api/v1/holds/{made}", None
 
 
+def share(caller, **_):
+    partner = identity.ensure_team("partners")
+    path = f"/api/v1/projects/{a_project(caller.team_id).project_id}/shares"
+    assert caller.post(path, json={"team_id": partner, "access": "read"}).status_code == 201
+    return f"{path}/{partner}", None
+
+
+def tier(owner, **_):
+    return f"/api/v1/system/teams/{owner.team}/tier", {"tier": "free", "otherwise": {"projects": 7}}
+
+
 def link(caller, **_):
     made = caller.post("/api/v1/webhook-portal-links", json={"all_endpoints": True}).json["id"]
     return f"/api/v1/webhook-portal-links/{made}", None
@@ -106,16 +153,17 @@ MADE = {
     "schedules.update_schedule": schedule, "schedules.delete_schedule": schedule, "limits.put_limit": limit,
     "limits.delete_limit": limit, "keys.revoke_key": key, "keys.pin_key": key,
     "projects.update_project": project, "projects.revise_specification": specification, "holds.release_hold": hold,
+    "projects.unshare": share, "system.put_team_tier": tier,
     "webhook-portal-links.revoke_portal_link": link, "team.rename_team": team, "team.change_role": member,
     "team.remove_member": member, "me.rename_me": me,
 }  # fmt: skip
 OF_USERS = {team, member, me}
 
 
-def writes():
+def writes(*methods):
     """Endpoint and method of every route that changes what is there."""
     for rule in create_app().url_map.iter_rules():
-        for method in sorted(rule.methods & {"PUT", "PATCH", "DELETE"}):
+        for method in sorted(rule.methods & set(methods or ("PUT", "PATCH", "DELETE"))):
             if rule.endpoint.partition(".")[0] not in conditions.OWN_DOORS:
                 yield rule.endpoint, method
 
@@ -127,9 +175,17 @@ def test_every_write_heeds_if_match_or_says_why_not(application):
     assert guarded == MADE.keys()
 
 
+def test_every_post_heeds_if_match_or_says_why_not(application):
+    with application.app_context():
+        guarded = {name for name, _ in writes("POST") if conditions.is_guarded(name)}
+    told = [name for names in POSTS.values() for name in names]
+    assert sorted(told) == sorted({name for name, _ in writes("POST")} - guarded)
+    assert guarded == {"projects.share"}
+
+
 @pytest.mark.parametrize(("name", "method"), [one for one in writes() if one[0] in MADE])
-def test_an_edit_is_done_only_to_what_was_read(caller, rig, owner, name, method):
-    who = owner if MADE[name] in OF_USERS else caller
+def test_an_edit_is_done_only_to_what_was_read(caller, rig, owner, admin, name, method):
+    who = admin() if MADE[name] is tier else owner if MADE[name] in OF_USERS else caller
     path, body = MADE[name](caller=caller, owner=owner)
     body = None if method == "DELETE" else body
 
@@ -206,6 +262,55 @@ def test_a_limit_is_made_only_where_there_is_none(app, caller, rig):
     assert refused.json["errors"][0]["rule"] == "entity-tag"
 
 
+def test_a_share_is_changed_only_as_it_was_read(app, caller, rig):
+    path, _ = share(caller)
+    shares, partner = path.rsplit("/", 1)
+    tag = caller.get(path).headers["ETag"]
+
+    def put(access, **condition):
+        answered = caller.post(shares, json={"team_id": partner, "access": access}, headers=condition)
+        return answered.status_code
+
+    assert put("write", **{"If-None-Match": "*"}) == 412
+    assert put("write", **{"If-Match": '"other"'}) == 412
+    assert put("write", **{"If-Match": tag}) == 201
+    assert put("read", **{"If-Match": tag}) == 412, "somebody was first"
+    assert caller.get(path).json["access"] == "write"
+    assert caller.delete(path, headers={"If-Match": tag}).status_code == 412
+    assert caller.delete(path).status_code == 204
+    assert caller.get(path).status_code == 404
+    assert put("read", **{"If-Match": "*"}) == 412
+    at_once, seen = threading.Barrier(4), Counter()
+
+    def make():
+        own = Caller(app)
+        at_once.wait()
+        body = {"team_id": partner, "access": "read"}
+        seen[own.post(shares, json=body, headers={"If-None-Match": "*"}).status_code] += 1
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert seen == {201: 1, 412: 3}
+
+
+def test_the_tag_of_a_team_is_good_for_its_tier_and_outlives_what_others_do(admin, owner, as_landed):
+    boss, path = admin(), f"/api/v1/system/teams/{owner.team}"
+    tag = boss.get(path).headers["ETag"]
+    tiers.set_tier("free", {"projects": 12})  # the operator's: no edit of this team
+    owner.post("/api/v1/keys", json={"name": "k", "scopes": ["jobs:read"]}, headers={"Agora-Version": NEWEST})
+    shown = boss.get(path, headers={"If-None-Match": tag})
+    assert (shown.status_code, shown.json["keys"]) == (200, 1)
+
+    def put(tier_):
+        return boss.put(f"{path}/tier", json={"tier": tier_}, headers={"If-Match": tag})
+
+    assert put("free").status_code == 200
+    assert (put("pro").status_code, boss.get(path).json["tier"]) == (412, "free")
+
+
 def test_what_merely_happens_to_an_endpoint_refuses_no_edit(caller, rig):
     path, body = endpoint(caller)
     before = caller.get(path)
@@ -229,98 +334,6 @@ def test_a_condition_that_nothing_would_heed_is_refused(caller, rig):
         refused = getattr(caller, method)(target, headers={"If-Match": "*"})
         assert (refused.status_code, refused.json["errors"][0]["rule"]) == (422, "no-condition")
     assert caller.get(path).json["status"] == "active"
-
-
-READ = [
-    "/api/v1/jobs", "/api/v1/agents", "/api/v1/agents/probe", "/api/v1/event-types", "/api/v1/event-types/job.failed",
-    "/api/v1/openapi.json", "/errors", "/errors/invalid", "/api/v1/webhook-endpoints", "/api/v1/limits",
-]  # fmt: skip
-
-
-def test_who_has_an_answer_is_not_sent_it_again(caller, rig):
-    submit(caller)
-    for path in READ:
-        check_revalidation(caller, path)
-
-
-def check_revalidation(caller, path):
-    first = caller.get(path)
-    tag = first.headers["ETag"]
-    for given in (tag, f'"x", W/{tag}', "*"):
-        again = caller.get(path, headers={"If-None-Match": given})
-        assert (again.status_code, again.data) == (304, b""), given
-        for header in ("ETag", "Vary", "Cache-Control", "X-Request-Id"):
-            assert (header in again.headers) is (header in first.headers), header
-        assert again.headers["Cache-Control"] == first.headers["Cache-Control"] != "no-store"
-        assert "Content-Type" not in again.headers
-    assert caller.get(path, headers={"If-None-Match": '"other"'}).json == first.json
-    refused = caller.get(path, headers={"If-Match": '"other"'})
-    assert (refused.status_code, refused.json["code"]) == (412, "precondition-failed")
-    assert refused.content_type.startswith("application/problem+json")
-    assert refused.headers.get("Agora-Version") == first.headers.get("Agora-Version")
-    assert caller.get(path, headers={"If-Match": tag}).status_code == 200
-    assert caller.get(path, headers={"If-None-Match": "other"}).json["errors"][0]["rule"] == "entity-tag"
-
-
-def test_answers_of_others_and_refusals_have_no_tag(caller, app):
-    assert "ETag" not in caller.get("/api/v1/jobs/job_x").headers
-    assert "ETag" not in app.test_client().get("/healthz").headers
-    assert set(caller.get("/api/v1/jobs").vary) == {"Accept", "Authorization", "Agora-Team", "Agora-Version"}
-
-
-def job_tags(caller, rig, action):
-    """The tags of a job from its submit to its end, each as long as it lasted."""
-    path = submit(caller, action).headers["Location"]
-    tags = [caller.get(path).headers["ETag"]]
-    while rig.rung:
-        rig.engine.run(rig.rung.popleft().step_id)
-        tags.append(caller.get(path).headers["ETag"])
-    return path, tags
-
-
-def test_who_polls_a_job_hears_of_every_change_and_of_nothing_else(caller, rig, monkeypatch):
-    path, tags = job_tags(caller, rig, "ask")
-    assert len(set(tags)) == len(tags) == 2
-    monkeypatch.setattr(service, "get_job", lambda *_, **__: 1 / 0)  # it need not be loaded
-    assert caller.get(path, headers={"If-None-Match": tags[-1]}).status_code == 304
-    monkeypatch.undo()
-    caller.post(f"{path}/input", json={"value": 3})
-    changed = caller.get(path, headers={"If-None-Match": tags[-1]})
-    assert changed.status_code == 200
-    assert changed.headers["ETag"] not in tags
-
-
-def test_a_job_that_runs_shows_its_seconds_and_keeps_its_tag(caller, rig):
-    path = submit(caller).headers["Location"]
-    rig.sql("UPDATE steps SET status = 'running', started_at = now(), fence = 'f', lease_expires_at = now()")
-    rig.sql("UPDATE jobs SET status = 'running', started_at = now()")
-    first = caller.get(path)
-    assert first.headers["ETag"].startswith("W/")
-    assert caller.get(path, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
-    for change in ("jobs SET progress_message = 'half'", "steps SET attempt = 2", "jobs SET usage = '{\"tokens\": 1}'"):
-        before = caller.get(path).headers["ETag"]
-        rig.sql(f"UPDATE {change}")
-        assert caller.get(path, headers={"If-None-Match": before}).status_code == 200, change
-
-
-def test_a_job_in_line_and_one_with_children_are_looked_at_whole(caller, rig):
-    job = submit(caller)
-    assert service.version_of(job.json["id"], team_id=caller.team_id) is None
-    before = caller.get(job.headers["Location"])
-    assert caller.get(job.headers["Location"], headers={"If-None-Match": before.headers["ETag"]}).status_code == 304
-    rig.sql("INSERT INTO queues (name, paused_at, reason) SELECT queue, now(), 'lunch' FROM steps")
-    after = caller.get(job.headers["Location"], headers={"If-None-Match": before.headers["ETag"]})
-    assert after.json["waits"]["reason"] == "paused"
-    rig.run()
-    other = submit(caller).json["id"]
-    rig.sql("UPDATE jobs SET parent_id = :parent WHERE id = :id", parent=job.json["id"], id=other)
-    assert service.version_of(job.json["id"], team_id=caller.team_id) is None
-
-
-def test_a_job_of_another_team_has_no_version(app, caller, rig):
-    path, tags = job_tags(caller, rig, "double")
-    stranger = Caller(app, team="other")
-    assert stranger.get(path, headers={"If-None-Match": tags[-1]}).status_code == 404
 
 
 @pytest.mark.parametrize("made", [endpoint, schedule])

@@ -148,6 +148,7 @@ MAIN = {
     "jobs_ended_check": row("jobs", status="succeeded"),
     "jobs_version_check": row("jobs", version=0),
     "jobs_depth_check": row("jobs", depth=-1),
+    "jobs_request_id_check": row("jobs", request_id="r" * 101),
     "jobs_event_seq_check": row("jobs", event_seq=-1),
     "jobs_ended_stays": change("jobs", {"status": "failed", "ended_at": NOW}, status="queued", ended_at=None),
     "steps_status_check": row("steps", status="done"),

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import text
 
 from agora.agents import StepContext
 from agora.caching import link
@@ -304,19 +303,6 @@ def map_join(tokens, guests):
 
 
 # --- tiers
-
-
-@pytest.fixture
-def as_landed():
-    """Tiers are data that no test empties."""
-    before = tiers.list_tiers()
-    yield
-    with transaction("auth") as session:
-        session.execute(text("UPDATE teams SET tier = 'enterprise'"))
-        names = [one.tier for one in before]
-        session.execute(text("DELETE FROM tiers WHERE NOT name = ANY(:names)"), {"names": names})
-    for one in before:
-        tiers.set_tier(one.tier, {name: getattr(one, name) for name in tiers.NAMES})
 
 
 def test_new_teams_have_no_limits_unless_the_operator_says_so(app, caller, setting):

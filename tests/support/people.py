@@ -43,9 +43,10 @@ def sign_up(*, verified=True, email=None, name="Ada"):
         return Person(id=row.id, email=email)
 
 
-def code_of(uri):
-    """The code that an app shows now for what its QR code says."""
-    return pyotp.TOTP(parse_qs(urlsplit(uri).query)["secret"][0]).now()
+def code_of(uri, *, later=0):
+    """The code that an app shows now for what its QR code says; or that many codes later."""
+    totp = pyotp.TOTP(parse_qs(urlsplit(uri).query)["secret"][0])
+    return totp.at(time.time() + later * totp.interval)
 
 
 def set_second_factor(person):

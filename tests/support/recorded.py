@@ -11,17 +11,23 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "v1"
 NAMED = re.compile(
-    r"\b(?P<id>[a-z]{3,4})_[0-7][0-9a-hjkmnp-tv-z]{25}\b|(?P<key>\bagora_[0-9a-f]{8}_[\w-]{43})"
+    r"\b(?P<token>(?:otk|inv)_[0-7][0-9a-hjkmnp-tv-z]{25}\.[\w.-]+)"
+    r"|\b(?P<recovery>[a-z2-7]{4}(?:-[a-z2-7]{4}){3})\b"
+    r"|\b(?P<id>[a-z]{3,4})_[0-7][0-9a-hjkmnp-tv-z]{25}\b|(?P<key>\bagora_[0-9a-f]{8}_[\w-]{43})"
     r"|(?P<signing>\bwhs[ek]c?_[A-Za-z0-9+/=]{20,})|(?P<public>\bwhpk_[A-Za-z0-9+/=]{20,})"
     r"|(?P<portal>(?<=/webhook-portal/l/)[\w-]{43})"
     r"|(?P<time>\b20[2-8]\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00))"
 )
 """What is given a name wherever it stands. Times of 2090 and later are a request's own."""
-BY_FIELD = {"next_cursor", "prefix", "access_token", "refresh_token", "run_seconds", "age_seconds", "user_agent"}
+BY_FIELD = {
+    "next_cursor", "prefix", "access_token", "refresh_token", "run_seconds", "age_seconds", "user_agent", "uri",
+    "digits",
+}  # fmt: skip
 """Fields whose whole value differs each time."""
 HEADERS = ("Content-Type", "Location", "Idempotent-Replayed", "Preference-Applied", "Allow", "Retry-After",
            "WWW-Authenticate", "Content-Disposition")  # fmt: skip
 """Headers of an answer that clients go by."""
+REFUSED = 400
 STAND_IN = re.compile(r"<[a-z_]+:\d+>")
 
 
@@ -84,22 +90,25 @@ class Names:
         return STAND_IN.sub(lambda match: back[match[0]], value) if isinstance(value, str) else value
 
 
-def replay(exchanges, callers, *, run, version):
+def replay(exchanges, callers, *, deeds, version):
     """Send each request as the caller that it names; the exchanges with the answers of now.
 
-    ``{"do": "run"}`` in place of a request lets workers run what is due.
+    ``{"do": "run"}`` in place of a request does what ``deeds`` have of that name, such as to let workers run what is
+    due. What a deed finds, such as the token of a mail, is recorded beside it.
     """
     names, found = Names(exchanges), []
     for exchange in exchanges:
-        if exchange.get("do") == "run":
-            run()
-            found.append({"do": "run"})
+        if "do" in exchange:
+            given = {name: value for name, value in exchange.items() if name != "found"}
+            got = deeds[exchange["do"]](names.take(given))
+            names.learn(got, exchange.get("found"))
+            found.append(given | ({"found": got} if got else {}))
             continue
         asked = exchange["request"]
         answered = _shown(_send(names.take(asked), callers[asked.get("as", "key")], version))
         names.learn(answered, exchange.get("response"))
         found.append({"request": asked, "response": answered})
-    return [one if "do" in one else one | {"response": names.put(one["response"])} for one in found]
+    return [one | {part: names.put(one[part]) for part in ("response", "found") if part in one} for one in found]
 
 
 def _send(asked, caller, version):
@@ -137,6 +146,15 @@ def lost(before, after, at=""):
         return []
     same = before == after and type(before) is type(after)
     return [] if same else [f"{at}: {json.dumps(before)[:200]} became {json.dumps(after)[:200]}"]
+
+
+def operations_in(exchanges, known):
+    """Which of the ``known`` operations, such as ``GET /api/v1/jobs/{job_id}``, these requests succeeded at."""
+    by_width = sorted(known, key=lambda one: one.count("{"))  # what has fewer names fits first
+    patterns = [(one, re.compile(re.sub(r"\{\w+\}", "[^/?]+", one) + r"(\?.*)?")) for one in by_width]
+    done = [one["request"] for one in exchanges if one["response"]["status"] < REFUSED]
+    written = [f"{one['method']} {one['path']}" for one in done]
+    return {next((name for name, pattern in patterns if pattern.fullmatch(text)), None) for text in written} - {None}
 
 
 def text_of(exchanges):

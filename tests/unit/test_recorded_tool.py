@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.recorded import Names, lost
+from tests.support.recorded import Names, lost, operations_in
 
 BEFORE = {"status": 200, "body": {"items": [{"id": "a", "n": 1}], "next": None}}
 
@@ -52,3 +52,14 @@ def test_what_is_new_changes_no_name_that_was_recorded():
 def test_words_for_people_may_change():
     before, after = ({"response": {"body": {"detail": text, "code": text}}} for text in "ab")
     assert lost(before, after) == ['/response/body/code: "a" became "b"']
+
+
+def test_an_operation_is_recorded_when_a_request_of_its_own_succeeded():
+    known = {"GET /jobs/{job_id}", "GET /jobs/recent", "POST /jobs/{job_id}/cancel"}
+
+    def asked(method, path, status=200):
+        return {"request": {"method": method, "path": path}, "response": {"status": status}}
+
+    assert operations_in([asked("GET", "/jobs/<job:1>?fields=id")], known) == {"GET /jobs/{job_id}"}
+    assert operations_in([asked("GET", "/jobs/recent")], known) == {"GET /jobs/recent"}
+    assert operations_in([asked("POST", "/jobs/<job:1>/cancel", 409), asked("GET", "/nothing")], known) == set()

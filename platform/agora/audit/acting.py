@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 PLATFORM: Final = "platform"
-"""Instead of a team's id, where something concerns no team: a chain of its own, which only operators read."""
+"""Instead of a team's id, where something concerns no team: a chain of its own, for operators and administrators."""
 
 
 class ActorKind(StrEnum):

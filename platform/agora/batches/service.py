@@ -26,7 +26,7 @@ from agora.quotas.daily import allowance
 
 MAX_JOBS = 1_000
 CARRIED = frozenset({
-    "agent", "action", "version", "input", "priority", "run_at", "deadline", "metadata", "traceparent",
+    "agent", "action", "version", "input", "priority", "run_at", "deadline", "metadata", "traceparent", "request_id",
     "budget",
 })  # fmt: skip
 """What a job of a batch may have of its own."""
@@ -130,7 +130,7 @@ def _new_job(
         created=job_event("job.created", job, status=status, batch_id=batch_id), deadline=submission.deadline,
         input=values.pack(submission.input, team_id=team_id, what="the input"), traceparent=submission.traceparent,
         lineage=Lineage(batch_id=batch_id), budget=budgets.as_row(submission.budget) if submission.budget else None,
-        key_id=key_id,
+        key_id=key_id, request_id=submission.request_id,
     )  # fmt: skip
 
 

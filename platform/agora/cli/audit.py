@@ -36,15 +36,23 @@ def filters(function: Command) -> Command:
     return function
 
 
+AS_ADMIN = click.option(
+    "--as-admin", is_flag=True, help="What concerns no team, over the API: --key is an administrator's access token."
+)
+
+
 @audit_command.command("list")
 @filters
+@AS_ADMIN
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--platform", is_flag=True, help="What concerns no team, from the auth database (AUTH_DATABASE_URL).")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, /, as_json: bool, platform: bool, **query: Any) -> None:
+def list_(ctx: click.Context, /, as_json: bool, platform: bool, as_admin: bool, **query: Any) -> None:
     """List entries of the team, newest first."""
-    found = _of_platform(**query) if platform else client(ctx).list_audit(**query)["items"]
+    if platform and as_admin:
+        raise click.UsageError("--platform reads the database, --as-admin asks the API: give one of them")
+    found = _of_platform(**query) if platform else _over_api(ctx, as_admin, query)
     if as_json:
         print_json(found)
         return
@@ -55,6 +63,13 @@ def list_(ctx: click.Context, /, as_json: bool, platform: bool, **query: Any) ->
         for one in found
     ]  # fmt: skip
     print_rows(rows, ("AT", "ACTION", "OBJECT", "WHO", "FROM"))
+
+
+def _over_api(ctx: click.Context, as_admin: bool, query: dict[str, Any]) -> list[dict[str, Any]]:
+    api = client(ctx)
+    page = api.list_platform_audit(**query) if as_admin else api.list_audit(**query)
+    found: list[dict[str, Any]] = page["items"]
+    return found
 
 
 def _of_platform(*, limit: int, since: str | None, until: str | None, **query: Any) -> list[dict[str, Any]]:
@@ -84,11 +99,13 @@ def _who(one: dict[str, Any]) -> str:
 
 @audit_command.command("export")
 @filters
+@AS_ADMIN
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
 @click.pass_context
-def export(ctx: click.Context, /, output: Path | None, **query: Any) -> None:
+def export(ctx: click.Context, /, output: Path | None, as_admin: bool, **query: Any) -> None:
     """Write entries of the team as CSV."""
-    written = client(ctx).export_audit(**query)
+    api = client(ctx)
+    written = api.export_platform_audit(**query) if as_admin else api.export_audit(**query)
     if output is None:
         sys.stdout.buffer.write(written)
         return

@@ -92,10 +92,20 @@ class SystemMethods(Wire):
         """One page of all teams: ``items`` and ``next_cursor``."""
         return self._json("GET", "/system/teams", query=query)
 
-    def put_team_tier(self, team_id: str, tier: str, **otherwise: int | None) -> Json:
+    def get_any_team(self, team_id: str) -> Answer:
+        """One of them: who it is, its tier, and how much of its quotas it uses."""
+        return self._json("GET", f"/system/teams/{quote(team_id, safe='')}")
+
+    def get_team_tier(self, team_id: str) -> Answer:
+        """The tier of a team, and what is otherwise for it."""
+        return self._json("GET", f"/system/teams/{quote(team_id, safe='')}/tier")
+
+    def put_team_tier(
+        self, team_id: str, tier: str, *, if_match: str | None = None, **otherwise: int | None
+    ) -> Answer:  # fmt: skip
         """Put a team into a tier, as an administrator; what is named is otherwise for it, None: without a limit."""
         body = {"tier": tier, "otherwise": otherwise}
-        return self._json("PUT", f"/system/teams/{quote(team_id, safe='')}/tier", body)
+        return self._json("PUT", f"/system/teams/{quote(team_id, safe='')}/tier", body, if_match=if_match)
 
     def all_users(self, **query: Any) -> Json:
         """One page of all users; ``email`` finds one."""

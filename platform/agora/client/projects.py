@@ -58,10 +58,17 @@ class ProjectMethods(Wire):
         found: list[Json] = self._json("GET", _path(project_id, "shares"))["items"]
         return found
 
-    def share_project(self, project_id: str, team_id: str, access: str = "read") -> Json:
-        """Share a project with another team, to ``read`` or to ``write``."""
-        return self._json("POST", _path(project_id, "shares"), {"team_id": team_id, "access": access})
+    def get_share(self, project_id: str, team_id: str) -> Answer:
+        """How a project is shared with a team."""
+        return self._json("GET", _path(project_id, "shares", team_id))
 
-    def unshare_project(self, project_id: str, team_id: str) -> None:
+    def share_project(
+        self, project_id: str, team_id: str, access: str = "read", *, if_match: str | None = None
+    ) -> Answer:  # fmt: skip
+        """Share a project with another team, to ``read`` or to ``write``; or change how it is shared with it."""
+        body = {"team_id": team_id, "access": access}
+        return self._json("POST", _path(project_id, "shares"), body, if_match=if_match)
+
+    def unshare_project(self, project_id: str, team_id: str, *, if_match: str | None = None) -> None:
         """End a share, at once."""
-        self._delete(_path(project_id, "shares", team_id))
+        self._delete(_path(project_id, "shares", team_id), if_match)

@@ -61,6 +61,7 @@ SYSTEM_PERMISSIONS: Final[Mapping[str, frozenset[SystemRole]]] = {
     "system:users:read": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),
     "system:users:manage": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),
     "system:tiers:manage": frozenset({SystemRole.SUPER, SystemRole.BILLING}),
+    "system:audit:read": frozenset({SystemRole.SUPER}),
     "system:usage:read": frozenset({SystemRole.SUPER, SystemRole.BILLING, SystemRole.ANALYTICS}),
     "system:admins:manage": frozenset({SystemRole.SUPER}),
     "queues:write": frozenset({SystemRole.SUPER, SystemRole.SUPPORT}),

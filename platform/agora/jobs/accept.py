@@ -55,6 +55,7 @@ class Accepted:
             input=values.pack(submission.input, team_id=team_id, what="the input"), priority=submission.priority,
             run_at=submission.run_at, deadline=submission.deadline, traceparent=submission.traceparent,
             budget=budgets.as_row(submission.budget) if submission.budget else None, key_id=key_id,
+            request_id=submission.request_id,
         )  # fmt: skip
         self.record = as_record(self._new)
         self.key = {} if idempotency is None else asdict(idempotency)
@@ -126,6 +127,7 @@ class Accepted:
             metadata=submission.metadata, root_id=job.id, parent_id=None, retry_of=None, forked_from=None,
             batch_id=None, schedule_id=None, run_at=submission.run_at or created_at, deadline=submission.deadline,
             cancel_requested_at=None, created_at=created_at, started_at=None, ended_at=None, budget=self._new.budget,
+            request_id=submission.request_id,
         )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def _new_job(claim: Claim, child: Child, at: Place, before: Row | None) -> NewJo
     lineage = Lineage(parent_id=claim.job.id, parent_step_id=claim.step_id, child_index=at.index, depth=at.depth)
     new = NewJob(
         job=job, spec=spec, step=spec.steps[0], input=stored, priority=submission.priority,
-        traceparent=claim.traceparent, lineage=lineage,
+        traceparent=claim.traceparent, request_id=claim.request_id, lineage=lineage,
         created=job_event("job.created", job, status=JobState.QUEUED, parent_id=claim.job.id),
     )  # fmt: skip
     if before is None or not _is_same(new, before):

@@ -40,6 +40,7 @@ class Claim:
     """An item's stored value."""
     parent_id: str | None
     traceparent: str | None
+    request_id: str | None
     budgeted: bool
     """Whether its job has a budget."""
     subscribed: bool
@@ -49,6 +50,13 @@ class Claim:
     def label(self) -> str:
         """``agent.action.step``: what people see."""
         return f"{self.job.agent}.{self.job.action}.{self.step.name}"
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """What its log lines say of the job: its id, and the id of the request that made it."""
+        if self.request_id is None:
+            return {"job_id": self.job.id}
+        return {"job_id": self.job.id, "request_id": self.request_id}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +151,7 @@ class Claimer:
             value=row["value"],
             parent_id=row["parent_id"],
             traceparent=row["traceparent"],
+            request_id=row["request_id"],
             budgeted=row["budgeted"],
             subscribed=row["subscribed"],
         )

@@ -93,7 +93,7 @@ class Engine:
         try:
             self.observe(ended.claim, ended.outcome, ended.seconds)
         except Exception:
-            log.exception("observer failed", step=ended.claim.label)
+            log.exception("observer failed", step=ended.claim.label, **ended.claim.named)
 
     def attempt(self, claim: Claim, lease: Lease, onward: Onward) -> Finished | Ended:
         """Call a claimed step and decide; a transactional one is recorded too, its writes with it."""
@@ -187,7 +187,7 @@ class Engine:
             "iteration": claim.position.iteration,
             "item": max(0, claim.position.item - 1),
             "carry": values.unpack(claim.carry),
-            "log": log.bind(job_id=claim.job.id, step=claim.step.name, attempt=claim.position.attempt),
+            "log": log.bind(step=claim.step.name, attempt=claim.position.attempt, **claim.named),
             "runtime": runtime,
         }
 

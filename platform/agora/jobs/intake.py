@@ -56,6 +56,7 @@ class NewJob:
     run_at: datetime | None = None
     deadline: datetime | None = None
     traceparent: str | None = None
+    request_id: str | None = None
     iteration: int = 0
     carry: str | None = None
     budget: Mapping[str, Any] | None = None
@@ -171,7 +172,8 @@ def as_record(new: NewJob) -> dict[str, Any]:
         "depth": lineage.depth,
         "run_at": new.run_at.isoformat() if new.run_at else None,
         "deadline": new.deadline.isoformat() if new.deadline else None,
-        "key_id": new.key_id, "budget": new.budget, "queue_timeout": (new.budget or {}).get("queue_timeout"),
+        "key_id": new.key_id, "request_id": new.request_id, "budget": new.budget,
+        "queue_timeout": (new.budget or {}).get("queue_timeout"),
         "progress": position / len(new.spec.steps) if position else None,
     }  # fmt: skip
     return made | {name: value for name, value in optional.items() if value is not None}

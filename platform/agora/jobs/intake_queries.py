@@ -14,7 +14,7 @@ INSERT_JOBS = text("""
 WITH asked AS MATERIALIZED (
     SELECT g.* FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS g (
         n int, job_id text, team_id text, key_id text, scopes text[], key text, route text, fingerprint text,
-        agent text, action text, version int, priority int, input text, metadata jsonb,
+        agent text, action text, version int, priority int, input text, metadata jsonb, request_id text,
         traceparent text, root_id text, retry_of text, forked_from text, batch_id text, schedule_id text,
         run_at timestamptz, deadline timestamptz, progress float8, step_id text, step text, position int,
         iteration int, carry text, queue text, label text, manned bool, attempts int, event_id text,
@@ -43,12 +43,12 @@ WITH asked AS MATERIALIZED (
 ), job AS (
     INSERT INTO jobs (id, team_id, key_id, agent, action, version, status, priority, input, metadata, traceparent,
                       root_id, retry_of, forked_from, batch_id, schedule_id, run_at, deadline, progress, event_seq,
-                      parent_id, parent_step_id, child_index, depth, budget, start_by)
+                      parent_id, parent_step_id, child_index, depth, budget, start_by, request_id)
     SELECT job_id, team_id, key_id, agent, action, version, status, priority, CAST(input AS jsonb), metadata,
            traceparent, COALESCE(root_id, job_id), retry_of, forked_from, batch_id, schedule_id,
            COALESCE(run_at, now()), deadline, COALESCE(progress, 0), 1,
            parent_id, parent_step_id, child_index, COALESCE(depth, 0), budget,
-           COALESCE(run_at, now()) + make_interval(secs => queue_timeout)
+           COALESCE(run_at, now()) + make_interval(secs => queue_timeout), request_id
     FROM given
 ), room AS MATERIALIZED (
     -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from agora.agents import ActionSpec, StepSpec
+from agora.audit import acting
 from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import FieldError, IllegalTransition, Invalid, NotFound, invalid_field
@@ -148,6 +149,7 @@ def _new_job(row: JobRow, wish: Wish, spec: ActionSpec, begin: Beginning, given:
         job=job, spec=spec, step=spec.step(begin.step.name), input=given, iteration=begin.iteration,
         carry=None if begin.carry is None else json.dumps(begin.carry), deadline=wish.deadline,
         priority=row.priority if wish.priority is None else wish.priority, traceparent=row.traceparent,
+        request_id=acting.actor().request_id,
         lineage=Lineage(root_id=root_id, **origin), budget=budgets.afresh(row.budget),
         created=job_event("job.created", job, status=JobState.QUEUED, from_step=begin.step.name, **origin),
     )  # fmt: skip

@@ -80,6 +80,7 @@ class JobRow(Base):
         CheckConstraint("version >= 1", name="version"),
         CheckConstraint("depth >= 0", name="depth"),
         CheckConstraint("event_seq >= 0", name="event_seq"),
+        CheckConstraint("char_length(request_id) BETWEEN 1 AND 100", name="request_id"),
         CheckConstraint(
             f"(ended_at IS NOT NULL) = (status IN ({', '.join(repr(str(s)) for s in sorted(JOB_ENDED))}))", name="ended"
         ),
@@ -162,6 +163,8 @@ class JobRow(Base):
     """Whether limits concern it: it has permits until it ends."""
     concurrency_key: Mapped[str | None] = mapped_column(Text)
     traceparent: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    """Of the request that made it, as logs have it; of a child: that made its parent."""
     root_id: Mapped[Id]
     parent_id: Mapped[Id | None] = mapped_column(IdText)
     parent_step_id: Mapped[Id | None] = mapped_column(IdText)

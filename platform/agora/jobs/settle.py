@@ -134,7 +134,7 @@ def _whole_or_singly(group: Sequence[Finished], *, may_fan_out: bool) -> dict[st
                 for step_id, result in _whole_or_singly([one], may_fan_out=may_fan_out).items()
             }
         (one,) = group
-        log.warning("a record was refused", step=one.claim.label, job_id=one.claim.job.id, error=str(error)[:300])
+        log.warning("a record was refused", step=one.claim.label, error=str(error)[:300], **one.claim.named)
         refused = replace(one, decision=decide_failure(failure_of(error), one.claim.position), stored=None, lease=None)
         return surely(lambda: _written([refused], may_fan_out=may_fan_out))
 
@@ -171,6 +171,6 @@ def report(ended: Ended) -> None:
     STEPS.labels(claim.label, ended.outcome).inc()
     STEP_SECONDS.labels(claim.label).observe(ended.seconds)
     log.info(
-        "step ended", job_id=claim.job.id, step=claim.label, attempt=claim.position.attempt, outcome=ended.outcome,
-        ms=round(ended.seconds * 1000, 1),
+        "step ended", step=claim.label, attempt=claim.position.attempt, outcome=ended.outcome,
+        ms=round(ended.seconds * 1000, 1), **claim.named,
     )  # fmt: skip

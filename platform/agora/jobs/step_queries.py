@@ -106,7 +106,7 @@ WITH {order} due AS (
 SELECT d.id, d.fans_out, c.id IS NOT NULL AS claimed, (CAST(:event_ids AS text[]))[d.n] AS event_id,
        d.job_id, c.name, c.position, c.iteration, c.item, c.attempt, c.lost_leases, c.carry, c.value, c.queue,
        j.team_id, j.agent, j.action, j.version, j.limited, j.root_id, j.input, j.priority, j.metadata, j.traceparent,
-       j.parent_id, j.budget IS NOT NULL AS budgeted,
+       j.request_id, j.parent_id, j.budget IS NOT NULL AS budgeted,
        d.job_status = 'queued' AS first, now() AS claimed_at,
        EXISTS (SELECT FROM webhook_endpoints w WHERE w.team_id = j.team_id) AS subscribed,
        d.n = 1 AND EXISTS (SELECT FROM due_steps b WHERE b.queue = c.queue) AS backlog,  -- asked once

@@ -41,6 +41,7 @@ class Submission:
     webhook: InlineWebhook | None = None
     budget: Budget | None = None
     traceparent: str | None = None
+    request_id: str | None = None
     concurrency: Concurrency | None = None
     unique: Unique | None = None
     debounce: Debounce | None = None
@@ -178,6 +179,8 @@ class Job:
     question: Question | None = None
     partial_output: Any = None
     budget: Mapping[str, Any] | None = None
+    request_id: str | None = None
+    """Of the request that made it; of a child: that made its parent. None: no request did."""
     waits: Mapping[str, Any] | None = None
     """Why it does not go on: ``reason``, ``since`` and what belongs to the reason. Filled by get_job."""
 

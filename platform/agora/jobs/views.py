@@ -40,6 +40,7 @@ def job(row: JobRow, steps: Sequence[StepView] = (), *, whole: bool = False) -> 
         deadline=row.deadline, cancel_requested_at=row.cancel_requested_at, created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at, steps=steps, partial_output=read(row.partial_output),
         budget=row.budget and {name: value for name, value in row.budget.items() if name != "approved"},
+        request_id=row.request_id,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, delete, func, literal, null, select, union_all
+from sqlalchemy import Row, delete, func, literal, null, select, text, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -57,6 +57,23 @@ def count_of(session: Session, *, team_id: str, project_id: str) -> tuple[int, i
     return found[0], found[1]
 
 
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+def lock_share(session: Session, *, team_id: str, project_id: str, with_team_id: str) -> None:
+    """Let nobody else set or end a share before this transaction has ended, also one that is not there yet."""
+    session.execute(LOCK, {"name": f"share {team_id} {project_id} {with_team_id}"})
+
+
+def find_share(session: Session, *, team_id: str, project_id: str, with_team_id: str) -> ProjectShareRow | None:
+    """How a project of the team is shared with another."""
+    statement = select(ProjectShareRow).where(
+        ProjectShareRow.team_id == team_id, ProjectShareRow.project_id == project_id,
+        ProjectShareRow.with_team_id == with_team_id,
+    )  # fmt: skip
+    return session.scalar(statement)
+
+
 def put_share(
     session: Session, *, team_id: str, project_id: str, with_team_id: str, access: str, created_by: str
 ) -> ProjectShareRow:
@@ -78,10 +95,10 @@ def list_shares(session: Session, *, team_id: str, project_id: str) -> Sequence[
     return session.scalars(statement.order_by(ProjectShareRow.created_at, ProjectShareRow.with_team_id)).all()
 
 
-def delete_share(session: Session, *, team_id: str, project_id: str, with_team_id: str) -> str | None:
-    """End a share; the access that it gave, None when there was none."""
+def delete_share(session: Session, *, team_id: str, project_id: str, with_team_id: str) -> None:
+    """End a share."""
     statement = delete(ProjectShareRow).where(
         ProjectShareRow.team_id == team_id, ProjectShareRow.project_id == project_id,
         ProjectShareRow.with_team_id == with_team_id,
     )  # fmt: skip
-    return session.scalar(statement.returning(ProjectShareRow.access))
+    session.execute(statement)

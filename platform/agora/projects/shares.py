@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from agora.audit import service as audit
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import NotFound, invalid_field
 from agora.identity import members
 from agora.ids import is_id
@@ -18,7 +21,7 @@ from agora.projects.models import ProjectShareRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
+class Share(Edited):
     """A project is shared with a team; ``created_by`` is a key or a user."""
 
     project_id: str
@@ -35,13 +38,16 @@ def _share(row: ProjectShareRow) -> Share:
     )  # fmt: skip
 
 
-def share(project_id: str, with_team_id: str, access: Access, *, team_id: str, by: str) -> Share:
+def share(
+    project_id: str, with_team_id: str, access: Access, *, team_id: str, by: str, expected: Expected = ANYTHING
+) -> Share:
     """Share a project of the team, or change how it is shared. The logs of both teams tell of it.
 
     Raises:
         NotFound: the team cannot see such a project.
         Forbidden: it is another team's, which shares it with this one.
         Invalid: there is no such other team.
+        PreconditionFailed: the share with that team is not as expected.
     """
     with transaction() as session:
         reach(session, project_id, team_id=team_id, needs=Access.OWN)  # before others' teams are told of
@@ -53,12 +59,37 @@ def share(project_id: str, with_team_id: str, access: Access, *, team_id: str, b
         raise invalid_field("/team_id", "exists", "there is no such team", with_team_id) from None
     with transaction() as session:
         reach(session, project_id, team_id=team_id, needs=Access.OWN)
+        expected.check(_locked(session, project_id, with_team_id, team_id=team_id))
         row = share_queries.put_share(
             session, team_id=team_id, project_id=project_id, with_team_id=with_team_id, access=access, created_by=by
         )
         told = {"with_team_id": with_team_id, "access": access}
         audit.record_for(session, "project.shared", project_id, team_ids=[team_id, with_team_id], after=told)
         return _share(row)
+
+
+def _locked(session: Session, project_id: str, with_team_id: str, *, team_id: str) -> Share | None:
+    """The share with a team, which nobody else sets or ends until the transaction does, also if there is none yet."""
+    if not is_id(with_team_id, "team"):
+        return None
+    share_queries.lock_share(session, team_id=team_id, project_id=project_id, with_team_id=with_team_id)
+    return _found(session, project_id, with_team_id, team_id=team_id)
+
+
+def _found(session: Session, project_id: str, with_team_id: str, *, team_id: str) -> Share | None:
+    row = share_queries.find_share(session, team_id=team_id, project_id=project_id, with_team_id=with_team_id)
+    return None if row is None else _share(row)
+
+
+def get_share(project_id: str, with_team_id: str, *, team_id: str) -> Share:
+    """How a project of the team is shared with another. Raises NotFound, Forbidden."""
+    with transaction() as session:
+        reach(session, project_id, team_id=team_id, needs=Access.OWN)
+        known = is_id(with_team_id, "team")
+        found = _found(session, project_id, with_team_id, team_id=team_id) if known else None
+        if found is None:
+            raise NotFound(f"the project is not shared with {with_team_id}")
+        return found
 
 
 def list_shares(project_id: str, *, team_id: str) -> Sequence[Share]:
@@ -68,16 +99,17 @@ def list_shares(project_id: str, *, team_id: str) -> Sequence[Share]:
         return [_share(row) for row in share_queries.list_shares(session, team_id=team_id, project_id=project_id)]
 
 
-def unshare(project_id: str, with_team_id: str, *, team_id: str) -> None:
-    """End a share. What the other team is writing just now is waited for. Raises NotFound, Forbidden."""
+def unshare(project_id: str, with_team_id: str, *, team_id: str, expected: Expected = ANYTHING) -> None:
+    """End a share. What the other team is writing just now is waited for.
+
+    Raises NotFound, Forbidden, PreconditionFailed when it is not as expected.
+    """
     with transaction() as session:
         reach(session, project_id, team_id=team_id, needs=Access.OWN)
-        access = None
-        if is_id(with_team_id, "team"):
-            access = share_queries.delete_share(
-                session, team_id=team_id, project_id=project_id, with_team_id=with_team_id
-            )
-        if access is None:
+        found = _locked(session, project_id, with_team_id, team_id=team_id)
+        if found is None:
             raise NotFound(f"the project is not shared with {with_team_id}")
-        told = {"with_team_id": with_team_id, "access": access}
+        expected.check(found)
+        share_queries.delete_share(session, team_id=team_id, project_id=project_id, with_team_id=with_team_id)
+        told = {"with_team_id": with_team_id, "access": found.access}
         audit.record_for(session, "project.unshared", project_id, team_ids=[team_id, with_team_id], before=told)

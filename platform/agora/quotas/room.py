@@ -55,6 +55,11 @@ def check_storage(session: Session, team_id: str, size: int, *, limit: int | Non
 def use_of(team_id: str) -> tuple[Quotas, list[Use]]:
     """What a team may have, and what of it it has."""
     allowed = tiers.of(team_id)
+    return allowed, uses_of(team_id, allowed)
+
+
+def uses_of(team_id: str, allowed: Quotas) -> list[Use]:
+    """What a team has of each of its quotas."""
     with transaction("auth") as session:
         members = queries.count_members(session, team_id=team_id)
     with transaction() as session:
@@ -64,11 +69,10 @@ def use_of(team_id: str) -> tuple[Quotas, list[Use]]:
         Quota.PROJECTS: projects, Quota.MEMBERS: members, Quota.STORAGE_BYTES: storage,
         Quota.JOBS_PER_DAY: daily.made_today(team_id),
     }  # fmt: skip
-    uses = [
+    return [
         Use(
             quota=one, limit=allowed.of(one), used=used.get(one),
             resets_at=daily.resets_at() if one == Quota.JOBS_PER_DAY else None,
         )
         for one in Quota
     ]  # fmt: skip
-    return allowed, uses

@@ -3,8 +3,8 @@
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
@@ -13,11 +13,12 @@ from agora.caching import generations
 from agora.caching.cache import Cache
 from agora.caching.generations import TIERS, team_tag
 from agora.db.session import transaction
+from agora.editions import ANYTHING, Expected
 from agora.errors import NotFound, invalid_field
 from agora.identity.member_queries import lock_team
 from agora.quotas import queries
 from agora.quotas.models import MOST, TierRow
-from agora.quotas.types import NAMES, Quota, Quotas
+from agora.quotas.types import NAMES, Quota, Quotas, TeamQuotas
 from agora.teams.service import find_team
 
 KEEP_SECONDS = 30.0
@@ -52,9 +53,28 @@ def _read(team_id: str) -> Quotas:
 def read_in(session: Session, team_id: str) -> Quotas:
     """What a team may have, read in a transaction of the auth database."""
     row = queries.find_quotas(session, team_id=team_id)
+    return UNKNOWN_TEAM if row is None else Quotas(tier=row["tier"], **_in_force(row))
+
+
+def _in_force(row: RowMapping) -> dict[str, int | None]:
+    return {name: row["quotas"].get(name, row[name]) for name in NAMES}
+
+
+def get_team(team_id: str) -> TeamQuotas:
+    """The tier of a team, and what is otherwise for it. Raises NotFound."""
+    with transaction("auth") as session:
+        return _view_of_team(team_id, _found(session, team_id))
+
+
+def _found(session: Session, team_id: str) -> RowMapping:
+    row = queries.find_quotas(session, team_id=team_id)
     if row is None:
-        return UNKNOWN_TEAM
-    return Quotas(tier=row["tier"], **{name: row["quotas"].get(name, row[name]) for name in NAMES})
+        raise NotFound(f"there is no team {team_id}")
+    return row
+
+
+def _view_of_team(team_id: str, row: RowMapping) -> TeamQuotas:
+    return TeamQuotas(team_id=team_id, tier=row["tier"], otherwise=row["quotas"], **_in_force(row))
 
 
 def list_tiers() -> list[Quotas]:
@@ -91,7 +111,10 @@ def _check(values: Mapping[str, int | None]) -> None:
             raise invalid_field(f"/{name}", "range", f"{name} must be {least} to {most}, or unlimited", value)
 
 
-def move_team(name: str, tier: str | None, overrides: Mapping[str, int | None], *, keep: bool = True) -> Quotas:
+def move_team(
+    name: str, tier: str | None, overrides: Mapping[str, int | None], *, keep: bool = True,
+    expected: Expected = ANYTHING,
+) -> TeamQuotas:  # fmt: skip
     """Put a team (by handle or id) into a tier (None: it stays in its own); ``overrides``: what is otherwise for it.
 
     Those that it had are kept unless they are named again, or ``keep`` is false.
@@ -99,14 +122,14 @@ def move_team(name: str, tier: str | None, overrides: Mapping[str, int | None], 
     Raises:
         NotFound: there is no such team, or no such tier.
         Invalid: an amount is not acceptable.
+        PreconditionFailed: the team's tier is not as expected.
     """
     _check(overrides)
     team_id, _ = find_team(name)
     with generations.changing(team_tag(team_id)), transaction("auth") as session:
         lock_team(session, team_id=team_id)
-        row = queries.find_quotas(session, team_id=team_id)
-        if row is None:
-            raise NotFound(f"there is no team {name}")
+        row = _found(session, team_id)
+        expected.check(_view_of_team(team_id, row))
         if tier is not None and not queries.has_tier(session, tier):
             raise NotFound(f"there is no tier {tier}")
         kept = row["quotas"] if keep else {}
@@ -116,9 +139,9 @@ def move_team(name: str, tier: str | None, overrides: Mapping[str, int | None], 
             session, "team.tier_changed", team_id, team_id=team_id,
             before={"tier": row["tier"], "quotas": row["quotas"]}, after={"tier": new_tier, "quotas": quotas},
         )  # fmt: skip
-        return read_in(session, team_id)
+        return _view_of_team(team_id, _found(session, team_id))
 
 
 def as_json(quotas: Quotas) -> dict[str, object]:
     """Quotas as commands print them."""
-    return asdict(quotas)
+    return {"tier": quotas.tier, **_amounts(quotas)}

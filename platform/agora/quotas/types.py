@@ -1,9 +1,12 @@
 """What a team may have, and errors that say it has it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
+from agora.editions import Edited
 from agora.errors import AgoraError
 
 
@@ -35,6 +38,17 @@ class Quotas:
 
 
 NAMES = tuple(field.name for field in fields(Quotas) if field.name != "tier")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeamQuotas(Quotas, Edited):
+    """How much one team may have; ``otherwise`` is what of it is unlike what others in its tier may have."""
+
+    HAPPENS: ClassVar[frozenset[str]] = frozenset(NAMES)
+    """They follow from the tier, which is no team's."""
+
+    team_id: str
+    otherwise: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from cronsim import CronSimError
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 from sqlalchemy.orm import Session
 
+from agora.audit import acting
 from agora.audit import service as audit
 from agora.db.session import transaction
 from agora.errors import AgoraError, Conflict, NotFound
@@ -188,6 +189,7 @@ def new_job(row: ScheduleRow, registered: Registered, *, fire_at: datetime, job_
     return NewJob(
         job=job, spec=spec, step=spec.steps[0], created=created, input=json.dumps(row.input),
         priority=row.priority, budget=row.budget, key_id=row.key_id, lineage=Lineage(schedule_id=row.id),
+        request_id=acting.actor().request_id,
     )  # fmt: skip
 
 
