@@ -1,7 +1,8 @@
 """The gate of every request: who calls, whether they may call so often, and whether what is remembered is still so.
 
-One round trip to Redis answers both for a caller whom this process knows. Whoever it does not know counts for their
-address, before their credentials are looked at, and gets that back when these are right: so guessing is bounded.
+One round trip to Redis answers both for a caller whom this process remembers. Whoever was never right in this process
+counts for their address, before their credentials are looked at, and gets that back when these are right: so guessing
+is bounded, and keeps nobody else out.
 """
 
 from collections.abc import Sequence
@@ -47,19 +48,20 @@ def admit(credential: Credential) -> Principal:
     known = _admit_known(kept) if kept is not None else None
     if known is not None:
         return known
-    if kept is None:
+    is_new = not credential.is_known()
+    if is_new:
         _pass([_of_address()])
     try:
         principal = credential.read()
     except (Unauthenticated, NotFound):
-        if kept is not None:
+        if not is_new:
             _pass([_of_address()])
         raise
     except Exception:  # nobody can say whether they are right: that is not the caller's fault
-        if kept is None:
+        if is_new:
             _pass([_of_address(cost=-1)])
         raise
-    back = [_of_address(cost=-1)] if kept is None else []
+    back = [_of_address(cost=-1)] if is_new else []
     _pass([*_buckets_of(principal, tiers.of(principal.team_id)), *back], (*_tags_of(principal), CATALOGUE))
     return principal
 

@@ -6,7 +6,7 @@ Each constraint is broken here by SQL of its own, and none may be forgotten.
 from itertools import count
 
 import pytest
-from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
+from psycopg.errors import CheckViolation, ExclusionViolation, ForeignKeyViolation, UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -306,13 +306,13 @@ CASES = [("main", name, run) for name, run in MAIN.items()] + [("auth", name, ru
 def test_the_database_refuses_what_would_break_it(db, database, name, run):
     with engine(database).connect() as connection, pytest.raises(IntegrityError) as refused:
         run(connection)
-    assert isinstance(refused.value.orig, CheckViolation | UniqueViolation | ForeignKeyViolation)
+    assert isinstance(refused.value.orig, CheckViolation | UniqueViolation | ForeignKeyViolation | ExclusionViolation)
     assert refused.value.orig.diag.constraint_name == name
 
 
 NAMES = """
 SELECT c.conname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-WHERE c.contype IN ('c', 'u', 'f') AND t.relnamespace = 'public'::regnamespace AND NOT t.relispartition
+WHERE c.contype IN ('c', 'u', 'f', 'x') AND t.relnamespace = 'public'::regnamespace AND NOT t.relispartition
 UNION
 SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
 WHERE x.indisunique AND NOT x.indisprimary AND t.relnamespace = 'public'::regnamespace AND NOT t.relispartition
@@ -332,3 +332,17 @@ def test_no_rule_of_the_database_is_forgotten_here(db, database, known):
     with engine(database).connect() as connection:
         found = set(connection.execute(text(NAMES)).scalars())
     assert found - ELSEWHERE - REFERRED == known.keys()
+
+
+def test_a_rule_of_each_kind_would_be_found(db):
+    """Also of a kind that no table has yet."""
+    table = """
+        CREATE TABLE rooms (
+            id integer PRIMARY KEY, name text UNIQUE, next integer REFERENCES rooms, during tstzrange,
+            CHECK (id > 0), EXCLUDE USING gist (during WITH &&)
+        )"""
+    kinds = {"rooms_name_key", "rooms_next_fkey", "rooms_id_check", "rooms_during_excl"}
+    with engine("main").connect() as connection:
+        before = set(connection.execute(text(NAMES)).scalars())
+        connection.execute(text(table))
+        assert set(connection.execute(text(NAMES)).scalars()) - before == kinds

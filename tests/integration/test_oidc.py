@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from agora.clock import now
 from agora.db.session import transaction
-from agora.identity import duties, oidc_provider
+from agora.identity import duties, oidc, oidc_provider, throttle
 from agora.identity.models import ExternalIdentityRow, OidcFlowRow, UserRow
 from tests.support.hostile import say
 from tests.support.people import Browser
@@ -130,6 +130,21 @@ def test_a_sign_in_that_took_too_long_is_over_and_is_forgotten(app, provider):
 def test_nonsense_is_refused(app, provider):
     for query in ({}, {"state": "x"}, {"state": "x" * 600, "code": "c"}, {"code": "c"}):
         assert come_back(Browser(app), query).status_code in {401, 422}
+
+
+def test_a_state_cannot_be_guessed(app, provider):
+    """Nothing tells a near miss from a far one or from one that was used; tries are few, and spoil nobody's sign-in."""
+    browser, done = Browser(app), Browser(app)
+    query, used = provider.authorize(begin(browser)), provider.authorize(begin(done))
+    assert come_back(done, used).status_code == 200
+    state = query["state"]
+    nearly = [state[:-1], state + "A", state.swapcase(), "x" * len(state), used["state"]]
+    guesser = Browser(app, address="203.0.113.5")
+    answers = [come_back(guesser, {"state": one, "code": query["code"]}) for one in nearly]
+    assert {(one.status_code, one.json["detail"]) for one in answers} == {(401, oidc.VOID)}
+    tries = [come_back(guesser, {"state": f"{n}", "code": "c"}).status_code for n in range(throttle.WORK.amount)]
+    assert tries == [401] * (throttle.WORK.amount - len(nearly)) + [429] * len(nearly)
+    assert come_back(browser, query).status_code == 200
 
 
 def test_who_says_no_at_the_provider_is_not_signed_in(app, provider):

@@ -1,26 +1,32 @@
 """Rate limits: per key, user, team and address, over all processes, and with Redis away."""
 
 import itertools
+import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
+import redis
 
 from agora.caching import link
+from agora.identity import principals, throttle
+from agora.identity import service as identity
 from agora.ids import new_id
 from agora.quotas import gate, tiers
 from agora.quotas.bucket import Bucket, Local
 from agora.runtime.valkey import EmbeddedValkey
-from agora.settings import environment
 from tests.support import people
 from tests.support.caller import Caller
+from tests.support.counting import counters
 from tests.support.people import Browser
+from tests.support.web import gunicorn
 
 pytestmark = pytest.mark.usefixtures("as_many_processes")
-ROOT = Path(__file__).parents[2]
 JOBS = "/api/v1/jobs"
 DAY = 86_400
 AWAY = "redis://127.0.0.1:1/0"
@@ -110,6 +116,28 @@ def test_guessing_keys_is_bounded_by_address_and_whoever_is_known_goes_on(app, c
     assert client.post("/api/v1/auth/sign-in", json={}).status_code == 429
 
 
+@pytest.mark.parametrize("how", ["too old", "Redis away"])
+def test_whoever_was_right_before_is_not_kept_out_by_a_neighbour_who_guesses(app, caller, setting, monkeypatch, how):
+    """Also when what this process remembers of them is not to be trusted just now."""
+    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 4)
+    newcomer, revoked, user = Caller(app, team="new"), Caller(app, team="revoked"), Browser(app, people.sign_up())
+    assert [one.get(JOBS).status_code for one in (caller, revoked, user)] == [200] * 3
+    if how == "too old":
+        monkeypatch.setattr(identity._remembered, "seconds", 0.0)
+        monkeypatch.setattr(principals._remembered, "seconds", 0.0)
+    else:
+        setting("REDIS_URL", AWAY)
+    client = app.test_client()
+    guess = {"Authorization": "Bearer agora_no"}
+    assert 429 in statuses(lambda: client.get(JOBS, headers=guess), 5)
+    for known in (caller, user, caller, user):
+        assert known.get(JOBS).status_code == 200
+    assert newcomer.get(JOBS).status_code == 429
+    [key] = identity.list_keys(revoked.team_id)
+    identity.revoke_key(revoked.team_id, key.id)
+    assert statuses(lambda: revoked.get(JOBS), 2) == [429, 429]
+
+
 def test_credentials_that_are_right_cost_their_address_nothing(app, caller, setting):
     setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 2)
     keys = [Caller(app, team=f"team{n}") for n in range(5)]
@@ -133,16 +161,8 @@ def test_health_is_never_refused_and_a_page_is_told_as_a_page(app, db, setting):
 
 def test_many_processes_at_once_never_get_more_than_the_limit(db):
     name, quota = new_id("team"), 300
-    command = [sys.executable, "-m", "tests.support.counting", name, str(quota), str(quota)]
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    env = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
-    processes = [subprocess.Popen(command, env=env, **options) for _ in range(4)]
-    for one in processes:
-        assert one.stdout.readline() == "ready\n"
-    for one in processes:
-        one.stdin.write("\n")
-        one.stdin.flush()
-    let = [int(one.communicate(timeout=60)[0]) for one in processes]
+    with counters(4, name, quota) as ask:
+        let = ask()
     assert sum(let) == quota
     assert len([one for one in let if one]) > 1, "they did not run at once"
     [left] = gate.pass_through([Bucket(policy="user", name=f"{name}-wide", quota=1_000_000, window=DAY)]).states
@@ -199,27 +219,98 @@ def test_while_redis_is_away_each_process_lets_its_share_through_and_no_more(app
     assert statuses(lambda: client.get(JOBS, headers=guess), 3)[-1] == 429
 
 
-def test_a_redis_that_hangs_costs_one_wait_and_no_outage(caller, own_valkey, limited, monkeypatch):
+@pytest.mark.parametrize(("quota", "share"), [(300, 75), (302, 75), (4, 1), (3, 1)])
+def test_while_redis_is_away_many_processes_get_their_shares_and_never_more(db, setting, quota, share):
+    """Together the limit, rounded down; one each where it is smaller than their number. Nothing comes on top later."""
+    setting("REDIS_URL", AWAY)
+    setting("AGORA_WEB_PROCESSES", 2)
+    setting("AGORA_WEB_HOSTS", 2)
+    with counters(4, new_id("team"), quota) as ask:
+        assert ask() == [share] * 4
+        assert ask() == [0] * 4
+
+
+def test_a_redis_that_dies_gives_away_the_limit_once_more_and_no_more_than_that(own_valkey, setting):
+    setting("AGORA_WEB_PROCESSES", 2)
+    setting("AGORA_WEB_HOSTS", 2)
+    quota = 200
+    with counters(4, new_id("team"), quota) as ask:
+        assert sum(ask()) == quota
+        own_valkey.stop()
+        assert sum(ask()) == quota
+        assert sum(ask()) == 0
+
+
+def test_a_server_without_redis_neither_stops_nor_opens(rig, caller, limited, tmp_path):
+    """The real server in two processes, more calls than they may let through: each is taken, or refused by a limit."""
+    limit, calls = 40, 120
+    limited(limit)
+    settings = {"REDIS_URL": AWAY, "AGORA_WEB_PROCESSES": "2", "AGORA_ADDRESS_REQUESTS_PER_MINUTE": str(limit)}
+    submit = {"agent": "probe", "action": "double", "input": {"n": 4}}
+    with gunicorn(tmp_path / "log", **settings) as web, ThreadPoolExecutor(8) as pool:
+
+        def statuses_of(address, path, body, key=""):
+            def call(_):
+                connection = HTTPConnection("127.0.0.1", web.port, timeout=30, source_address=(address, 0))
+                with closing(connection):
+                    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+                    connection.request("POST", path, json.dumps(body), headers)
+                    return connection.getresponse().status
+
+            return Counter(pool.map(call, range(calls)))
+
+        begun = time.monotonic()
+        submits = statuses_of("127.0.0.1", JOBS, submit, caller.key)
+        guesses = statuses_of("127.0.0.2", JOBS, submit, "agora_no")
+        most = limit + limit * (time.monotonic() - begun) / 60
+        mails = statuses_of("127.0.0.3", "/api/v1/auth/password-reset", {"email": "nobody@example.test"})
+    assert (set(submits), set(guesses), set(mails)) == ({202, 429}, {401, 429}, {202, 429})
+    assert limit / 2 <= submits[202] <= most  # had all come to one process, it would have taken its half
+    assert limit / 2 <= guesses[401] <= most
+    assert throttle.MAILS.amount <= mails[202] <= 2 * throttle.MAILS.amount  # of these each process counts to the whole
+    assert rig.sql("SELECT count(*) AS jobs FROM jobs")[0]["jobs"] == submits[202]
+
+
+@pytest.fixture
+def hang(own_valkey, monkeypatch):
+    """Freezes the server, which is left alone for a minute once it has not answered; returns who waited for it."""
+    waits, read = [], redis.Connection.read_response
+
+    def counted(self, *arguments, **options):
+        try:
+            return read(self, *arguments, **options)
+        except redis.TimeoutError:
+            waits.append(self)
+            raise
+
+    def freeze_now():
+        monkeypatch.setattr(link, "REST_SECONDS", 60.0)
+        monkeypatch.setattr(redis.Connection, "read_response", counted)
+        freeze(own_valkey)
+        return waits
+
+    yield freeze_now
+    thaw(own_valkey)
+
+
+def test_a_redis_that_hangs_costs_one_wait_and_no_outage(caller, limited, own_valkey, hang):
     limited(1_000)
     assert caller.get(JOBS).status_code == 200
-    monkeypatch.setattr(link, "REST_SECONDS", 60.0)
-    tries, ask = [], link.client_of
-
-    def counted(url):
-        tries.append(url)
-        return ask(url)
-
-    freeze(own_valkey)
-    try:
-        monkeypatch.setattr(link, "client_of", counted)
-        assert statuses(lambda: caller.get(JOBS), 5) == [200] * 5
-        assert len(tries) == 1
-    finally:
-        thaw(own_valkey)
+    waits = hang()
+    assert statuses(lambda: caller.get(JOBS), 5) == [200] * 5
+    assert len(waits) == 1
+    thaw(own_valkey)
     link.forget()
     answered = caller.get(JOBS)
     assert answered.headers["RateLimit"].startswith('"team";r=99')
-    assert len(tries) > 1
+
+
+def test_a_redis_that_hangs_costs_a_sign_in_one_wait_too(app, hang):
+    """Which asks several times: before the work, before the judgement, and to give back."""
+    person = people.sign_up()
+    waits = hang()
+    assert Browser(app).sign_in(person).status_code == 200
+    assert len(waits) == 1
 
 
 def test_when_redis_is_back_all_count_together_again(caller, own_valkey, limited):

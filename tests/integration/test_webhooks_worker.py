@@ -1,12 +1,8 @@
 """The real Celery worker of the webhooks queue: rung over Valkey, drained by SIGTERM."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -19,27 +15,19 @@ from agora.ids import new_id
 from agora.webhooks import fan_out_queries, service
 from agora.webhooks.types import DeliveryFilter, NewEndpoint
 from tests.support.receiver import Receiver
+from tests.support.webhooks import eventually
+from tests.support.worker import celery
 
 pytestmark = [
     pytest.mark.usefixtures("db"),
     pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning"),  # of Celery's own settings
 ]
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def worker():
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "AGORA_DRAIN_SECONDS": "3"}
-    command = [
-        sys.executable, "-m", "celery", "--quiet", "--app", "workers.celery", "worker", "--queues", "webhooks",
-        "--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "warning",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    with celery(queues="webhooks", pool="threads", AGORA_DRAIN_SECONDS="3") as process:
+        yield process
 
 
 def publish(team, count=1):
@@ -48,15 +36,6 @@ def publish(team, count=1):
         made = fan_out_queries.fan_out(session, team_id=team, job_id=None, agent="a", events=events, occurred_at=now())
     assert made
     broker.ring_deliveries()
-
-
-def eventually(check, *, seconds=30.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if check():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"not within {seconds} s")
 
 
 def test_a_ring_reaches_the_worker_and_sigterm_drains_it(worker):
@@ -68,7 +47,7 @@ def test_a_ring_reaches_the_worker_and_sigterm_drains_it(worker):
     try:
         service.create_endpoint(NewEndpoint(url=receiver.url("/hook")), team_id=team)
         publish(team)
-        eventually(lambda: len(receiver.got["/hook"]) == 1)
+        eventually(lambda: len(receiver.got["/hook"]) == 1, seconds=30)
         start = time.monotonic()
         publish(team)
         eventually(lambda: len(receiver.got["/hook"]) == 2)

@@ -3,18 +3,25 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from agora.client import Agora, ApiError
 from agora.documents import isolated
-from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentTooLong
+from agora.documents.errors import DocumentCorrupt, DocumentEncrypted, DocumentError, DocumentTooLong
 from agora.documents.isolated import read_isolated
+from agora.identity import service as identity
 from tests.support import bombs
+from tests.support.webhooks import eventually, sql
+from tests.support.worker import celery
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS, MEMORY = 20, 1024**3
 """Of processor time for each, many times what any takes; and bytes of address space for all."""
+PATIENCE = 6
+"""How often that until all have been read, two at once, by a busy machine."""
 MUST = {
     "billion laughs": "document type", "billion laughs, UTF-16": "document type", "quadratic entity": "document type",
     "billion laughs behind a long comment": "document type", "external entity, file": "document type",
@@ -24,6 +31,10 @@ MUST = {
     "very deep": "depth", "one endless text": "too long", "a stream that unpacks": "Limit",
 }  # fmt: skip
 """What the error of some says; of the others any end will do that is defined."""
+IN_EARNEST = {
+    "many small elements": "document-empty", "a cell as high as the world": None, "deep dictionaries": "document-empty",
+}  # fmt: skip
+"""What ends otherwise with the limits of earnest, or in a process that has read nothing else before."""
 READER = """
 import json, resource, signal, sys
 from agora.documents import docx
@@ -32,8 +43,6 @@ from agora.documents.read import read_document
 from tests.support import bombs
 
 seconds, memory = int(sys.argv[1]), int(sys.argv[2])
-found = {name: ("a." + kind, data) for kind in ("docx", "pdf") for name, data in getattr(bombs, kind + "_bombs")()}
-found |= {name: (name, data) for name, data in bombs.text_bombs()}
 resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 docx.MAX_ELEMENTS = 50_000  # less than in earnest, so that this takes less time
 
@@ -41,7 +50,7 @@ def late(*_):
     raise KeyboardInterrupt  # no reader catches this
 
 signal.signal(signal.SIGVTALRM, late)
-for name, (file, data) in found.items():
+for name, (file, data) in bombs.by_name().items():
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         end = "read: " + read_document(data, None, file).text[:2000]
@@ -109,7 +118,75 @@ def test_a_reader_that_breaks_down_is_no_end_of_the_worker(monkeypatch):
         read_isolated(b"x", None, "a.txt")
 
 
+def test_what_a_reader_complains_of_does_not_fill_its_worker(monkeypatch):
+    run, said = subprocess.run, []
+
+    def noted(*arguments, **options):
+        done = run(*arguments, **options)
+        said.append(len(done.stderr))
+        return done
+
+    monkeypatch.setattr(isolated.subprocess, "run", noted)
+    with pytest.raises(DocumentError):
+        read_isolated(bombs.by_name()["deep dictionaries"][1], None, "a.pdf")  # 33,000 faults
+    assert said == [0]
+
+
 def test_the_reader_is_told_no_secrets():
     assert set(isolated._environment()) == {
         "PYTHONPATH", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "OPENBLAS_NUM_THREADS",
     }  # fmt: skip
+
+
+# --- through the platform
+
+
+@pytest.fixture
+def api(db, web):
+    """A client of the real server."""
+    key = identity.create_key(identity.ensure_team("t"), "k", ["*"]).plain
+    with closing(Agora(f"http://127.0.0.1:{web.port}", key)) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(db):
+    """The worker that documents are read by, as it is run."""
+    with celery(queues="cpu", pool="prefork") as process:
+        yield process
+
+
+def submit(api, file, data):
+    """The id of a job that reads the file."""
+    return api.submit("context_analyzer", "extract", {"file_id": api.upload(data, file)["id"]})["id"]
+
+
+def code_of(end):
+    """The code of the error with which a document ended in this process; None where it was read."""
+    kinds = {kind.__name__: kind.slug for kind in DocumentError.__subclasses__()}
+    return kinds.get(end.partition(":")[0])
+
+
+def test_no_bomb_ends_the_worker_and_each_is_tried_once(ends, api, worker):
+    """All of them, uploaded to the real server and read by one real worker, which then reads a good document."""
+    eventually(lambda: any(one["agent"] == "context_analyzer" for one in api.agents()), seconds=60)
+    [[worker_id, pid]] = [list(row.values()) for row in sql("SELECT id, pid FROM workers")]
+    jobs, refused = {}, {}
+    for name, (file, data) in bombs.by_name().items():
+        try:
+            jobs[name] = submit(api, file, data)
+        except ApiError as error:
+            refused[name] = error.code
+    good = submit(api, "good.docx", bombs.main_part(bombs.paragraph("The shop must be open at nine.")))
+    ended = {name: api.wait(job, SECONDS * PATIENCE) for name, job in jobs.items()}
+    read = api.wait(good, SECONDS)
+
+    assert refused == {"a run of one byte": "too-large"}
+    found = {name: (job["error"] or {}).get("code") for name, job in ended.items()}
+    assert found == {name: code_of(end) for name, end in ends.items() if name not in refused} | IN_EARNEST
+    assert (read["status"], len(read["output"]["specifications"])) == ("succeeded", 1)
+    assert (worker.poll(), pid) == (None, worker.pid)
+    tries = sql("SELECT step_id, worker_id, number, outcome FROM attempts")
+    assert {row["worker_id"] for row in tries} == {worker_id}
+    assert {row["number"] for row in tries} == {1}
+    assert len(tries) == len({row["step_id"] for row in tries})

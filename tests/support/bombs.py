@@ -254,3 +254,10 @@ def text_bombs():
     yield "many lines.txt", b"\n" * 1_000_000 + b"must"
     yield "hyphens.txt", b"-\n" * 100_000 + b"must"
     yield "no letters.txt", b"\xff" * 100_000
+
+
+def by_name():
+    """The name of each, its file's name and its bytes."""
+    found = {name: ("a.docx", data) for name, data in docx_bombs()}
+    found |= {name: ("a.pdf", data) for name, data in pdf_bombs()}
+    return found | {name: (name, data) for name, data in text_bombs()}

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -23,6 +24,7 @@ from tests.support.server import served
 OIDC = "/api/v1/auth/oidc"
 HOME = "http://127.0.0.1:9"
 CLIENT_ID, CLIENT_SECRET = "agora", "a secret of both: 0123456789abcdef"
+NUMBERS = count()
 PROGRAM = Path(sys.executable).parent / "oidc-provider-mock"
 
 
@@ -113,7 +115,7 @@ class Provider:
         assert url.startswith(f"{self.url}/authorize?")
         assert (asked["client_id"], asked["response_type"]) == (CLIENT_ID, "code")
         assert asked["code_challenge_method"] == "S256"
-        code = f"code{len(self.codes)}"
+        code = f"code{next(NUMBERS)}"
         self.codes[code] = asked
         return {"state": asked["state"], "code": code}
 

@@ -59,6 +59,10 @@ class Cache(Generic[K, V]):
         entry = self._entries.get(key)
         return entry if entry is not None and time.monotonic() - entry.began < self.seconds else None
 
+    def has(self, key: K) -> bool:
+        """Whether a value is kept, however old: none has been refused since it was read."""
+        return key in self._entries
+
     def count_hit(self, entry: Entry[V]) -> None:
         """Somebody who peeked has found that the entry is good."""
         age = time.monotonic() - entry.began

@@ -5,6 +5,7 @@ happens to nobody else: the step that reads the document fails with a defined er
 """
 
 import json
+import logging
 import resource
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def _confine(memory: int, seconds: int) -> None:
 def main(memory: int, seconds: int, media_type: str, name: str) -> int:
     """What the process does: the document or the error goes to standard output, as JSON."""
     _confine(memory, seconds)
+    logging.disable()  # a parser complains of each of a document's faults, and the worker would keep it all
     try:
         try:
             document = read_document(sys.stdin.buffer.read(), media_type or None, name)

@@ -271,9 +271,12 @@ def _redeem(session: Session, ticket: str) -> UserRow:
     parts = ticket.split(".")
     if len(parts) != PARTS or not is_id(parts[0], "usr") or not parts[1].isdecimal() or len(parts[1]) > MOST_DIGITS:
         raise Unauthenticated(VOID)
-    row = _locked(session, parts[0])
-    if int(parts[1]) <= now().timestamp() or not is_mac("oidc ticket", _covered(row, parts[1]), parts[2]):
+    row = user_queries.find(session, parts[0], lock=True)
+    expired = int(parts[1]) <= now().timestamp()
+    if row is None or expired or not is_mac("oidc ticket", _covered(row, parts[1]), parts[2]):
         raise Unauthenticated(VOID)
+    if row.disabled_at is not None:  # told to them alone: whoever forges a ticket learns nothing of its user
+        raise Unauthenticated(GONE)
     return row
 
 

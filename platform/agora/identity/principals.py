@@ -81,6 +81,9 @@ class Credential(Protocol):
     def kept(self) -> Kept | None:
         """What this process remembers of it, to be trusted only if nothing has changed since."""
 
+    def is_known(self) -> bool:
+        """Whether it was right when this process looked last, however long ago."""
+
     def read(self) -> Principal:
         """Who presents it, as of now. Raises Unauthenticated, NotFound."""
 
@@ -112,6 +115,10 @@ class SessionCredential:
             return None
         tags = self._tags(entry.value.team_id)
         return Kept(entry.value, tags, entry.stamp, lambda: _remembered.count_hit(entry))
+
+    def is_known(self) -> bool:
+        """Whether it was right when this process looked last, however long ago."""
+        return _remembered.has(self._key)
 
     def read(self) -> Principal:
         """The user, in that team. Raises Unauthenticated: the session has ended; NotFound: they are no member."""

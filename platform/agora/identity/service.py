@@ -258,6 +258,10 @@ class KeyCredential:
         tags = (team_tag(principal.team_id),)
         return Kept(principal, tags, entry.stamp, lambda: _remembered.count_hit(entry))
 
+    def is_known(self) -> bool:
+        """Whether it was right when this process looked last, however long ago."""
+        return _remembered.has(self.digest)
+
     def read(self) -> Principal:
         """Who presents it, as of now. Raises Unauthenticated."""
         team_id = _teams.get(self.digest) or _find_team(self.digest)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from agora.identity.models import OneTimeTokenRow, SessionRow, SigningKeyRow, SpentTokenRow, UserRow
@@ -55,6 +55,12 @@ def spend(session: Session, token_id: str) -> bool:
     """Use a one-time token up; whether it was not used before."""
     fresh = update(OneTimeTokenRow).where(OneTimeTokenRow.id == token_id, OneTimeTokenRow.used_at.is_(None))
     return session.scalar(fresh.values(used_at=func.now()).returning(OneTimeTokenRow.id)) is not None
+
+
+def insert_no_token(session: Session) -> None:
+    """The statement of a one-time token, for nobody: it inserts no row."""
+    nobodys = select(UserRow.id, UserRow.id, literal(""), func.now()).where(UserRow.id == "")
+    session.execute(insert(OneTimeTokenRow).from_select(["id", "user_id", "purpose", "expires_at"], nobodys))
 
 
 def list_signing_keys(session: Session) -> Sequence[SigningKeyRow]:

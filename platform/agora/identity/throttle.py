@@ -11,15 +11,13 @@ from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, TypeVar
 
+import redis
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, WindowStats
-from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from agora import valkey
+from agora.caching.link import Away, ask
 from agora.errors import TooMany
-from agora.settings import get_settings
-from agora.telemetry import get_logger
 
 PAIR: Final = RateLimitItemPerMinute(10, 15, namespace="agora-failed-pair")
 ADDRESS: Final = RateLimitItemPerMinute(100, 15, namespace="agora-failed-address")
@@ -27,11 +25,9 @@ ACCOUNT: Final = RateLimitItemPerHour(50, 1, namespace="agora-failed-account")
 MAILS: Final = RateLimitItemPerHour(5, 1, namespace="agora-mails")
 MAILS_OF_ADDRESS: Final = RateLimitItemPerHour(50, 1, namespace="agora-mails-address")
 WORK: Final = RateLimitItemPerMinute(60, 1, namespace="agora-work")
-CONNECT_SECONDS = 1.0
 
 Bucket = tuple[RateLimitItem, str]
 T = TypeVar("T")
-log = get_logger(__name__)
 
 
 def of_sign_in(email: str, address: str, *, known: bool) -> list[Bucket]:
@@ -87,19 +83,15 @@ def give_back(buckets: Sequence[Bucket]) -> None:
 
 def _with_limiter(use: Callable[[FixedWindowRateLimiter], T]) -> T:
     """Ask Redis; while it is away, what this process has counted itself: never nothing."""
-    url = get_settings().redis_url
-    if url:
-        try:
-            return use(_shared(url))
-        except StorageError as error:
-            log.warning("failures are counted in this process only", error=str(error)[:200])
-    return use(_own())
+    try:
+        return ask(lambda client: use(_shared(client)))
+    except Away:
+        return use(_own())
 
 
 @lru_cache(maxsize=4)
-def _shared(url: str) -> FixedWindowRateLimiter:
-    pool = valkey.client(url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS).connection_pool
-    return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=pool, wrap_exceptions=True))
+def _shared(client: redis.Redis) -> FixedWindowRateLimiter:
+    return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=client.connection_pool))
 
 
 @lru_cache(maxsize=1)

@@ -160,6 +160,7 @@ def _mail_token(
     with transaction("auth") as session:
         row = user_queries.find_by_email(session, email)
         if row is None or not wants(row):
+            one_time.issue_nothing(session)
             mail.post_nothing(session)
         else:
             what, how_long = text
