@@ -112,6 +112,11 @@ def missing_refusals(_, operation):
     return not wanted <= statuses
 
 
+def no_word_of_a_foreign_team(_, operation):
+    """Whoever has credentials may name a team that they are not in."""
+    return operation.get("security") != [] and "404" not in operation["responses"]
+
+
 def waiting_without_a_time(_, operation):
     return any("Retry-After" not in operation["responses"][status]["headers"] for status in ("429", "503"))
 
@@ -130,8 +135,8 @@ def page_without_cursor(_, operation):
 
 RULES = (
     no_name, no_summary, no_known_tag, undeclared_parameter, no_success, answer_without_words, success_without_schema,
-    error_that_is_no_problem, answer_without_example, body_without_example, missing_refusals, waiting_without_a_time,
-    answer_without_its_headers, page_without_cursor,
+    error_that_is_no_problem, answer_without_example, body_without_example, missing_refusals,
+    no_word_of_a_foreign_team, waiting_without_a_time, answer_without_its_headers, page_without_cursor,
 )  # fmt: skip
 
 
