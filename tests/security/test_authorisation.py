@@ -126,10 +126,7 @@ def test_each_system_role_may_what_the_table_says_and_nothing_in_a_team(app, tea
     """Told as above; it is a viewer of no team but their own."""
     own_team = permissions_of(Role.OWNER) | SPECIAL
     for role in SystemRole:
-        person = people.set_second_factor(people.sign_up())
-        administrators.grant(person.email, role, by=None)
-        browser = Browser(app)
-        browser.sign_in(person, code=person.code())
+        browser = people.administrator(app, role)
         allowed = system_permissions_of([role])
         for route in [one for one in ROUTES if one.values[2] not in own_team]:
             method, path, permission = route.values
