@@ -133,8 +133,14 @@ def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str]
                 media.setdefault("example", _problem(status, answer["description"]))
             elif kind == JSON and "schema" in media:
                 media.setdefault("example", of_schema(media["schema"], schemas))
-        if OK <= status < REDIRECT and (links := links_of(endpoint, names)):
+        if OK <= status < REDIRECT and (links := links_of(endpoint, _fields(answer, schemas), names)):
             answer["links"] = links
+
+
+def _fields(answer: Mapping[str, Any], schemas: Mapping[str, Any]) -> frozenset[str]:
+    """The fields of an answer's object."""
+    schema = answer.get("content", {}).get(JSON, {}).get("schema", {})
+    return frozenset(schemas.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema).get("properties", {}))
 
 
 def _problem(status: int, description: str) -> dict[str, Any]:
