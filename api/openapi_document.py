@@ -53,7 +53,10 @@ SENT: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "Prefer": ("`wait=10`: answer once the job has ended, or after so many seconds.", {"type": "string"}),
     "traceparent": ("The trace that the work belongs to (W3C Trace Context).", {"type": "string"}),
-    "Last-Event-ID": ("A live stream goes on behind this `id`.", {"type": "string", "pattern": "^[0-9]{1,10}$"}),
+    "Last-Event-ID": (
+        "A live stream goes on behind this `id`, a number of at most ten digits. A list passes it over, whatever it is.",
+        {"type": "string"},
+    ),
 }
 """Headers that some operations take."""
 TAKEN: Mapping[str, tuple[str, ...]] = {
