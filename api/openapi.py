@@ -6,6 +6,7 @@ from apispec import BasePlugin
 from flask_smorest import Api
 
 from agora.api_versions import HEADER, NEWEST
+from api.auth import OPEN_ENDPOINTS, TEAM_HEADER
 from api.versions.registry import V1
 
 CONDITIONAL = "x-conditional"
@@ -19,6 +20,8 @@ ANY = {
     500: "A fault of the server; it is logged under the request's id.",
     503: "A database is away, or the process is full; Retry-After says when to come back.",
 }
+OF_A_TEAM = {404: f"`{TEAM_HEADER}` names a team that the caller is not in."}
+"""Of whatever needs credentials."""
 VERSION = "AgoraVersion"
 VERSION_HEADER = {
     "description": "The version that the program speaks. This document describes the one that is named here; sent "
@@ -59,7 +62,7 @@ class Problems(BasePlugin):
             if rule is not None and rule.endpoint in V1.removed:
                 operation["deprecated"] = True
             _add_conditions(method, operation)
-            _complete(operation)
+            _complete(operation, is_open=rule is not None and rule.endpoint in OPEN_ENDPOINTS)
 
 
 def _add_conditions(method: str, operation: dict[str, Any]) -> None:
@@ -79,8 +82,8 @@ def _add_conditions(method: str, operation: dict[str, Any]) -> None:
         del operation["parameters"]
 
 
-def _complete(operation: dict[str, Any]) -> None:
-    expected = dict(ANY)
+def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
+    expected = ANY if is_open else ANY | OF_A_TEAM
     if operation.get("parameters") or "requestBody" in operation:
         expected |= WITH_INPUT
     if "requestBody" in operation:

@@ -53,7 +53,10 @@ SENT: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "Prefer": ("`wait=10`: answer once the job has ended, or after so many seconds.", {"type": "string"}),
     "traceparent": ("The trace that the work belongs to (W3C Trace Context).", {"type": "string"}),
-    "Last-Event-ID": ("A live stream goes on behind this `id`.", {"type": "string", "pattern": "^[0-9]{1,10}$"}),
+    "Last-Event-ID": (
+        "A live stream goes on behind this `id`, a number of at most ten digits. A list passes it over, whatever it is.",
+        {"type": "string"},
+    ),
 }
 """Headers that some operations take."""
 TAKEN: Mapping[str, tuple[str, ...]] = {
@@ -133,8 +136,14 @@ def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str]
                 media.setdefault("example", _problem(status, answer["description"]))
             elif kind == JSON and "schema" in media:
                 media.setdefault("example", of_schema(media["schema"], schemas))
-        if OK <= status < REDIRECT and (links := links_of(endpoint, names)):
+        if OK <= status < REDIRECT and (links := links_of(endpoint, _fields(answer, schemas), names)):
             answer["links"] = links
+
+
+def _fields(answer: Mapping[str, Any], schemas: Mapping[str, Any]) -> frozenset[str]:
+    """The fields of an answer's object."""
+    schema = answer.get("content", {}).get(JSON, {}).get("schema", {})
+    return frozenset(schemas.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema).get("properties", {}))
 
 
 def _problem(status: int, description: str) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 import pytest
 
-from agora.identity import administrators
-from agora.identity.roles import SystemRole
 from api.app import create_app
 from tests.support import people
 from tests.support.estate import BODIES, SPEAKS, Estate, contents
-from tests.support.people import Browser
 from tests.support.probe import probe
 from tests.support.rig import Rig
 from tests.support.routes import ROUTES
@@ -45,18 +42,9 @@ def estate(app, db, monkeypatch):
     return Estate(app, Rig(monkeypatch, probe))
 
 
-def administrator(app):
-    """Somebody who may all that concerns the whole platform."""
-    person = people.set_second_factor(people.sign_up())
-    administrators.grant(person.email, SystemRole.SUPER, by=None)
-    browser = Browser(app)
-    assert browser.sign_in(person, code=person.code()).status_code == 200
-    return browser
-
-
 def test_no_route_takes_a_field_that_is_not_the_clients(app, db, estate):
     """One by one, so that each is refused by itself."""
-    boss = administrator(app)
+    boss = people.administrator(app)
     before = contents(db)
     for route in WRITES:
         who = boss if route.rule.startswith(OF_THE_PLATFORM) else estate.owner

@@ -9,8 +9,9 @@ import pyotp
 
 from agora.clock import now
 from agora.db.session import transaction
-from agora.identity import passwords, sign_in, users
+from agora.identity import administrators, passwords, sign_in, users
 from agora.identity.models import UserRow
+from agora.identity.roles import SystemRole
 
 PASSWORD = "four brown owls on a slate roof"
 NUMBERS = count(1)
@@ -91,3 +92,13 @@ class Browser:
             return getattr(self._client, method)(path, headers=sent | (headers or {}), **options)
 
         return call
+
+
+def administrator(app, role=SystemRole.SUPER):
+    """Somebody with a system role, signed in with a second factor. The super one may all that concerns the platform."""
+    person = set_second_factor(sign_up())
+    administrators.grant(person.email, role, by=None)
+    browser = Browser(app)
+    answered = browser.sign_in(person, code=person.code())
+    assert answered.status_code == 200, answered.json
+    return browser
