@@ -8,7 +8,7 @@ from flask_smorest import Api
 
 from agora.events.catalogue import CATALOGUE as EVENTS
 from agora.events.declare import EventType
-from api.auth import OPEN_ENDPOINTS
+from api.auth import OPEN_ENDPOINTS, TEAM_HEADER
 from api.errors.catalogue import BY_STATUS
 from api.openapi import JSON, PROBLEM
 from api.openapi_examples import REQUESTS, SUFFIX, of_schema
@@ -51,14 +51,18 @@ SENT: Mapping[str, tuple[str, dict[str, Any]]] = {
         "A repeat with the same key and body, within 24 hours, gets what the first one made.",
         {"type": "string", "pattern": "^[!-~]{1,255}$"},
     ),
+    TEAM_HEADER: (
+        "The team that a user means; without it, their own. A key belongs to one team, and need not name it.",
+        {"type": "string", "pattern": "^team_[0-7][0-9a-hjkmnp-tv-z]{25}$"},
+    ),
     "Prefer": ("`wait=10`: answer once the job has ended, or after so many seconds.", {"type": "string"}),
     "traceparent": ("The trace that the work belongs to (W3C Trace Context).", {"type": "string"}),
     "Last-Event-ID": (
-        "A live stream goes on behind this `id`, a number of at most ten digits. A list passes it over, whatever it is.",
+        "A live stream goes on behind this `id`, a number of up to ten digits. A list passes it over, whatever it is.",
         {"type": "string"},
     ),
 }
-"""Headers that some operations take."""
+"""Headers that operations take: that of the team whatever needs credentials, the others some."""
 TAKEN: Mapping[str, tuple[str, ...]] = {
     "jobs.submit": ("Idempotency-Key", "Prefer", "traceparent"),
     "batches.submit_batch": ("Idempotency-Key", "traceparent"),
@@ -122,7 +126,8 @@ def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str]
     operation["operationId"] = names[endpoint]
     if endpoint in OPEN_ENDPOINTS:
         operation["security"] = []
-    for name in TAKEN.get(endpoint, ()):
+    of_team = () if endpoint in OPEN_ENDPOINTS else (TEAM_HEADER,)
+    for name in (*of_team, *TAKEN.get(endpoint, ())):
         operation.setdefault("parameters", []).append({"$ref": f"#/components/parameters/{name}"})
     for media in operation.get("requestBody", {}).get("content", {}).values():
         if endpoint in REQUESTS:
