@@ -193,7 +193,7 @@ def forget_failures():
     """What was counted of failed sign-ins and of requests, here and in Valkey."""
     link.forget()
     gate.forget_here()
-    throttle._own.cache_clear()
+    throttle._made.cache_clear()
     redis = link.client_of(get_settings().redis_url)
     for pattern in ("LIMITS:*", "agora:rate:*", "agora:jobs-of-day:*"):
         found = list(redis.scan_iter(pattern, count=1_000))

@@ -5,6 +5,7 @@ it has not signed in from before. So guessing is slow from wherever it comes, an
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -94,8 +95,16 @@ def _shared(client: redis.Redis) -> FixedWindowRateLimiter:
     return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=client.connection_pool))
 
 
-@lru_cache(maxsize=1)
 def _own() -> FixedWindowRateLimiter:
+    with _making:  # that of `limits` starts a thread as it is made: whoever comes then must not make another
+        return _made()
+
+
+_making = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _made() -> FixedWindowRateLimiter:
     return FixedWindowRateLimiter(MemoryStorage())
 
 
