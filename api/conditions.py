@@ -122,7 +122,8 @@ def _tagged_read(response: Response) -> Response:
     tag = _tag_of(response)
     response.headers["ETag"] = tag
     match, none = _tags("If-Match"), _tags("If-None-Match")
-    if match is not None and match != ANY and tag not in ONE.findall(match):
+    # A weak tag never matches If-Match (13.1.1).
+    if match is not None and match != ANY and (tag.startswith("W/") or tag not in ONE.findall(match)):
         return _refused(response)
     if none is not None and (none == ANY or _opaque(tag) in {_opaque(one) for one in ONE.findall(none)}):
         response.status_code = NOT_MODIFIED

@@ -1,5 +1,7 @@
 """The API with caches that remember nothing: what ``bench.caching`` compares with."""
 
+from collections.abc import Callable, Sequence
+
 from agora.caching.cache import Cache, Entry
 
 
@@ -7,7 +9,12 @@ def _nothing(_cache: Cache[object, object], _key: object) -> Entry[object] | Non
     return None
 
 
-Cache.peek = _nothing  # type: ignore[method-assign]  # before the app has looked at any
+def _read(_cache: Cache[object, object], _key: object, _tags: Sequence[str], load: Callable[[], object]) -> object:
+    """No tag is asked for, and nobody waits for another who reads the same: what there would be without a cache."""
+    return load()
+
+
+Cache.peek, Cache.get = _nothing, _read  # type: ignore[method-assign]  # before the app has looked at any
 
 from api.wsgi import app  # noqa: E402
 

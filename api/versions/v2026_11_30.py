@@ -1,12 +1,15 @@
 """2026-11-30: a new key says what it may do, secrets and seconds have better names, recovery codes come along."""
 
+import re
+
+from agora.errors import invalid_field
 from api.versions.change import POSITION, Body, Change, Renamed, Version
 
 ROTATIONS = frozenset(
     {"keys.rotate_key", "webhook-key-rotations.rotate_endpoint_key", "webhook-key-rotations.rotate_team_key"}
 )
 EVERYTHING = ["*"]
-BEGINNING, LAST_INDEX = "-1", 2**31 - 2
+BEGINNING, LAST_INDEX = -1, 2**31 - 2
 
 
 def _all_scopes(body: Body) -> Body:
@@ -25,12 +28,21 @@ PLAIN = Renamed("plain", "secret")
 
 
 def _item_cursor(query: Body) -> Body:
-    """Before, the cursor of a list of items was the index of the last one, or -1."""
-    given = query.get("cursor", [])
-    if not any(one == BEGINNING or one.isdecimal() for one in given):
+    """Before, the cursor of a list of items was the index of the last one, or -1. Raises Invalid, as it did then."""
+    if "cursor" not in query:
         return query
-    cursors = [POSITION + one if one.isdecimal() else one for one in given if one != BEGINNING]
+    indices = [_index(one) for one in query["cursor"]]
+    cursors = [f"{POSITION}{one}" for one in indices if one != BEGINNING]
     return {name: value for name, value in query.items() if name != "cursor"} | ({"cursor": cursors} if cursors else {})
+
+
+def _index(text: str) -> int:
+    if not re.fullmatch(r"\s*[+-]?\d{1,20}\s*", text, re.ASCII):
+        raise invalid_field("/cursor", "integer", "/cursor: must be a whole number", text)
+    index = int(text)
+    if not BEGINNING <= index <= LAST_INDEX:
+        raise invalid_field("/cursor", "range", f"/cursor: must be {BEGINNING} to {LAST_INDEX}", text)
+    return index
 
 
 def _item_index(page: Body) -> Body:
@@ -79,7 +91,9 @@ VERSION = Version(
             operations=frozenset({"jobs.list_items"}),
             query=_item_cursor,
             response=_item_index,
-            parameters={"cursor": {"type": "integer", "default": int(BEGINNING), "minimum": -1, "maximum": LAST_INDEX}},
+            parameters={
+                "cursor": {"type": "integer", "default": BEGINNING, "minimum": BEGINNING, "maximum": LAST_INDEX}
+            },
         ),
     ),
 )

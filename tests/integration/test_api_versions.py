@@ -172,6 +172,17 @@ def test_cursors_of_items_are_numbers_in_an_old_program(app, caller, monkeypatch
     assert not newer.isdecimal()
     assert caller.get(f"{path}&cursor={newer}").json["items"][0]["index"] == 1
     assert caller.get(f"{path}&cursor=0", headers={VERSION: NEWEST}).status_code == 422
+    for wrong, rule in (
+        ("x", "integer"),
+        (newer, "integer"),
+        ("1.0", "integer"),
+        ("-2", "range"),
+        ("3000000000", "range"),
+    ):
+        refused = caller.get(f"{path}&cursor={wrong}", headers=OLD)
+        assert refused.status_code == 422
+        assert [(one["pointer"], one["rule"]) for one in refused.json["errors"]] == [("/cursor", rule)], wrong
+    assert caller.get(f"{path}&cursor={2**31 - 2}", headers=OLD).json["items"] == []
 
 
 def listing():

@@ -1,5 +1,7 @@
 """Conditional reads: who has an answer already is not sent it again, and hears of every change."""
 
+import pytest
+
 from agora.jobs import service
 from tests.support.caller import Caller
 from tests.support.probe import submit
@@ -94,3 +96,23 @@ def test_a_job_of_another_team_has_no_version(app, caller, rig):
     path, tags = job_tags(caller, rig, "double")
     stranger = Caller(app, team="other")
     assert stranger.get(path, headers={"If-None-Match": tags[-1]}).status_code == 404
+
+
+@pytest.mark.parametrize("fields", ["status", "status,output", "steps", "id,usage", "steps.name,status"])
+def test_a_part_of_a_job_has_one_tag_while_it_is_the_same(caller, rig, fields):
+    path, _ = job_tags(caller, rig, "double")
+    path = f"{path}?fields={fields}"
+    tag = caller.get(path).headers["ETag"]
+    again = caller.get(path, headers={"If-None-Match": tag})
+    assert (again.status_code, again.headers["ETag"]) == (304, tag)
+    other = caller.get(path, headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.headers["ETag"]) == (200, tag)
+
+
+def test_a_weak_tag_never_matches_if_match(caller, rig):
+    """RFC 9110, 13.1.1: only what is the same byte for byte."""
+    path, tags = job_tags(caller, rig, "double")
+    assert tags[-1].startswith("W/")
+    assert caller.get(path, headers={"If-Match": tags[-1]}).status_code == 412
+    limits = caller.get("/api/v1/limits")
+    assert caller.get("/api/v1/limits", headers={"If-Match": limits.headers["ETag"]}).status_code == 200
