@@ -10,6 +10,7 @@ monkey.patch_all()
 
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402  # sockets must be patched before anything imports them
 
+from agora import metrics  # noqa: E402
 from agora.db.engines import dispose_all, limit_statements  # noqa: E402
 from agora.identity import passwords  # noqa: E402
 from agora.jobs import service  # noqa: E402
@@ -60,6 +61,7 @@ def post_worker_init(_worker: Any) -> None:
     gc.freeze()
     passwords.offload(get_hub().threadpool.apply)  # else a sign-in would hold up every greenlet of the process
     spawn(_get_ready)
+    metrics.start_telling("web")
 
 
 def _get_ready() -> None:

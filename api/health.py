@@ -2,12 +2,12 @@
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from prometheus_client import REGISTRY as PROCESS
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from agora import health
 from agora.identity import uses
+from agora.metrics import everywhere, name_of
 from agora.telemetry import get_logger
 from agora.webhooks import watch
 
@@ -34,7 +34,7 @@ def ready() -> tuple[Response, int]:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Prometheus text: queues from Postgres, so that any process tells the same, and this process's own counters."""
+    """Prometheus text: queues from Postgres, so that any process tells the same, and what every process counts."""
     registry = CollectorRegistry()
     depth = Gauge("agora_queue_ready_steps", "Due steps that wait.", ["queue"], registry=registry)
     rung = Gauge("agora_queue_rung_steps", "Due steps that workers were told of.", ["queue"], registry=registry)
@@ -61,7 +61,8 @@ def metrics() -> Response:
     _watch_webhooks(registry)
     _watch_versions(registry)
     tick.set(float("inf") if found is None else found)
-    return Response(generate_latest(registry) + generate_latest(PROCESS), content_type=CONTENT_TYPE_LATEST)
+    counted = everywhere(name_of("web"))
+    return Response(generate_latest(registry) + generate_latest(counted), content_type=CONTENT_TYPE_LATEST)
 
 
 def _watch_versions(registry: CollectorRegistry) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import SoftTimeLimitExceeded
 
+from agora import metrics
 from agora.agents import Action
 from agora.db.engines import dispose_all
 from agora.errors import AgoraError
@@ -94,6 +95,7 @@ def register(sender: Any, **_: Any) -> None:
 def start_reporting(sender: Any, **_: Any) -> None:
     """Say every few seconds that this worker lives, and hear whether Flower listens."""
     threading.Thread(target=_report, args=(sender,), name="agora-worker-report", daemon=True).start()
+    metrics.start_telling("worker")
 
 
 def _report(consumer: Any) -> None:
@@ -111,6 +113,12 @@ def _report(consumer: Any) -> None:
         )  # fmt: skip
         if told:
             reported = time.monotonic()
+
+
+@signals.worker_process_init.connect
+def start_telling(**_: Any) -> None:
+    """Each child counts the steps that it runs."""
+    metrics.start_telling("worker")
 
 
 @signals.worker_shutting_down.connect

@@ -8,6 +8,7 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agora.client import Agora, ApiError, Unreachable
 from agora.clock import now
@@ -154,3 +155,19 @@ def test_a_busy_or_cut_server_is_asked_again_and_a_refusal_is_not(moody):
         with pytest.raises(ApiError) as busy:
             api.list_jobs()
         assert (busy.value.status, len(asked)) == (429, 9)
+
+
+def test_steps_that_workers_ran_and_deliveries_are_in_the_metrics_of_the_api(running):
+    """Of each process by its name: the dispatcher, both kinds of workers, the web processes."""
+    assert running.api.submit("probe", "chain", {"name": "counted"}, wait=20)["status"] == "succeeded"
+
+    def told():
+        with urlopen(f"{running.platform.url}/metrics", timeout=10) as answer:
+            samples = [
+                one for family in text_string_to_metric_families(answer.read().decode()) for one in family.samples
+            ]
+        kinds = {one.labels["process"].split("-")[0] for one in samples if "process" in one.labels}
+        ran = [one for one in samples if one.name == "agora_steps_total" and one.labels["label"].startswith("probe.")]
+        return kinds >= {"web", "worker", "dispatcher"} and sum(one.value for one in ran) >= 1
+
+    until(told, timeout=30, what="each process tells its metrics")

@@ -302,7 +302,7 @@ def test_hits_misses_and_ages_are_counted(caller):
     caller.get(JOBS)
     assert looks("keys", "hit") == hits + 1
     text = caller.get("/metrics").text
-    assert 'agora_cache_hit_age_seconds_count{cache="keys"}' in text
+    assert 'agora_cache_hit_age_seconds_count{cache="keys",process="web-' in text
 
 
 def test_tags_do_not_stay_for_ever(db):

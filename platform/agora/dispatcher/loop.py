@@ -11,6 +11,7 @@ from types import FrameType
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 
+from agora import metrics
 from agora.audit import duties as audit_duties
 from agora.batches import duties as batch_duties
 from agora.bulk import duties as bulk_duties
@@ -179,6 +180,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    metrics.start_telling("dispatcher")
     log.info("dispatcher runs", pid=os.getpid())
     dispatcher.run()
     log.info("dispatcher stopped")
