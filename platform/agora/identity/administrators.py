@@ -147,7 +147,10 @@ def list_users(*, limit: int = 50, cursor: str | None = None, email: str | None 
 def get_user(user_id: str) -> Account:
     """One of them. Raises NotFound."""
     with transaction("auth") as session:
-        return _accounts(session, [lock_user(session, user_id)])[0]
+        row = user_queries.find(session, user_id) if is_id(user_id, "usr") else None
+        if row is None:
+            raise NotFound(f"there is no user {user_id}")
+        return _accounts(session, [row])[0]
 
 
 def _accounts(session: Session, rows: Sequence[UserRow]) -> list[Account]:
