@@ -69,6 +69,13 @@ def revoke_made_by(session: Session, user_id: str, *, team_id: str) -> None:
     audit.record_all(session, "key.revoked", changes, team_id=team_id)
 
 
+def revoke_of_user(session: Session, user_id: str) -> None:
+    """Likewise in every team of a user who is about to go for good."""
+    for team_id in sorted(user_queries.list_team_ids(session, user_id)):
+        member_queries.lock_team(session, team_id=team_id)
+        revoke_made_by(session, user_id, team_id=team_id)
+
+
 def told(row: ApiKeyRow) -> Mapping[str, Any]:
     """A key as the audit log tells of it."""
     return {
