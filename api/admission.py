@@ -1,8 +1,9 @@
 """The gate of every request: who calls, whether they may call so often, and whether what is remembered is still so.
 
 One round trip to Redis answers both for a caller whom this process remembers. Whoever was never right in this process
-counts for their address, before their credentials are looked at, and gets that back when these are right: so guessing
-is bounded, and keeps nobody else out.
+counts for their address, before their credentials are looked at, and gets that back when these are right. Not so what
+shows by itself that it was issued here, by a MAC or a signature. So guessing is bounded, and keeps out nobody who is
+known, or who holds such a thing.
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,15 @@ def admit_stranger() -> None:
         _pass([_of_address()])
 
 
+def admit_holder(policy: str, name: str) -> None:
+    """Count a request with what was issued here for whoever holds that, and not for their address.
+
+    They may as much as an address: what they hold may be void by now, and is looked up each time. Raises RateLimited.
+    """
+    limit = get_settings().address_requests_per_minute
+    _pass([Bucket(policy=policy, name=f"{policy}:{name}", quota=limit)])
+
+
 def admit(credential: Credential) -> Principal:
     """The caller, if the credentials are valid and they have not called too often.
 
@@ -53,6 +63,7 @@ def admit(credential: Credential) -> Principal:
         _pass([_of_address()])
     try:
         principal = credential.read()
+        quotas = tiers.of(principal.team_id)
     except (Unauthenticated, NotFound):
         if not is_new:
             _pass([_of_address()])
@@ -62,7 +73,7 @@ def admit(credential: Credential) -> Principal:
             _pass([_of_address(cost=-1)])
         raise
     back = [_of_address(cost=-1)] if is_new else []
-    _pass([*_buckets_of(principal, tiers.of(principal.team_id)), *back], (*_tags_of(principal), CATALOGUE))
+    _pass([*_buckets_of(principal, quotas), *back], (*_tags_of(principal), CATALOGUE))
     return principal
 
 

@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 from flask import Flask, current_app, g, request
 
 from agora.errors import Forbidden, NotFound, SecondFactorRequired, Unauthenticated, invalid_field
-from agora.identity import principals
+from agora.identity import principals, refresh_tokens
+from agora.identity.access_tokens import RunOut
 from agora.identity.principals import Credential, Principal, SessionCredential
 from agora.identity.service import KEY_PREFIX, credential
 from agora.ids import is_id
 from api import admission
+from api.portal import session as portal
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -30,6 +32,7 @@ ANY_KEY = "any"
 SELF = "self"
 """Stands in for a permission where users do something about themselves, which a key cannot."""
 TEAM_HEADER = "Agora-Team"
+REFRESH, LONGEST_REFRESH = "sign-in.refresh", 1024
 OWN_DOORS = frozenset({"portal"})
 """Blueprints that let visitors in by themselves: each of their views is behind a check of their own."""
 
@@ -81,7 +84,7 @@ def check_request() -> None:
         RateLimited: they, their team or their address have called too often.
     """
     if request.endpoint in OPEN_ENDPOINTS or request.blueprint in OWN_DOORS:
-        admission.admit_stranger()
+        _admit_visitor()
         return
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
@@ -102,6 +105,30 @@ def check_request() -> None:
         raise Forbidden(f"{who} {needed}", needed=needed)
 
 
+def _admit_visitor() -> None:
+    """Whoever comes to an open door is a stranger, unless they bring what shows that it was issued here."""
+    session_id = _session_of_refresh() if request.endpoint == REFRESH else None
+    visitor = portal.holder() if request.blueprint in OWN_DOORS else None
+    if session_id is not None:
+        admission.admit_holder("session", session_id)
+    elif visitor is not None:
+        admission.admit_holder("link", visitor)
+    else:
+        admission.admit_stranger()
+
+
+def _session_of_refresh() -> str | None:
+    """The session that the refresh token in the body was issued for. A body longer than such a token is not read."""
+    if not 0 < (request.content_length or 0) <= LONGEST_REFRESH:
+        return None
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        return None
+    token = body.get("refresh_token") if isinstance(body, dict) else None
+    return refresh_tokens.session_of(token) if isinstance(token, str) else None
+
+
 def _authenticated(token: str) -> Principal:
     named = request.headers.get(TEAM_HEADER)
     if named is not None and not is_id(named, "team"):
@@ -118,6 +145,8 @@ def _authenticated(token: str) -> Principal:
 def _credential(token: str, team_id: str | None) -> SessionCredential:
     try:
         return principals.of_token(token, team_id)
+    except RunOut:
+        raise  # it was issued here: whoever has it is to learn that they should refresh it
     except Unauthenticated:
         admission.admit_stranger()
         raise

@@ -69,11 +69,12 @@ TAKEN: Mapping[str, tuple[str, ...]] = {
     "events.list_events": ("Last-Event-ID",),
 } | dict.fromkeys(
     (
-        "bulk.begin_bulk", "holds.create_hold", "lineage.fork_job", "lineage.retry_job", "schedules.create_schedule",
-        "schedules.run_schedule", "team.invite", "teams.create_team", "webhook-endpoint-keys.add_endpoint_key",
-        "webhook-endpoints.create_endpoint", "webhook-endpoints.recover_endpoint",
-        "webhook-key-rotations.rotate_endpoint_key", "webhook-key-rotations.rotate_team_key",
-        "webhook-keys.add_team_key", "webhook-portal-links.create_portal_link", "webhook-replays.begin_replay",
+        "bulk.begin_bulk", "holds.create_hold", "keys.create_key", "keys.rotate_key", "lineage.fork_job",
+        "lineage.retry_job", "schedules.create_schedule", "schedules.run_schedule", "team.invite",
+        "teams.create_team", "webhook-endpoint-keys.add_endpoint_key", "webhook-endpoints.create_endpoint",
+        "webhook-endpoints.recover_endpoint", "webhook-key-rotations.rotate_endpoint_key",
+        "webhook-key-rotations.rotate_team_key", "webhook-keys.add_team_key",
+        "webhook-portal-links.create_portal_link", "webhook-replays.begin_replay",
     ),
     ("Idempotency-Key",),
 )  # fmt: skip

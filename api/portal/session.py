@@ -1,9 +1,11 @@
 """The session of a visitor: a link opens it, a cookie keeps it, and each request reads the link anew.
 
-The cookie holds the link's token and a nonce of this browser; forms carry a MAC over both, so that a form works in the
-session in which it was shown and in no other.
+The cookie holds the link's token and a nonce of this browser, with a MAC that says without a look at the database that
+it was set here; one of before had none. Forms carry a MAC over all of it, so that a form works in the session in which
+it was shown and in no other.
 """
 
+import hashlib
 import json
 import re
 import secrets
@@ -27,9 +29,10 @@ from api.headers import is_secure
 ROOT = "/webhook-portal"
 NAME = "agora_portal"
 ONCE = "agora_portal_once"
-COOKIE = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{22})")
+COOKIE = re.compile(r"(([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{22})(?:\.([0-9a-f]{64}))?")
 NONCE_BYTES = 16
 FORMS = "forms of the webhook portal"
+COOKIES = "cookies of the webhook portal"
 SECRET_SECONDS = 300
 """For so long a new secret waits for the page that shows it."""
 SAME_SITE = frozenset({"same-origin", "none"})
@@ -76,7 +79,8 @@ def _named(name: str) -> str:
 def begin(response: Response, link: PortalLink, token: str) -> None:
     """Give a visitor the cookie that lasts as long as their link."""
     life = max(0, int((link.expires_at - now()) / timedelta(seconds=1)))
-    value = f"{token}.{secrets.token_urlsafe(NONCE_BYTES)}"
+    text = f"{token}.{secrets.token_urlsafe(NONCE_BYTES)}"
+    value = f"{text}.{crypto.mac(COOKIES, text.encode())}"
     response.set_cookie(
         _named(NAME), value, max_age=life, path=ROOT, secure=is_secure(), httponly=True, samesite="Strict"
     )
@@ -91,8 +95,19 @@ def find() -> Session | None:
     """The visitor's session, whatever the state of its link; None without one."""
     cookie = request.cookies.get(_named(NAME), "")
     found = COOKIE.fullmatch(cookie)
-    link = portal_links.find_by_token(found[1]) if found else None
+    forged = found is None or (found[3] is not None and not _is_ours(found))
+    link = portal_links.find_by_token(found[2]) if found is not None and not forged else None
     return None if link is None else Session(link, cookie)
+
+
+def holder() -> str | None:
+    """Names whoever brings a cookie that we have set, by a hash of their link's token; None: nobody known."""
+    found = COOKIE.fullmatch(request.cookies.get(_named(NAME), ""))
+    return hashlib.sha256(found[2].encode()).hexdigest()[:32] if found is not None and _is_ours(found) else None
+
+
+def _is_ours(cookie: re.Match[str]) -> bool:
+    return crypto.is_mac(COOKIES, cookie[1].encode(), cookie[3] or "")
 
 
 def keep_secret(response: Response, link: PortalLink, key: NewKey, path: str) -> None:

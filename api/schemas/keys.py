@@ -28,11 +28,12 @@ class KeyIn(Schema):
 
 
 class RotationIn(Schema):
-    """How long the present key works beside the new one."""
+    """How long the present key works beside the new one, and how long that one."""
 
     overlap_seconds = ma.fields.Float(
         attribute="overlap", load_default=86_400.0, metadata={"description": "0: it ends at once"}
     )
+    expires_at = Moment(metadata={"description": "of the new key; left out, until the present one was to live"})
 
 
 class KeyPatch(Schema):
@@ -65,7 +66,10 @@ class KeyOut(Schema):
 class NewKeyOut(KeyOut):
     """A new key, with its text."""
 
-    secret = ma.fields.String(attribute="plain", metadata={"description": "the text of the key; shown this once"})
+    secret = ma.fields.String(
+        attribute="plain",
+        metadata={"description": "the text of the key; shown this once, and not in the answer to a repeat"},
+    )
 
 
 class KeysOut(Schema):

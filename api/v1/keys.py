@@ -1,37 +1,46 @@
 """API keys of the caller's team."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from agora.errors import Forbidden
+from flask import Response, json
+
 from agora.identity import service
+from agora.identity.service import ApiKey
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
 from api.conditions import expected
+from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import Problem
 from api.schemas.keys import KeyIn, KeyOut, KeyPatch, KeysOut, NewKeyOut, RotationIn
 from api.versions.negotiate import version_for_new_key
 
 blueprint = Blueprint("keys", __name__, url_prefix="/api/v1/keys", description="API keys.")
+CREATED = 201
+
+_new = NewKeyOut()
 
 
 @blueprint.post("")
 @scope("keys:manage")
 @blueprint.arguments(KeyIn)
-@blueprint.response(201, NewKeyOut)
-def create_key(fields: dict[str, Any]) -> Any:
+@blueprint.response(CREATED, NewKeyOut)
+def create_key(fields: dict[str, Any]) -> Response:
     """Make a key. Its text is shown this once. A key cannot make one that may do more than itself."""
-    _check_givable(fields["scopes"])
-    return service.create_key(
+    made = service.create_key(
         team_id(), fields["name"], fields["scopes"], fields["expires_at"], fields["requests_per_minute"],
         created_by=principal().actor_id, api_version=fields["api_version"] or version_for_new_key(),
+        idempotency=idempotency_key("POST /api/v1/keys"),
     )  # fmt: skip
+    return _shown(made)
 
 
-def _check_givable(scopes: Sequence[str]) -> None:
-    beyond = [name for name in scopes if name in service.SCOPES and not principal().may_give(name)]
-    if beyond:
-        raise Forbidden(f"you cannot give the scopes {', '.join(beyond)}")
+def _shown(made: ApiKey) -> Response:
+    """A key that was just made; in the answer to a repeat it has no text, which nobody knows any more."""
+    shown = _new.dump(made)
+    if made.plain is None:
+        del shown["secret"]
+    answer = Response(json.dumps(shown), status=CREATED, content_type="application/json")
+    return mark_replayed(answer, made.plain is None)
 
 
 @blueprint.get("")
@@ -65,12 +74,15 @@ def pin_key(fields: dict[str, Any], key_id: str) -> Any:
 @blueprint.post("/<key_id>/rotate")
 @scope("keys:manage")
 @blueprint.arguments(RotationIn)
-@blueprint.response(201, NewKeyOut)
+@blueprint.response(CREATED, NewKeyOut)
 @blueprint.alt_response(404, schema=Problem, description="The team has no such valid key.")
-def rotate_key(fields: dict[str, Any], key_id: str) -> Any:
+def rotate_key(fields: dict[str, Any], key_id: str) -> Response:
     """Make a key like this one, which works for `overlap_seconds` more. The text of the new one is shown this once."""
-    _check_givable(service.scopes_of(team_id(), key_id))
-    return service.rotate_key(team_id(), key_id, overlap=fields["overlap"], created_by=principal().actor_id)
+    made = service.rotate_key(
+        team_id(), key_id, created_by=principal().actor_id, idempotency=idempotency_key(f"POST rotation of {key_id}"),
+        **fields,
+    )  # fmt: skip
+    return _shown(made)
 
 
 @blueprint.delete("/<key_id>")

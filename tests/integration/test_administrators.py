@@ -1,6 +1,7 @@
 """Administrators of the platform: what they see and do, and that the last super administrator stays."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
@@ -51,6 +52,15 @@ def test_billing_puts_teams_into_tiers_and_support_does_not(app, admin, caller):
     assert support.get(path).json["tier"] == "free"
     assert admin(SystemRole.ANALYTICS).get(path).status_code == caller.get(path).status_code == 403
     assert caller.put(path, json={"tier": "free"}).status_code == 403
+
+
+def test_a_look_at_a_user_waits_for_nobody_who_changes_them(admin):
+    support, person = admin(SystemRole.SUPPORT), people.sign_up()
+    with ThreadPoolExecutor(1) as pool, transaction("auth") as session:
+        session.get(UserRow, person.id, with_for_update=True)
+        looked = pool.submit(support.get, f"{SYSTEM}/users/{person.id}").result(timeout=10)
+    assert (looked.status_code, looked.json["email"]) == (200, person.email)
+    assert support.get(f"{SYSTEM}/users/usr_x").status_code == 404
 
 
 def test_teams_are_counted_and_their_jobs_are_not_shown(app, admin, caller):

@@ -1,6 +1,7 @@
 """API keys over HTTP: shown once, revoked, expired, and looked up once however many requests bring them."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from agora.clock import now
@@ -78,3 +79,86 @@ def test_nobody_rotates_a_key_that_may_more_than_themselves_or_is_another_teams(
     weak = Caller(app, scopes=("keys:manage",))
     assert weak.post(f"/api/v1/keys/{strong['id']}/rotate", json={}).status_code == 403
     assert Caller(app, team="other").post(f"/api/v1/keys/{strong['id']}/rotate", json={}).status_code == 404
+
+
+# --- until when
+
+
+def status_of(app, key):
+    return app.test_client().get("/api/v1/jobs", headers={"Authorization": f"Bearer {key['secret']}"}).status_code
+
+
+def test_however_often_a_key_is_rotated_the_new_one_lives_as_long_as_it_was_to(caller):
+    until = (now() + timedelta(days=90)).replace(microsecond=0)
+    for meant in (None, until):
+        more = {} if meant is None else {"expires_at": meant.isoformat()}
+        made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]} | more).json
+        for overlap in (60, 3600, 30):
+            fresh = caller.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap_seconds": overlap}).json
+            told = fresh["expires_at"]
+            assert (None if told is None else datetime.fromisoformat(told)) == meant
+        old = caller.get(f"/api/v1/keys/{made['id']}").json
+        assert 0 < (datetime.fromisoformat(old["expires_at"]) - now()).total_seconds() <= 30  # none makes it longer
+
+
+def test_a_key_near_its_end_is_renewed(app, caller):
+    soon, later = (now().replace(microsecond=0) + timedelta(days=days) for days in (1, 365))
+    made = caller.post(
+        "/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"], "expires_at": soon.isoformat()}
+    ).json
+    path = f"/api/v1/keys/{made['id']}/rotate"
+    for wrong in ((now() - timedelta(seconds=1)).isoformat(), "soon", None):
+        assert caller.post(path, json={"expires_at": wrong}).status_code == 422
+    fresh = caller.post(path, json={"expires_at": later.isoformat(), "overlap_seconds": 10 * 24 * 3600})
+    assert (fresh.status_code, datetime.fromisoformat(fresh.json["expires_at"])) == (201, later)
+    old = caller.get(f"/api/v1/keys/{made['id']}").json
+    assert datetime.fromisoformat(old["expires_at"]) == soon
+    assert status_of(app, fresh.json) == 200
+
+
+# --- repeats
+
+
+def test_a_repeat_makes_no_second_key_and_does_not_show_the_text_again(app, caller):
+    body, once = {"name": "ci", "scopes": ["jobs:read"]}, {"Idempotency-Key": "one"}
+    first, again = (caller.post("/api/v1/keys", json=body, headers=once) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.json == {name: value for name, value in first.json.items() if name != "secret"}
+    assert [one["name"] for one in caller.get("/api/v1/keys").json["items"]] == ["ci", "k"]
+    other = caller.post("/api/v1/keys", json=body | {"name": "other"}, headers=once)
+    assert (other.status_code, other.json["code"]) == (422, "idempotency-key-reused")
+    assert Caller(app, team="other").post("/api/v1/keys", json=body, headers=once).json["id"] != first.json["id"]
+    older = {"Agora-Version": "2026-11-23"} | once
+    assert "plain" not in caller.post("/api/v1/keys", json=body, headers=older).json
+
+
+def test_a_repeated_rotation_rotates_once_also_when_the_old_key_has_ended_by_it(app, caller):
+    made = caller.post("/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}).json
+    path, once = f"/api/v1/keys/{made['id']}/rotate", {"Idempotency-Key": "one"}
+    first, again = (caller.post(path, json={"overlap_seconds": 0}, headers=once) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert (again.json["id"], again.headers["Idempotent-Replayed"]) == (first.json["id"], "true")
+    assert "secret" not in again.json
+    assert status_of(app, first.json) == 200
+    assert caller.post(path, json={"overlap_seconds": 0}).status_code == 404
+
+
+def test_repeats_that_come_at_once_make_one_key(caller):
+    def make(_):
+        return caller.post(
+            "/api/v1/keys", json={"name": "ci", "scopes": ["jobs:read"]}, headers={"Idempotency-Key": "one"}
+        ).json
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(make, range(4)))
+    assert len({one["id"] for one in made}) == 1
+    assert len([one for one in made if "secret" in one]) == 1
+
+
+def test_what_is_refused_takes_no_idempotency_key(app, caller):
+    weak, once = Caller(app, scopes=("keys:manage",)), {"Idempotency-Key": "one"}
+    body = {"name": "ci", "scopes": ["jobs:read"]}
+    assert weak.post("/api/v1/keys", json=body, headers=once).status_code == 403
+    assert caller.post("/api/v1/keys", json=body, headers=once).json["secret"]

@@ -245,6 +245,7 @@ AUTH = {
     "tiers_amounts_check": row("tiers", members=-1),
     "tiers_requests_per_minute_check": row("tiers", requests_per_minute=0),
     "api_keys_requests_per_minute_check": row("api_keys", requests_per_minute=0),
+    "api_keys_rotated_check": row("api_keys", meant_until=NOW),
     "api_keys_hash_key": twice("api_keys", hash=b"x" * 32),
     "api_keys_hash_check": row("api_keys", hash=b"x"),
     "api_keys_scopes_check": row("api_keys", scopes=[]),

@@ -47,3 +47,19 @@ def test_by_https_the_cookie_is_secure(visit, public):
         assert "; Secure;" in cookie
         if not public:
             assert visitor.client.get(f"{ROOT}/", base_url=base).status_code == 200
+
+
+def test_a_cookie_of_before_there_were_macs_still_opens_and_one_with_a_wrong_mac_does_not(visit):
+    visitor = visit()
+    cookie = visitor.client.get_cookie("agora_portal", path=ROOT).value
+    text, _, mark = cookie.rpartition(".")
+
+    def status_of(value):
+        visitor.client.set_cookie("agora_portal", value, path=ROOT)
+        return visitor.get(f"{ROOT}/").status
+
+    assert status_of(text) == 200
+    assert "You have left" in visitor.send(visitor.get(f"{ROOT}/"), "/leave").text  # its forms, too
+    assert status_of(cookie) == 200
+    for wrong in (f"{text}.{'0' * 64}", f"{text}.", f"{text}.{mark[:-1]}", f"{text}.{mark.upper()}", f"{cookie}.x"):
+        assert status_of(wrong) == 403, wrong

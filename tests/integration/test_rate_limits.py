@@ -14,8 +14,7 @@ import pytest
 import redis
 
 from agora.caching import link
-from agora.identity import principals, throttle
-from agora.identity import service as identity
+from agora.identity import throttle
 from agora.ids import new_id
 from agora.quotas import gate, tiers
 from agora.quotas.bucket import Bucket, Local
@@ -114,34 +113,6 @@ def test_guessing_keys_is_bounded_by_address_and_whoever_is_known_goes_on(app, c
     assert client.get(JOBS, headers={"Authorization": "Bearer a.b.c"}).status_code == 429
     assert client.get(JOBS).status_code == 429
     assert client.post("/api/v1/auth/sign-in", json={}).status_code == 429
-
-
-@pytest.mark.parametrize("how", ["too old", "Redis away"])
-def test_whoever_was_right_before_is_not_kept_out_by_a_neighbour_who_guesses(app, caller, setting, monkeypatch, how):
-    """Also when what this process remembers of them is not to be trusted just now."""
-    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 4)
-    newcomer, revoked, user = Caller(app, team="new"), Caller(app, team="revoked"), Browser(app, people.sign_up())
-    assert [one.get(JOBS).status_code for one in (caller, revoked, user)] == [200] * 3
-    if how == "too old":
-        monkeypatch.setattr(identity._remembered, "seconds", 0.0)
-        monkeypatch.setattr(principals._remembered, "seconds", 0.0)
-    else:
-        setting("REDIS_URL", AWAY)
-    client = app.test_client()
-    guess = {"Authorization": "Bearer agora_no"}
-    assert 429 in statuses(lambda: client.get(JOBS, headers=guess), 5)
-    for known in (caller, user, caller, user):
-        assert known.get(JOBS).status_code == 200
-    assert newcomer.get(JOBS).status_code == 429
-    [key] = identity.list_keys(revoked.team_id)
-    identity.revoke_key(revoked.team_id, key.id)
-    assert statuses(lambda: revoked.get(JOBS), 2) == [429, 429]
-
-
-def test_credentials_that_are_right_cost_their_address_nothing(app, caller, setting):
-    setting("AGORA_ADDRESS_REQUESTS_PER_MINUTE", 2)
-    keys = [Caller(app, team=f"team{n}") for n in range(5)]
-    assert [one.get(JOBS).status_code for one in keys] == [200] * 5
 
 
 def test_health_is_never_refused_and_a_page_is_told_as_a_page(app, db, setting):

@@ -1,4 +1,4 @@
-"""Refresh tokens that come late, at once, or of whoever may no more: what ends with them, and whom that does not touch.
+"""Refresh tokens that come late, at once, forged, or of whoever may no more: what ends with them, and what does not.
 
 One that comes again at once, and sign-out: tests/integration/test_sessions.py.
 """
@@ -7,12 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import event
 
+from agora import crypto
 from agora.audit.models import EntryRow
 from agora.clock import now
+from agora.db import engines
 from agora.db.session import transaction
-from agora.identity import administrators, sessions
+from agora.identity import access_tokens, administrators, refresh_tokens, sessions
 from agora.identity.models import SessionRow, UserRow
+from agora.ids import new_id
+from agora.settings import get_settings
 from tests.support import people
 from tests.support.locks import until_waiting
 from tests.support.people import Browser
@@ -127,3 +132,79 @@ def test_a_disabled_account_gets_no_tokens_and_uses_none_up(app, mark_only):
         administrators.enable(session, session.get(UserRow, ada.id))
     assert browser.refresh().status_code == (200 if mark_only else 401)
     assert how_it_ended(browser.tokens["session_id"])[1] == []
+
+
+# --- the MAC
+
+
+@contextmanager
+def statements():
+    """What is asked of the auth database meanwhile."""
+    asked = []
+
+    def note(_connection, _cursor, statement, *_):
+        asked.append(statement)
+
+    engine = engines.engine("auth")
+    event.listen(engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def forgeries(token):
+    text, _, mark = token.rpartition(".")
+    random, _, session_id = text.partition(".")
+    other = new_id("sgn")
+    yield "no mark", text
+    yield "an empty mark", f"{text}."
+    yield "a mark of zeros", f"{text}.{'0' * 64}"
+    yield "a mark that is cut", token[:-1]
+    yield "a mark in capitals", f"{text}.{mark.upper()}"
+    yield "a mark in letters of elsewhere", f"{text}.{'é' * 64}"
+    yield "another session", f"{random}.{other}.{mark}"
+    yield "other random text", f"agora_refresh_{'A' * 43}.{session_id}.{mark}"
+    yield "the mark of another purpose", f"{text}.{crypto.mac('forms of the webhook portal', text.encode())}"
+    yield "more behind it", f"{token}.x"
+
+
+def test_a_forged_token_is_refused_without_a_look_and_ends_nothing(app):
+    browser = Browser(app, people.sign_up())
+    token = browser.tokens["refresh_token"]
+    access_tokens.signer()
+    for what, forged in forgeries(token):
+        with statements() as asked:
+            assert replay(app, forged) == VOID, what
+        assert asked == [], what
+    assert replay(app, "agora_refresh_" + "A" * 43) == VOID
+    assert browser.refresh().status_code == 200
+    assert how_it_ended(browser.tokens["session_id"]) == (None, [])
+
+
+def test_a_token_with_a_right_mac_that_was_never_issued_opens_nothing(app):
+    """Whoever has the secret key makes the mark; what counts is the hash that the session's row has."""
+    browser = Browser(app, people.sign_up())
+    assert replay(app, refresh_tokens.issue(browser.tokens["session_id"])) == VOID
+    assert browser.refresh().status_code == 200
+
+
+def test_a_token_of_before_there_were_macs_works_once_and_gives_one_with_a_mac(app):
+    browser = Browser(app, people.sign_up())
+    old = "agora_refresh_" + "Ab-_" * 10 + "xyz"
+    with transaction("auth") as session:
+        session.get(SessionRow, browser.tokens["session_id"]).refresh_hash = refresh_tokens.digest(old)
+    browser.tokens["refresh_token"] = old
+    assert browser.refresh().status_code == 200
+    assert refresh_tokens.session_of(browser.tokens["refresh_token"]) == browser.tokens["session_id"]
+    assert replay(app, old) == VOID
+    assert how_it_ended(browser.tokens["session_id"])[0] == sessions.REUSED
+
+
+def test_a_mac_by_an_older_secret_key_counts_until_that_is_taken_away(app, setting):
+    kept, lost = Browser(app, people.sign_up()), Browser(app, people.sign_up())
+    before = get_settings().secret_key.get_secret_value()
+    setting("AGORA_SECRET_KEY", "another-secret-key-of-tests-" + "x" * 32)
+    setting("AGORA_SECRET_KEY_OLD", before)
+    assert kept.refresh().status_code == 200
+    setting("AGORA_SECRET_KEY_OLD", "")
+    assert refresh_tokens.session_of(kept.tokens["refresh_token"]) == kept.tokens["session_id"]
+    assert replay(app, lost.tokens["refresh_token"]) == VOID

@@ -43,7 +43,7 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
     "key.created": ("key", KEY),
     "key.pinned": ("key", "api_version"),
     "key.rotated": ("key", KEY),
-    "key.revoked": ("key", KEY),
+    "key.revoked": ("key", f"{KEY} reason"),
     "team.created": ("team", "name"),
     "team.renamed": ("team", "name"),
     "team.tier_changed": ("team", "tier quotas"),

@@ -1,10 +1,13 @@
 """API keys."""
 
+from datetime import datetime
 from typing import Any
 
 import click
 
 from agora.cli.common import client, json_option, print_json, print_rows
+
+MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 
 
 @click.group("keys")
@@ -69,11 +72,14 @@ def pin(ctx: click.Context, key_id: str, version: str, as_json: bool) -> None:
 @keys_command.command("rotate")
 @click.argument("key_id")
 @click.option("--overlap", type=float, help="Seconds for which the old key still works; a day by default.")
+@click.option("--expires-at", type=MOMENT, help="Of the new key; else it lives as long as the old one was to.")
 @json_option
 @click.pass_context
-def rotate(ctx: click.Context, key_id: str, overlap: float | None, as_json: bool) -> None:
+def rotate(
+    ctx: click.Context, key_id: str, overlap: float | None, expires_at: datetime | None, as_json: bool
+) -> None:  # fmt: skip
     """Make a key like another one, and let that one run out; the new text is shown this once."""
-    key = client(ctx).rotate_key(key_id, overlap=overlap)
+    key = client(ctx).rotate_key(key_id, overlap=overlap, expires_at=expires_at)
     if as_json:
         print_json(key)
     else:

@@ -1,5 +1,6 @@
 """The client: every resource's methods over one wire."""
 
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,10 +62,16 @@ class Agora(
         """The content of a file."""
         return self._request("GET", f"/files/{quote(file_id, safe='')}/content", None, {}, self._timeout)
 
-    def create_key(self, name: str, scopes: list[str], *, requests_per_minute: int | None = None) -> Json:
-        """Make an API key; ``secret`` is its text, shown this once. ``requests_per_minute``: of this key alone."""
+    def create_key(
+        self, name: str, scopes: list[str], *, requests_per_minute: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:  # fmt: skip
+        """Make an API key; ``secret`` is its text, shown this once. ``requests_per_minute``: of this key alone.
+
+        The answer to a repeat with the same ``idempotency_key`` has no ``secret``.
+        """
         rate = {} if requests_per_minute is None else {"requests_per_minute": requests_per_minute}
-        return self._json("POST", "/keys", {"name": name, "scopes": scopes, **rate})
+        return self._json("POST", "/keys", {"name": name, "scopes": scopes, **rate}, headers=_repeats(idempotency_key))
 
     def list_keys(self) -> list[Json]:
         """The team's keys."""
@@ -75,10 +82,18 @@ class Agora(
         """One of the team's keys. ``etag`` of the answer names its state."""
         return self._json("GET", f"/keys/{quote(key_id, safe='')}")
 
-    def rotate_key(self, key_id: str, *, overlap: float | None = None) -> Json:
-        """Make a key like another, which works for ``overlap`` seconds more (a day by default)."""
-        body = {} if overlap is None else {"overlap_seconds": overlap}
-        return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body)
+    def rotate_key(
+        self, key_id: str, *, overlap: float | None = None, expires_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:  # fmt: skip
+        """Make a key like another, which works for ``overlap`` seconds more (a day by default).
+
+        ``expires_at``: of the new key; else it lives as long as the other was to. Repeats: as :meth:`create_key`.
+        """
+        body: Json = {} if overlap is None else {"overlap_seconds": overlap}
+        if expires_at is not None:
+            body["expires_at"] = expires_at.isoformat()
+        return self._json("POST", f"/keys/{quote(key_id, safe='')}/rotate", body, headers=_repeats(idempotency_key))
 
     def pin_key(self, key_id: str, api_version: str, *, if_match: str | None = None) -> Json:
         """Let requests with a key that name no version speak this one."""
@@ -93,3 +108,8 @@ class Agora(
     def revoke_key(self, key_id: str, *, if_match: str | None = None) -> None:
         """Revoke a key."""
         self._delete(f"/keys/{quote(key_id, safe='')}", if_match)
+
+
+def _repeats(idempotency_key: str | None) -> dict[str, str]:
+    """None unless the caller asks for it: a repeat of the client's own would come back without the text of the key."""
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}

@@ -6,12 +6,13 @@ verifies until the last token of its has run out.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OKPKey
 from sqlalchemy.orm import Session
 
@@ -35,6 +36,14 @@ REMEMBER_SECONDS = 60.0
 REMEMBERED_AT_MOST = timedelta(minutes=5)
 """A process that has not looked for a while, or whose clock is slow, signs with the key before so much longer."""
 MAX_LENGTH = 4096
+INVALID = "the access token is not valid, or has run out"
+
+
+class RunOut(Unauthenticated):
+    """Valid credentials are required.
+
+    These were issued here, and have run out.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,32 +84,48 @@ def issue(key: OKPKey, *, user_id: str, session_id: str) -> str:
 
 
 def verify(token: str) -> Claims:
-    """What a token says. Raises Unauthenticated, without saying what is wrong with it."""
+    """What a token says.
+
+    Raises:
+        RunOut: all is right with it but the time.
+        Unauthenticated: something else is wrong; neither says what.
+    """
     claims = _verified(token) if len(token) <= MAX_LENGTH else None
     if claims is None:
-        raise Unauthenticated("the access token is not valid, or has run out")
+        raise Unauthenticated(INVALID)
+    if claims.expires_at <= now():
+        raise RunOut(INVALID)
     return claims
 
 
 def _verified(token: str) -> Claims | None:
+    """What a token says that is right, also when it has run out."""
     settings = get_settings()
     try:
         read = jwt.decode(token, lambda given: _key_of(given.headers()), algorithms=[ALGORITHM])
         if read.header.get("typ") != TYPE:
             return None
-        jwt.JWTClaimsRegistry(
+        registry = _Registry(
             now=int(now().timestamp()), iss={"essential": True, "value": settings.token_issuer},
             aud={"essential": True, "value": settings.token_audience}, sub={"essential": True},
             sid={"essential": True}, exp={"essential": True}, iat={"essential": True},
-        ).validate(read.claims)  # fmt: skip
-    except (JoseError, ValueError, TypeError):
+        )  # fmt: skip
+        registry.validate(read.claims)
+        expires_at = datetime.fromtimestamp(read.claims["exp"], now().tzinfo)
+    except (JoseError, ValueError, TypeError, OverflowError):
         return None
     user_id, session_id = read.claims["sub"], read.claims["sid"]
     if not (isinstance(user_id, str) and isinstance(session_id, str) and is_id(session_id, "sgn")):
         return None
-    return Claims(
-        user_id=user_id, session_id=session_id, expires_at=datetime.fromtimestamp(read.claims["exp"], now().tzinfo)
-    )
+    return Claims(user_id=user_id, session_id=session_id, expires_at=expires_at)
+
+
+class _Registry(jwt.JWTClaimsRegistry):
+    """Judges every claim, also of a token that has run out, of which it says nothing."""
+
+    def validate_exp(self, value: object) -> None:
+        with suppress(ExpiredTokenError):
+            super().validate_exp(value)
 
 
 def _key_of(header: dict[str, Any]) -> OKPKey:

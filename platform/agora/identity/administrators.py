@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM
-from agora.caching.generations import changing, user_tag
+from agora.caching.generations import changing, team_tag, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound
@@ -147,7 +147,10 @@ def list_users(*, limit: int = 50, cursor: str | None = None, email: str | None 
 def get_user(user_id: str) -> Account:
     """One of them. Raises NotFound."""
     with transaction("auth") as session:
-        return _accounts(session, [lock_user(session, user_id)])[0]
+        row = user_queries.find(session, user_id) if is_id(user_id, "usr") else None
+        if row is None:
+            raise NotFound(f"there is no user {user_id}")
+        return _accounts(session, [row])[0]
 
 
 def _accounts(session: Session, rows: Sequence[UserRow]) -> list[Account]:
@@ -166,13 +169,15 @@ def _accounts(session: Session, rows: Sequence[UserRow]) -> list[Account]:
 def set_disabled(user_id: str, *, disabled: bool, by: str, over_admins: bool) -> Account:
     """Disable an account, whose sessions end at once, or let it in again.
 
+    Keys that its user made work as long as it does.
+
     Raises:
         NotFound: there is no such user.
         Forbidden: it is one's own, or an administrator's, and ``over_admins`` is false.
         Conflict: it is the last super administrator's.
     """
     try:
-        with changing(user_tag(user_id)), transaction("auth") as session:
+        with changing(*tags_of(user_id)), transaction("auth") as session:
             row = _acted_on(session, user_id, by=by, over_admins=over_admins)
             (disable if disabled else enable)(session, row)
             return _accounts(session, [row])[0]
@@ -191,8 +196,14 @@ def remove_second_factor(user_id: str, *, by: str, over_admins: bool) -> Account
         return _accounts(session, [row])[0]
 
 
+def tags_of(user_id: str) -> tuple[str, ...]:
+    """What is remembered of a user, and of their teams: keys that they made there work no longer than the account."""
+    with transaction("auth") as session:
+        return user_tag(user_id), *map(team_tag, user_queries.list_team_ids(session, user_id))
+
+
 def disable(session: Session, row: UserRow) -> None:
-    """Disable an account, whose sessions end, in the caller's transaction, which is one that changes the user."""
+    """Disable an account, whose sessions end, in the caller's transaction, which is one that changes its tags."""
     row.disabled_at = row.disabled_at or now()
     _end_sessions(session, row, "user.disabled", why="the account was disabled")
 

@@ -14,7 +14,7 @@ from agora.db.session import transaction
 from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import Conflict, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.identity import member_queries, user_queries
+from agora.identity import key_rights, member_queries, user_queries
 from agora.identity.models import MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
 from agora.identity.users import check_name
@@ -164,7 +164,7 @@ def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = 
 
 
 def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) -> None:
-    """Take a member out of a team, also oneself.
+    """Take a member out of a team, also oneself. What they gave ends: open invitations, API keys.
 
     Raises NotFound, PreconditionFailed, and Conflict for the last owner.
     """
@@ -175,6 +175,7 @@ def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) 
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
             member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
+            key_rights.revoke_made_by(session, user_id, team_id=team_id)
             action = "member.left" if acting.actor().id == user_id else "member.removed"
             told = {"email": user.email, "role": row.role}
             audit.record(session, action, user_id, team_id=team_id, before=told)

@@ -65,6 +65,8 @@ class ApiKeyRow(AuthBase):
     """An API key: only the SHA-256 of its 256 random bits is kept.
 
     ``api_version``: what its requests speak. ``created_by``: the user or the key that made it; None: the operator.
+    ``rotated_at``: since when another is to take its place. ``expires_at`` is then when the overlap ends, and
+    ``meant_until`` what it was before.
     """
 
     __tablename__ = "api_keys"
@@ -74,6 +76,11 @@ class ApiKeyRow(AuthBase):
         CheckConstraint("created_by ~ '^(usr|key)_'", name="created_by"),
         CheckConstraint("api_version ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$'", name="api_version"),
         CheckConstraint("requests_per_minute BETWEEN 1 AND 10000000", name="requests_per_minute"),
+        CheckConstraint(
+            "CASE WHEN rotated_at IS NULL THEN meant_until IS NULL"
+            " ELSE expires_at IS NOT NULL AND (meant_until IS NULL OR meant_until >= expires_at) END",
+            name="rotated",
+        ),
         Index("api_keys_team_id_idx", "team_id"),
     )
 
@@ -90,6 +97,8 @@ class ApiKeyRow(AuthBase):
     last_used_at: Mapped[TimestampTZ | None]
     expires_at: Mapped[TimestampTZ | None]
     revoked_at: Mapped[TimestampTZ | None]
+    rotated_at: Mapped[TimestampTZ | None]
+    meant_until: Mapped[TimestampTZ | None]
 
 
 class DeprecatedUseRow(AuthBase):

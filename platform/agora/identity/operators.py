@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
-from agora.caching.generations import changing, user_tag
+from agora.caching.generations import changing
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import Conflict
@@ -85,5 +85,5 @@ def remove_second_factor(email: str) -> None:
 
 def _change(email: str, change: Callable[[Session, UserRow], None]) -> None:
     user_id = administrators.id_of(email)
-    with changing(user_tag(user_id)), transaction("auth") as session:
+    with changing(*administrators.tags_of(user_id)), transaction("auth") as session:
         change(session, administrators.lock_user(session, user_id))

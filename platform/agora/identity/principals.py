@@ -12,9 +12,6 @@ from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
 from agora.identity import access_tokens, session_queries, user_queries
 from agora.identity.roles import (
-    EVERYTHING,
-    OPERATORS,
-    PERMISSIONS,
     Role,
     SystemRole,
     permissions_of,
@@ -55,14 +52,6 @@ class Principal:
     def lacks_second_factor(self, permission: str) -> bool:
         """Whether only that keeps them from it."""
         return permission in self.system_permissions and not self.may(permission)
-
-    def may_give(self, scope: str) -> bool:
-        """Whether they may make a key with this scope: nobody gives what they have not.
-
-        Nor what a system role gives: a key would outlive it, and needs no second factor.
-        """
-        wanted = PERMISSIONS.keys() - OPERATORS if scope == EVERYTHING else {scope}
-        return wanted <= self.permissions
 
 
 @dataclass(frozen=True, slots=True)

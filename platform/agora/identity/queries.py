@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from agora.identity.models import ApiKeyRow, TeamRow
+from agora.identity.models import ApiKeyRow, MemberRow, TeamRow, UserRow
+
+
+class Behind(NamedTuple):
+    """The user who stands behind a key; ``role`` None: they are not in its team any more."""
+
+    disabled_at: datetime | None
+    role: str | None
 
 
 def upsert_team(session: Session, *, team_id: str, name: str) -> str:
@@ -55,11 +63,14 @@ def revoke_key(session: Session, *, team_id: str, key_id: str) -> None:
 
 def lock_valid_key(session: Session, *, team_id: str, key_id: str) -> ApiKeyRow | None:
     """A key of the team that is neither revoked nor expired, locked."""
-    statement = select(ApiKeyRow).where(
-        ApiKeyRow.id == key_id, ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None),
+    return session.scalar(_valid(team_id).where(ApiKeyRow.id == key_id).with_for_update())
+
+
+def _valid(team_id: str) -> Select[ApiKeyRow]:
+    return select(ApiKeyRow).where(
+        ApiKeyRow.team_id == team_id, ApiKeyRow.revoked_at.is_(None),
         ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > func.now()),
     )  # fmt: skip
-    return session.scalar(statement.with_for_update())
 
 
 def touch_key(session: Session, *, key_id: str) -> None:
@@ -68,3 +79,30 @@ def touch_key(session: Session, *, key_id: str) -> None:
         ApiKeyRow.last_used_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 1)
     )
     session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id, stale).values(last_used_at=func.now()))
+
+
+def find_user_behind(session: Session, *, team_id: str, maker: str) -> Behind | None:
+    """The user who made a key of the team, or the key that made it, and so on.
+
+    None: the operator did, or a user who is gone.
+    """
+    makers = select(literal(maker, ApiKeyRow.id.type).label("id")).cte("makers", recursive=True)
+    before = select(ApiKeyRow.created_by).join(makers, ApiKeyRow.id == makers.c.id)
+    makers = makers.union(before.where(ApiKeyRow.team_id == team_id, ApiKeyRow.created_by.is_not(None)))
+    statement = (
+        select(UserRow.disabled_at, MemberRow.role)
+        .join(makers, makers.c.id == UserRow.id)
+        .outerjoin(MemberRow, (MemberRow.user_id == UserRow.id) & (MemberRow.team_id == team_id))
+    )
+    found = session.execute(statement).one_or_none()
+    return None if found is None else Behind(*found)
+
+
+def lock_made_by(session: Session, *, team_id: str, maker: str) -> Sequence[ApiKeyRow]:
+    """The keys of the team that somebody made, or a key of theirs, and so on, as far as they are valid; locked."""
+    made = select(ApiKeyRow.id).where(ApiKeyRow.team_id == team_id, ApiKeyRow.created_by == maker)
+    tree = made.cte("made", recursive=True)
+    further = select(ApiKeyRow.id).join(tree, ApiKeyRow.created_by == tree.c.id)
+    tree = tree.union(further.where(ApiKeyRow.team_id == team_id))
+    statement = _valid(team_id).where(ApiKeyRow.id.in_(select(tree.c.id)))
+    return session.scalars(statement.order_by(ApiKeyRow.id).with_for_update()).all()

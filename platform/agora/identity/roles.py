@@ -77,6 +77,14 @@ def permissions_of(role: Role) -> frozenset[str]:
     return frozenset(name for name, least in PERMISSIONS.items() if least and _ORDER.index(role) >= _ORDER.index(least))
 
 
+def wanted_by(scope: str) -> frozenset[str]:
+    """What somebody must have who gives a key this scope: nobody gives what they have not.
+
+    Nor what a system role gives: a key would outlive it, and needs no second factor.
+    """
+    return frozenset(PERMISSIONS.keys() - OPERATORS if scope == EVERYTHING else {scope})
+
+
 def permissions_of_scopes(scopes: frozenset[str]) -> frozenset[str]:
     """What a key with these scopes may do. A scope that the table does not know gives nothing."""
     given = scopes & PERMISSIONS.keys()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sqlalchemy.orm import Session
 
@@ -18,10 +18,12 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.editions import ANYTHING, Edited, Expected
 from agora.errors import NotFound, Unauthenticated, invalid_field
-from agora.identity import queries
+from agora.idempotency.keys import IdempotencyKey, earlier
+from agora.identity import key_rights, member_queries, queries
+from agora.identity.key_rights import told
 from agora.identity.models import ApiKeyRow
 from agora.identity.principals import Kept, Principal
-from agora.identity.roles import EVERYTHING, PERMISSIONS, permissions_of_scopes
+from agora.identity.roles import EVERYTHING, PERMISSIONS
 from agora.ids import is_id, new_id
 
 SCOPES = (EVERYTHING, *PERMISSIONS)
@@ -63,8 +65,9 @@ def ensure_team(name: str) -> str:
 def create_key(
     team_id: str, name: str, scopes: Sequence[str] = ("*",), expires_at: datetime | None = None,
     requests_per_minute: int | None = None, *, api_version: str = NEWEST, created_by: str | None = None,
+    idempotency: IdempotencyKey | None = None,
 ) -> ApiKey:  # fmt: skip
-    """Make an API key, pinned to a version of the API.
+    """Make an API key, pinned to a version of the API. A repeat gets the key that the first one made, without its text.
 
     Only its SHA-256 is kept: 256 random bits need no slow hash.
 
@@ -74,6 +77,8 @@ def create_key(
 
     Raises:
         Invalid: the name, a scope, the expiry, the version or the rate is not acceptable.
+        Forbidden: whoever makes it has not what a scope gives.
+        IdempotencyKeyReused: the idempotency key stands for another request.
     """
     _check_version(api_version)
     unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -82,28 +87,29 @@ def create_key(
         raise invalid_field("/scopes", "enum", f"scopes must be some of {allowed}", unknown)
     if not 1 <= len(name.strip()) <= MAX_NAME:
         raise invalid_field("/name", "length", f"name must have 1 to {MAX_NAME} characters", name[:MAX_NAME])
-    if expires_at is not None and expires_at <= now():
-        raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
     if requests_per_minute is not None and not 1 <= requests_per_minute <= LARGEST_RATE:
         message = f"requests_per_minute must be 1 to {LARGEST_RATE}"
         raise invalid_field("/requests_per_minute", "range", message, requests_per_minute)
-    plain = _new_text()
+    key_id, plain = new_id("key"), _new_text()
     with transaction("auth") as session:
+        known = earlier(session, idempotency, team_id=team_id, resource_id=key_id)
+        if known is not None:
+            return _view(_find(session, team_id, known))
+        _check_expiry(expires_at)
+        key_rights.check_givable(session, scopes, team_id=team_id, maker=created_by)
         row = queries.insert_key(
-            session, team_id=team_id, key_id=new_id("key"), name=name.strip(), prefix=_prefix_of(plain),
+            session, team_id=team_id, key_id=key_id, name=name.strip(), prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=scopes, expires_at=expires_at, api_version=api_version,
             created_by=created_by, requests_per_minute=requests_per_minute,
         )  # fmt: skip
-        audit.record(session, "key.created", row.id, team_id=team_id, after=_told(row))
+        audit.record(session, "key.created", row.id, team_id=team_id, after=told(row))
         return _view(row, plain=plain)
 
 
-def _told(row: ApiKeyRow) -> dict[str, Any]:
-    """A key as the audit log tells of it."""
-    return {
-        "name": row.name, "prefix": row.prefix, "scopes": row.scopes, "expires_at": row.expires_at,
-        "api_version": row.api_version, "requests_per_minute": row.requests_per_minute,
-    }  # fmt: skip
+def _check_expiry(expires_at: datetime | None) -> None:
+    """That a repeat comes after it says nothing against the repeat."""
+    if expires_at is not None and expires_at <= now():
+        raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
 
 
 def _check_version(api_version: str) -> None:
@@ -186,46 +192,63 @@ def revoke_key(team_id: str, key_id: str, *, expected: Expected = ANYTHING) -> N
         if row.revoked_at is not None:
             raise NotFound(f"there is no valid key {key_id}")
         expected.check(_view(row))
-        audit.record(session, "key.revoked", key_id, team_id=team_id, before=_told(row))
+        audit.record(session, "key.revoked", key_id, team_id=team_id, before=told(row))
         queries.revoke_key(session, team_id=team_id, key_id=key_id)
 
 
-def scopes_of(team_id: str, key_id: str) -> Sequence[str]:
-    """The scopes of a valid key. Raises NotFound."""
-    with transaction("auth") as session:
-        row = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
-        if row is None:
-            raise NotFound(f"there is no valid key {key_id}")
-        return tuple(row.scopes)
-
-
-def rotate_key(team_id: str, key_id: str, *, overlap: float, created_by: str | None = None) -> ApiKey:
+def rotate_key(
+    team_id: str, key_id: str, *, overlap: float, expires_at: datetime | None = None, created_by: str | None = None,
+    idempotency: IdempotencyKey | None = None,
+) -> ApiKey:  # fmt: skip
     """Make a key like another, version included, which works for ``overlap`` seconds more: time to change over.
 
-    ``created_by`` is as in :func:`create_key`.
+    It lives as long as the other was to, or until ``expires_at``. ``created_by`` and repeats: as :func:`create_key`.
 
     Raises:
         NotFound: the team has no such valid key.
-        Invalid: the overlap is out of bounds.
+        Invalid: the overlap or the expiry is out of bounds.
+        Forbidden: the key may what whoever rotates it may not.
+        IdempotencyKeyReused: the idempotency key stands for another request.
     """
-    if not 0 <= overlap <= LONGEST_OVERLAP:
-        message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
-        raise invalid_field("/overlap_seconds", "range", message, overlap)
-    plain = _new_text()
+    new_key_id, plain = new_id("key"), _new_text()
     with changing(team_tag(team_id)), transaction("auth") as session:
+        known = earlier(session, idempotency, team_id=team_id, resource_id=new_key_id)
+        if known is not None:
+            return _view(_find(session, team_id, known))
+        member_queries.lock_team(session, team_id=team_id)
         old = queries.lock_valid_key(session, team_id=team_id, key_id=key_id) if is_id(key_id, "key") else None
         if old is None:
             raise NotFound(f"there is no valid key {key_id}")
+        key_rights.check_givable(session, old.scopes, team_id=team_id, maker=created_by)
+        _check_overlap(overlap)
+        _check_expiry(expires_at)
         row = queries.insert_key(
-            session, team_id=team_id, key_id=new_id("key"), name=old.name, prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=old.scopes, expires_at=old.expires_at, api_version=old.api_version,
-            created_by=created_by, requests_per_minute=old.requests_per_minute,
+            session, team_id=team_id, key_id=new_key_id, name=old.name, prefix=_prefix_of(plain),
+            digest=_digest(plain), scopes=old.scopes, expires_at=expires_at or _meant_until(old),
+            api_version=old.api_version, created_by=created_by, requests_per_minute=old.requests_per_minute,
         )  # fmt: skip
-        until = now() + timedelta(seconds=overlap)
-        old.expires_at = until if old.expires_at is None else min(old.expires_at, until)
-        told = {**_told(row), "replaces": key_id, "overlap": overlap}
-        audit.record(session, "key.rotated", row.id, team_id=team_id, after=told)
+        _end_with_overlap(old, overlap)
+        said = {**told(row), "replaces": key_id, "overlap": overlap}
+        audit.record(session, "key.rotated", row.id, team_id=team_id, after=said)
         return _view(row, plain=plain)
+
+
+def _check_overlap(overlap: float) -> None:
+    if not 0 <= overlap <= LONGEST_OVERLAP:
+        message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
+        raise invalid_field("/overlap_seconds", "range", message, overlap)
+
+
+def _meant_until(row: ApiKeyRow) -> datetime | None:
+    """Until when a key was to live, whatever a rotation has made of it."""
+    return row.expires_at if row.rotated_at is None else row.meant_until
+
+
+def _end_with_overlap(row: ApiKeyRow, overlap: float) -> None:
+    until = now() + timedelta(seconds=overlap)
+    if row.rotated_at is None:
+        row.rotated_at, row.meant_until = now(), row.expires_at
+    row.expires_at = until if row.expires_at is None else min(row.expires_at, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +322,10 @@ def _look_up(digest: bytes) -> _Valid:
         row = queries.find_key_by_hash(session, digest=digest)
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now()):
             raise Unauthenticated("the API key is not valid")
+        permissions = key_rights.permissions(session, row)
+        if permissions is None:
+            raise Unauthenticated("the API key is not valid")
         queries.touch_key(session, key_id=row.id)
-        permissions = permissions_of_scopes(frozenset(row.scopes))
         principal = Principal(
             team_id=row.team_id, actor_id=row.id, permissions=permissions, name=row.name, api_version=row.api_version,
             requests_per_minute=row.requests_per_minute,

@@ -3,8 +3,6 @@
 Refresh tokens work once; one that comes again ends its session.
 """
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +13,7 @@ from agora.caching.generations import changed, changing, user_tag
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import NotFound, Unauthenticated
-from agora.identity import access_tokens, session_queries, trail, user_queries
+from agora.identity import access_tokens, refresh_tokens, session_queries, trail, user_queries
 from agora.identity.models import SessionRow, SpentTokenRow, UserRow
 from agora.ids import new_id
 from agora.telemetry import get_logger
@@ -25,6 +23,7 @@ LIVES = timedelta(days=30)
 LONGEST = timedelta(days=180)
 """Then the user signs in again, whatever happens."""
 MAX_AGENT = 300
+VOID = "the refresh token is not valid; sign in again"
 SIGNED_OUT, REUSED, PASSWORD, BY_OWNER = "signed out", "a refresh token came twice", "new password", "ended by its user"
 
 log = get_logger(__name__)
@@ -63,9 +62,10 @@ class Device:
 
 def begin(session: Session, user: UserRow, device: Device, *, key: OKPKey, second_factor: bool) -> Tokens:
     """Begin a session of a user who has shown who they are, in the caller's transaction; ``key`` is the signer."""
-    plain, moment = _new_token(), now()
+    session_id, moment = new_id("sgn"), now()
+    plain = refresh_tokens.issue(session_id)
     row = SessionRow(
-        id=new_id("sgn"), user_id=user.id, refresh_hash=_digest(plain), second_factor=second_factor,
+        id=session_id, user_id=user.id, refresh_hash=refresh_tokens.digest(plain), second_factor=second_factor,
         address=device.address, user_agent=device.user_agent[:MAX_AGENT], created_at=moment, used_at=moment,
         expires_at=moment + LIVES,
     )  # fmt: skip
@@ -85,42 +85,37 @@ def _tokens(row: SessionRow, plain: str, key: OKPKey) -> Tokens:
     )  # fmt: skip
 
 
-def _new_token() -> str:
-    return f"agora_refresh_{secrets.token_urlsafe(32)}"
-
-
-def _digest(plain: str) -> bytes:
-    return hashlib.sha256(plain.encode()).digest()
-
-
 def refresh(plain: str) -> Tokens:
     """New tokens for a refresh token, which is then used up.
 
     Raises Unauthenticated: it is unknown, its session has ended; or it was used before, which ends the session.
     """
+    if refresh_tokens.is_forged(plain):
+        raise Unauthenticated(VOID)
     key = access_tokens.signer()
-    digest, fresh = _digest(plain), _new_token()
-    tokens, thief = None, None
+    digest = refresh_tokens.digest(plain)
+    tokens, owner = None, None
     with transaction("auth") as session:
         row = session_queries.lock_by_refresh(session, digest)
         if row is not None:
-            tokens = _renew(session, row, digest, fresh, key)
+            tokens = _renew(session, row, digest, key)
         else:
-            thief = _end_family(session, digest)
-    if thief is not None:
-        changed(user_tag(thief))
+            owner = _end_family(session, digest)
+    if owner is not None:
+        changed(user_tag(owner))
     if tokens is None:
-        raise Unauthenticated("the refresh token is not valid; sign in again")
+        raise Unauthenticated(VOID)
     return tokens
 
 
-def _renew(session: Session, row: SessionRow, digest: bytes, fresh: str, key: OKPKey) -> Tokens | None:
+def _renew(session: Session, row: SessionRow, digest: bytes, key: OKPKey) -> Tokens | None:
     user = user_queries.find(session, row.user_id)
     moment = now()
     if row.revoked_at is not None or row.expires_at <= moment or user is None or user.disabled_at is not None:
         return None
     session.add(SpentTokenRow(hash=digest, session_id=row.id))
-    row.refresh_hash, row.used_at = _digest(fresh), moment
+    fresh = refresh_tokens.issue(row.id)
+    row.refresh_hash, row.used_at = refresh_tokens.digest(fresh), moment
     row.expires_at = min(moment + LIVES, row.created_at + LONGEST)
     return _tokens(row, fresh, key)
 

@@ -19,6 +19,7 @@ from agora.db.engines import Database
 from agora.db.session import transaction
 from agora.errors import Conflict, NotFound
 from agora.files import store
+from agora.identity import administrators, key_rights
 from agora.teams import queries
 from agora.teams.queries import Table
 from agora.teams.service import find_team
@@ -93,10 +94,17 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
 def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> None:
     """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
 
+    Keys that this user made in other teams are revoked, as when they leave.
+
     Raises Conflict: that user is the last owner of another team, or the last super administrator.
     """
+    with transaction("auth") as session:
+        user_id = queries.find_user_of(session, team_id=team_id)
+    tags = administrators.tags_of(user_id) if user_id is not None else ()
     try:
-        with changing(team_tag(team_id)), transaction("auth") as session:
+        with changing(team_tag(team_id), *tags), transaction("auth") as session:
+            if user_id is not None:
+                key_rights.revoke_of_user(session, user_id)
             gone = queries.delete_team(session, team_id=team_id)
             if gone:
                 told = {"despite_holds": despite_holds}

@@ -210,6 +210,14 @@ def revoke_keys(session: Session, *, team_id: str) -> None:
     session.execute(REVOKE, {"team_id": team_id})
 
 
+USER_OF = text("SELECT personal_of FROM teams WHERE id = :team_id")
+
+
+def find_user_of(session: Session, *, team_id: str) -> str | None:
+    """The user whose own team it is."""
+    return session.scalar(USER_OF, {"team_id": team_id})  # type: ignore[no-any-return]
+
+
 DELETE_USER = text("""
 DELETE FROM users u USING teams t WHERE t.id = :team_id AND t.personal_of = u.id
 """)
