@@ -48,6 +48,9 @@ def older(document: Mapping[str, Any], version: str, registry: Registry, endpoin
         changes = registry.between(version, endpoints[operation["operationId"]])
         if changes:
             _undo(operation, changes, made["components"]["schemas"])
+        for change in changes:
+            if change.older_status is not None:
+                _answer_with(operation, change.older_status, change.newer_status)
     return made
 
 
@@ -76,18 +79,33 @@ def _undo(operation: Body, changes: tuple[Change, ...], schemas: Mapping[str, Bo
         for parameter in operation.get("parameters", []):
             if parameter.get("name") in change.parameters:
                 parameter["schema"] = dict(change.parameters[parameter["name"]])
-        if change.older_status is not None:
-            _answer_with(operation, change.older_status)
 
 
 def _in_place(schema: Body, schemas: Mapping[str, Body]) -> Body:
     return deepcopy(schemas[schema["$ref"].rsplit("/", 1)[-1]]) if "$ref" in schema else schema
 
 
-def _answer_with(operation: Body, status: int) -> None:
-    """The success of an operation under another status; 204 has no body."""
-    ((was, answer),) = [(code, one) for code, one in operation["responses"].items() if code.startswith("2")]
-    del operation["responses"][was]
-    gone = {"content", "links"} if status == NO_CONTENT else set()
+def _answer_with(operation: Body, older: int, newer: int | None) -> None:
+    """A success of an operation under another status, beside what has that status already; 204 has no body.
+
+    Raises ValueError where the change does not say which of several it is.
+    """
+    answers = operation["responses"]
+    successes = [status for status in answers if status.startswith("2")]
+    if newer is None and len(successes) > 1:
+        raise ValueError(f"{operation['operationId']} answers {', '.join(successes)}: newer_status must say which")
+    answer = answers.pop(successes[0] if newer is None else str(newer))
+    gone = {"content", "links"} if older == NO_CONTENT else set()
     kept = {name: value for name, value in answer.items() if name not in gone}
-    operation["responses"] = dict(sorted({**operation["responses"], str(status): kept}.items()))
+    beside = answers.get(str(older))
+    operation["responses"] = dict(sorted({**answers, str(older): _either(beside, kept) if beside else kept}.items()))
+
+
+def _either(one: Body, other: Body) -> Body:
+    """Two answers that have one status."""
+    made = other | one | {"description": f"{one['description']} Or: {other['description']}"}
+    medias = [answer["content"][JSON] for answer in (one, other) if JSON in answer.get("content", {})]
+    schemas = [media["schema"] for media in medias]
+    if schemas and schemas[0] != schemas[-1]:
+        made["content"] = one["content"] | {JSON: medias[0] | {"schema": {"anyOf": schemas}}}
+    return made

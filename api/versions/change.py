@@ -65,7 +65,8 @@ class Change:
     ``operations`` are endpoint names; nothing else pays for it. ``asked`` are fields of requests that were renamed, by
     which errors find back to what the caller sent. ``request``, ``query`` and ``response`` do what renaming cannot do;
     ``event`` is for each event of a job, in lists and in streams. ``removes`` are operations that only older versions
-    have: the change is that they are gone. ``older_status`` is what a success used to be; 204 has no body.
+    have: the change is that they are gone. ``older_status`` is what a success used to be; 204 has no body. Where an
+    operation has several successes, ``newer_status`` says in whose place it is.
 
     ``request_schema``, ``response_schema`` and ``parameters`` (schemas by name) say the same to the OpenAPI document of
     the version before: there renaming and ``older_status`` are seen to.
@@ -81,6 +82,7 @@ class Change:
     response: Transformer = same
     event: Transformer = same
     older_status: int | None = None
+    newer_status: int | None = None
     request_schema: Transformer = same
     response_schema: Transformer = same
     parameters: Mapping[str, Body] = field(default_factory=dict)

@@ -73,7 +73,8 @@ def older_answer(response: Response) -> None:
 
 def _set_older_status(response: Response) -> None:
     for change in _changes():
-        if change.older_status is not None and response.status_code < FAILED:
+        moved = change.newer_status in {None, response.status_code} and response.status_code < FAILED
+        if change.older_status is not None and moved:
             g.setdefault("used_changes", set()).add(change.name)
             response.status_code = change.older_status
             if response.status_code == EMPTY:

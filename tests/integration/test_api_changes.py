@@ -44,6 +44,10 @@ class Extra:
                     name="keys.overlap", description="`beside`.", operations=frozenset({"keys.rotate_key"}),
                     asked=(Renamed("beside_seconds", "overlap_seconds"),),
                 ),
+                Change(
+                    name="jobs.accepted", description="A new job is 202.", operations=frozenset({"jobs.submit"}),
+                    older_status=201, newer_status=202,
+                ),
             ),
         )  # fmt: skip
         # The middle version called `beside_seconds` what this test's newest, as the schema, calls `overlap_seconds`.
@@ -99,6 +103,18 @@ def test_changes_of_several_versions_follow_each_other(caller, extra):
         assert [one["pointer"] for one in refused.json["errors"]] == [f"/{name}"], version
         assert refused.json["detail"].startswith(name)
     assert caller.post(f"{KEYS}/{key}/rotate", json={"overlap": 9}, headers=OLD).status_code == 201
+
+
+def test_of_several_successes_the_one_that_changed_has_its_older_status(caller, extra, monkeypatch):
+    Rig(monkeypatch, probe)
+    newest = {VERSION: "2027-03-01"}
+
+    def submit(key, **headers):
+        body = {"agent": "probe", "action": "double", "input": {"n": 1}, "unique": {"key": key}}
+        return caller.post(JOBS, json=body, headers=headers).status_code
+
+    assert [submit("a"), submit("a")] == [201, 200]
+    assert [submit("b", **newest), submit("b", **newest)] == [202, 200]
 
 
 # --- majors

@@ -1,23 +1,35 @@
-"""A live stream outlives its request: it ends soon after its caller is no longer let in, and not before."""
+"""A live stream outlives its request: it ends soon after its caller is no longer let in, and not before.
 
+So does an export of the audit log, which is broken off then: it must not look whole.
+"""
+
+import re
+import socket
 import threading
 import time
 from datetime import timedelta
 
 import pytest
 
+from agora.audit import service as audit
+from agora.audit.acting import PLATFORM
 from agora.clock import now
 from agora.db.session import transaction
+from agora.identity import administrators
 from agora.identity import service as identity
 from agora.identity.models import MemberRow
+from agora.identity.roles import SystemRole
+from api.v1 import audit as sheets
 from api.v1 import events
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
 from tests.support.probe import probe
 from tests.support.rig import Rig
+from tests.support.web import gunicorn
 
 JOBS = "/api/v1/jobs"
+SHEET, PLATFORM_SHEET = "/api/v1/audit.csv", "/api/v1/system/audit.csv"
 SOON = 10
 
 
@@ -109,3 +121,95 @@ def test_a_stream_of_a_key_ends_with_the_key(app, quick, how):
     other.post(f"{kept.path}/cancel", json={})
     kept.end()
     assert "job.cancelled" in kept.text
+
+
+# --- sheets
+
+
+@pytest.fixture
+def slowly(monkeypatch, db):
+    """Sheets ask before each entry."""
+    monkeypatch.setattr(sheets, "ASK_SECONDS", -1)
+    monkeypatch.setattr(audit, "SLICE", 1)
+
+
+class Sheet:
+    """A sheet of six entries, read line by line."""
+
+    def __init__(self, caller, path=SHEET, team_id=PLATFORM):
+        with transaction("auth") as session:
+            for number in range(6):
+                audit.record(session, "limit.set", f"agent{number}", team_id=team_id, after={"max_running": 1})
+        self.response = caller.get(f"{path}?action=limit.set", buffered=False)
+        assert self.response.status_code == 200
+        self._lines = self.response.iter_encoded()
+        assert next(self._lines).startswith(b"id,")
+        self.goes_on(5)
+
+    def goes_on(self, *numbers):
+        for number in numbers:
+            assert f"agent{number}".encode() in next(self._lines)
+
+    def breaks_off(self):
+        with pytest.raises(ConnectionResetError):
+            next(self._lines)
+        self.response.close()
+
+    def ends(self):
+        assert next(self._lines, None) is None
+        self.response.close()
+
+
+def test_a_sheet_is_broken_off_when_its_key_is_revoked_and_not_before(app, slowly):
+    caller, other = Caller(app), Caller(app, team="other")
+    sheet, kept = Sheet(caller, team_id=caller.team_id), Sheet(other, team_id=other.team_id)
+    sheet.goes_on(4)
+    key_id = identity.authenticate(caller.key).actor_id
+    assert Caller(app).delete(f"/api/v1/keys/{key_id}").status_code == 204
+    sheet.breaks_off()
+    kept.goes_on(4, 3, 2, 1, 0)
+    kept.ends()
+
+
+def test_the_platform_s_is_broken_off_when_the_administrator_is_one_no_more(app, slowly):
+    boss = people.administrator(app)
+    sheet = Sheet(boss, PLATFORM_SHEET)
+    sheet.goes_on(4, 3)
+    people.administrator(app)  # the last one cannot go
+    administrators.revoke_of(boss.get("/api/v1/me").json["email"], SystemRole.SUPER)
+    sheet.breaks_off()
+
+
+def test_a_sheet_counts_as_a_stream_until_it_is_closed(app, slowly, setting):
+    def status(caller, path=SHEET):
+        return caller.get(path, buffered=True).status_code
+
+    setting("AGORA_MAX_STREAMS_PER_KEY", 1)
+    caller, other = Caller(app), Caller(app)
+    sheet = Sheet(caller, team_id=caller.team_id)
+    assert (status(caller), status(other), status(caller, f"{SHEET}?action=nothing.here")) == (429, 200, 422)
+    setting("AGORA_MAX_STREAMS", 1)
+    assert status(other) == 503
+    sheet.response.close()
+    assert [status(other), status(caller), caller.head(SHEET, buffered=True).status_code, status(caller)] == [200] * 4
+
+
+def test_what_is_broken_off_does_not_look_whole(app, tmp_path):
+    """Two clients take a sheet that no buffer holds from the real server, and wait; the key of one is revoked."""
+    revoked, kept, entries = Caller(app), Caller(app), 5000
+    change = ({}, {"max_running": "9" * 1900})
+    with transaction("auth") as session:
+        audit.record_all(session, "limit.set", {f"a{n}": change for n in range(entries)}, team_id=kept.team_id)
+    with gunicorn(tmp_path / "log") as web, web.wire() as cut, web.wire() as whole:
+        for caller, wire in ((revoked, cut), (kept, whole)):
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
+            head = f"GET {SHEET}?action=limit.set HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            wire.send(f"{head}Authorization: Bearer {caller.key}\r\n\r\n".encode())
+            assert wire.socket.recv(13).startswith(b"HTTP/1.1 200")
+        identity.revoke_key(revoked.team_id, identity.authenticate(revoked.key).actor_id)
+        time.sleep(sheets.ASK_SECONDS + 0.5)  # it asks when so long has passed
+        ends = [wire.read() for wire in (cut, whole)]
+    assert [taken.endswith(b"\r\n0\r\n\r\n") for taken in ends] == [False, True]
+    told = [re.sub(rb"\r\n[0-9A-Fa-f]+\r\n", b"", taken).count(b"limit.set") for taken in ends]
+    assert 0 < told[0] < told[1] == entries
+    assert "Traceback" not in (tmp_path / "log").read_text()

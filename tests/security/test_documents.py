@@ -1,8 +1,10 @@
 """Documents that attack their reader: each ends in a document or a defined error, within bounds of time and memory."""
 
 import json
+import os
 import subprocess
 import sys
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -104,29 +106,82 @@ def test_one_that_takes_too_much_memory_is_given_up():
         read_isolated(b"must be open. " * 4_000_000, None, "a.txt", memory=192 * 1024**2)
 
 
-def test_a_reader_that_breaks_down_is_no_end_of_the_worker(monkeypatch):
-    def ended(code):
-        monkeypatch.setattr(
-            isolated.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, b"", b"Segmentation")
-        )
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Puts a shell script in the place of the reader's process."""
 
-    ended(-11)
+    def put(script):
+        path = tmp_path / "reader"
+        path.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{script}\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(path))
+        return tmp_path / "pid"
+
+    return put
+
+
+def is_gone(pid):
+    try:
+        os.kill(int(pid.read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_reader_that_breaks_down_is_no_end_of_the_worker(reader):
+    reader("kill -SEGV $$")
     with pytest.raises(DocumentCorrupt, match="broke down"):
         read_isolated(b"x", None, "a.txt")
-    ended(3)
+    reader("echo Segmentation >&2; exit 3")
     with pytest.raises(RuntimeError, match="Segmentation"):
+        read_isolated(b"x" * 1024**2, None, "a.txt")  # more than a pipe holds: nobody reads it
+
+
+def test_one_that_answers_without_end_is_ended(reader, monkeypatch):
+    monkeypatch.setattr(isolated, "TOLD", 1024**2)
+    pid = reader("exec yes")
+    with pytest.raises(DocumentTooLong, match="more than 1 MiB"):
         read_isolated(b"x", None, "a.txt")
+    assert is_gone(pid)
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "exec sleep 60 >&- 2>&-", "exec yes >&2"])
+def test_one_that_does_nothing_or_only_complains_is_ended_in_time(reader, monkeypatch, script):
+    monkeypatch.setattr(isolated, "PATIENCE", 1)
+    pid = reader(script)
+    with pytest.raises(DocumentTooLong, match="more than 1 seconds"):
+        read_isolated(b"x", None, "a.txt", seconds=1)
+    assert is_gone(pid)
+
+
+def test_of_what_a_reader_complains_the_last_is_kept(reader):
+    reader("yes 'a fault' | head -c 100000000 >&2; echo 'the last one' >&2; exit 3")
+    tracemalloc.start()
+    try:
+        with pytest.raises(RuntimeError, match="the last one") as caught:
+            read_isolated(b"x", None, "a.txt")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < isolated.COMPLAINED + 100
+    assert peak < 2 * 1024**2
+
+
+def test_a_document_that_says_a_heading_again_and_again_is_given_up():
+    data = "# " + "The shop must be open. " * 10_000 + "\n\n" + "- It must be.\n" * 2_000
+    with pytest.raises(DocumentTooLong, match="128 MiB"):
+        read_isolated(data.encode(), None, "a.md")
 
 
 def test_what_a_reader_complains_of_does_not_fill_its_worker(monkeypatch):
-    run, said = subprocess.run, []
+    run, said = isolated._run, []
 
-    def noted(*arguments, **options):
-        done = run(*arguments, **options)
+    def noted(*arguments):
+        done = run(*arguments)
         said.append(len(done.stderr))
         return done
 
-    monkeypatch.setattr(isolated.subprocess, "run", noted)
+    monkeypatch.setattr(isolated, "_run", noted)
     with pytest.raises(DocumentError):
         read_isolated(bombs.by_name()["deep dictionaries"][1], None, "a.pdf")  # 33,000 faults
     assert said == [0]

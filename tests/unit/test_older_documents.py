@@ -143,6 +143,45 @@ def test_each_kind_of_change_reaches_the_document():
     assert media(kept["202"])["schema"]
 
 
+def test_a_change_says_which_of_several_successes_had_another_status():
+    def submitting(**changed):
+        change = Change(name="x.y", description="…", operations=frozenset({"jobs.submit"}), **changed)
+        registry = Registry([Version(date="2030-01-01", changes=(change,)), Version(date="2029-01-01")])
+        document = API.spec.to_dict()
+        ids = {one["operationId"]: one["operationId"] for one in operations(document).values()}
+        made = older(document, "2029-01-01", registry, ids | {"jobs_submit": "jobs.submit"})
+        answers = made["paths"]["/api/v1/jobs"]["post"]["responses"]
+        return {status: one for status, one in answers.items() if status.startswith("2")}
+
+    now = API.spec.to_dict()["paths"]["/api/v1/jobs"]["post"]["responses"]
+    moved = submitting(older_status=201, newer_status=202)
+    assert moved.keys() == {"200", "201"}
+    assert [moved[status]["description"] for status in moved] == [now["200"]["description"], now["202"]["description"]]
+    assert moved["201"]["links"] == now["202"]["links"]
+    emptied = submitting(older_status=204, newer_status=200)
+    assert emptied.keys() == {"202", "204"}
+    assert not emptied["204"].keys() & {"content", "links"}
+    both = submitting(older_status=202, newer_status=200)
+    assert both.keys() == {"202"}
+    assert all(now[status]["description"] in both["202"]["description"] for status in ("200", "202"))
+    assert "anyOf" not in both["202"]["content"]["application/json"]["schema"]
+    with pytest.raises(ValueError, match="jobs_submit answers 200, 202"):
+        submitting(older_status=201)
+
+
+def test_two_answers_of_one_status_are_either():
+    def answer(description, **schema):
+        return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+    responses = {"200": answer("Old.", type="string"), "202": answer("New.", type="integer")}
+    described = {"operationId": "x", "responses": responses}
+    document = {"paths": {"/x": {"get": described}}, "components": {"schemas": {}, "parameters": {"AgoraVersion": {}}}}
+    change = Change(name="x.y", description="…", operations=frozenset({"x"}), older_status=202, newer_status=200)
+    registry = Registry([Version(date="2030-01-01", changes=(change,)), Version(date="2029-01-01")])
+    (made,) = older(document, "2029-01-01", registry, {"x": "x"})["paths"]["/x"]["get"]["responses"].items()
+    assert made == ("202", answer("New. Or: Old.", anyOf=[{"type": "integer"}, {"type": "string"}]))
+
+
 @pytest.mark.parametrize(
     "change", [one for version in V1.versions for one in version.changes], ids=lambda one: one.name
 )

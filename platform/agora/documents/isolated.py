@@ -6,11 +6,14 @@ happens to nobody else: the step that reads the document fails with a defined er
 
 import json
 import logging
+import os
 import resource
 import subprocess
 import sys
-from os import pathsep
-from typing import Any, Final
+import time
+from select import PIPE_BUF
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from typing import IO, Any, Final, cast
 
 from pydantic import TypeAdapter
 
@@ -24,9 +27,14 @@ SECONDS: Final = 120
 """Of processor time. A document of a thousand pages takes a third of it."""
 WRITTEN: Final = 256 * 1024**2
 """Bytes that it may write into a file: the model of languages unpacks itself into a temporary one."""
+TOLD: Final = 128 * 1024**2
+"""Bytes that it may answer. A document of as many characters as are read, in any script, takes half of it."""
+COMPLAINED: Final = 4 * 1024
+"""Bytes of what it complained of last that are kept."""
 PATIENCE: Final = 3
 """How often that a clock on the wall may show: the machine has others to serve."""
 _DOCUMENT: Final = TypeAdapter(Document)
+_PIECE: Final = 64 * 1024
 
 
 def read_isolated(
@@ -38,32 +46,78 @@ def read_isolated(
     """
     command = [sys.executable, "-P", "-m", __name__, str(memory), str(seconds), media_type or "", name]
     try:
-        done = subprocess.run(
-            command,
-            input=data,
-            capture_output=True,
-            timeout=seconds * PATIENCE,
-            check=False,
-            cwd="/",
-            env=_environment(),
-        )
-    except subprocess.TimeoutExpired:
+        done = _run(command, data, time.monotonic() + seconds * PATIENCE)
+    except TimeoutError:
         raise _too_slow(name, seconds) from None
+    except OverflowError:
+        raise DocumentTooLong(f"{name} becomes more than {TOLD // 1024**2} MiB when it is read") from None
     if done.returncode == 0:
         return _DOCUMENT.validate_json(done.stdout)
     if done.returncode == 1 and done.stdout:
         raise _told(json.loads(done.stdout))
     if done.returncode < 0:
         raise _killed(-done.returncode, name, seconds)
-    raise RuntimeError(
-        f"the reader of documents ended with {done.returncode}: {done.stderr[-2000:].decode(errors='replace')}"
-    )
+    complaint = done.stderr.decode(errors="replace")
+    raise RuntimeError(f"the reader of documents ended with {done.returncode}: {complaint}")
+
+
+def _run(command: list[str], data: bytes, until: float) -> subprocess.CompletedProcess[bytes]:
+    """As ``subprocess.run``, which would keep whatever the process writes, however much.
+
+    Raises TimeoutError, or OverflowError when it answers more than ``TOLD``; it has been killed then.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=_environment()) as process:
+        try:
+            out, err = _converse(process, data, until)
+            code = process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            process.kill()  # nothing, if it has ended
+    return subprocess.CompletedProcess(command, code, out, err)
+
+
+def _converse(process: subprocess.Popen[bytes], data: bytes, until: float) -> tuple[bytes, bytes]:
+    """Tell a process everything, and hear what it answers and what it complained of last, until it says no more."""
+    pipes = (process.stdin, process.stdout, process.stderr)
+    stdin, stdout, stderr = (cast("IO[bytes]", pipe) for pipe in pipes)
+    given, heard = memoryview(data), {stdout: bytearray(), stderr: bytearray()}
+    with DefaultSelector() as ready:
+        for pipe, event in ((stdin, EVENT_WRITE), (stdout, EVENT_READ), (stderr, EVENT_READ)):
+            ready.register(pipe, event)
+        while ready.get_map():
+            if time.monotonic() > until:
+                raise TimeoutError
+            for pipe in [cast("IO[bytes]", key.fileobj) for key, _ in ready.select(until - time.monotonic())]:
+                if pipe is stdin:
+                    given = _tell(pipe, given)
+                    goes_on = bool(given)
+                else:
+                    piece = os.read(pipe.fileno(), _PIECE)
+                    heard[pipe] += piece
+                    goes_on = bool(piece)
+                if not goes_on:
+                    ready.unregister(pipe)
+                    pipe.close()
+            if len(heard[stdout]) > TOLD:
+                raise OverflowError
+            del heard[stderr][:-COMPLAINED]
+    return bytes(heard[stdout]), bytes(heard[stderr])
+
+
+def _tell(pipe: IO[bytes], given: memoryview) -> memoryview:
+    """Write as much as a pipe takes without making us wait. Returns what is left; nothing when nobody listens."""
+    try:
+        return given[os.write(pipe.fileno(), given[:PIPE_BUF]) :]
+    except BrokenPipeError:
+        return given[:0]
 
 
 def _environment() -> dict[str, str]:
     """Where its modules are, and nothing of ours: no keys, no addresses of databases."""
     return {
-        "PYTHONPATH": pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": "1",  # each of its threads would reserve memory
