@@ -11,6 +11,7 @@ from agora.events.declare import EventType
 from api.auth import OPEN_ENDPOINTS, TEAM_HEADER
 from api.errors.catalogue import BY_STATUS
 from api.openapi import JSON, PROBLEM
+from api.openapi_answers import require
 from api.openapi_examples import REQUESTS, SUFFIX, of_schema
 from api.openapi_links import links_of
 
@@ -89,11 +90,11 @@ def complete(app: Flask, api: Api) -> None:
     endpoints = _endpoints(app)
     names = {endpoint: operation_id(endpoint) for endpoint in endpoints.values()}
     schemas = spec.components.schemas
-    for path, item in spec._paths.items():  # noqa: SLF001  # apispec has no other way to what it has
-        for method in METHODS:
-            if method in item:
-                endpoint = endpoints[path, method]
-                _complete(item[method], endpoint, names, schemas)
+    paths = spec._paths  # noqa: SLF001  # apispec has no other way to what it has
+    operations = {(path, method): item[method] for path, item in paths.items() for method in METHODS if method in item}
+    require(operations.values(), schemas)
+    for where, operation in operations.items():
+        _complete(operation, endpoints[where], names, schemas)
     for name, (text, schema) in SENT.items():
         spec.components.parameter(name, "header", {"name": name, "description": text, "schema": schema})
     for name, text in (ALWAYS | DEPRECATING | WAITING).items():

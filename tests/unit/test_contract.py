@@ -144,6 +144,15 @@ BREAKS = {
     ].append("dormant"),
     "an answer says any word": lambda document: schema(document, "JobOut")["properties"]["status"].pop("enum"),
     "a field of an answer may be missing": lambda document: schema(document, "JobPage")["required"].remove("items"),
+    "a field that an answer always had may be missing": lambda document: schema(document, "JobOut")["required"].remove(
+        "status"
+    ),
+    "a field deep in an answer may be missing": lambda document: schema(document, "AttemptOut")["required"].remove(
+        "outcome"
+    ),
+    "a link of an answer may be missing": lambda document: schema(document, "JobOut")["properties"]["links"][
+        "required"
+    ].remove("events"),
     "a status is gone": lambda document: document["paths"][KEYS]["post"]["responses"].pop("201"),
     "another success comes": lambda document: document["paths"][KEYS]["post"]["responses"].update(
         {"202": {"description": "later"}}
@@ -209,7 +218,7 @@ KEEPS = {
     "a word less in an answer": lambda document: schema(document, "JobOut")["properties"]["status"]["enum"].remove(
         "waiting"
     ),
-    "a field of an answer that is always there": require("JobOut", "id"),
+    "a field of an answer that is always there": require("JobOut", "deliveries"),
     "a field of a request that need not be there": lambda document: schema(document, "JobIn")["required"].remove(
         "input"
     ),
