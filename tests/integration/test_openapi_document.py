@@ -13,8 +13,9 @@ from agora.events.catalogue import CATALOGUE as EVENTS
 from agora.quotas import tiers
 from api.app import create_app
 from api.auth import OPEN_ENDPOINTS
-from api.openapi_document import ALWAYS, DEPRECATING, SIGNED, operation_id
+from api.openapi_document import SIGNED, operation_id
 from api.openapi_examples import REQUESTS
+from api.openapi_headers import ALWAYS, DEPRECATING
 from api.openapi_links import LINKS
 from tests.support.routes import ROUTES
 

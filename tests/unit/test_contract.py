@@ -131,6 +131,10 @@ def parameter(document, path, name):
     return found
 
 
+def headers_of(document, method, status):
+    return document["paths"][JOBS][method]["responses"][status]["headers"]
+
+
 BREAKS = {
     "an operation is gone": lambda document: document["paths"][KEYS].pop("post"),
     "a path is gone": lambda document: document["paths"].pop(ROTATE),
@@ -159,6 +163,10 @@ BREAKS = {
     ),
     "an answer has another media type": lambda document: document["paths"][KEYS]["get"]["responses"]["200"].update(
         content={"text/csv": {"schema": {"type": "string"}}}
+    ),
+    "a header of an answer is gone": lambda document: headers_of(document, "post", "202").pop("Location"),
+    "a header of an answer has another type": lambda document: document["components"]["headers"]["Location"].update(
+        schema={"type": "integer"}
     ),
     "a request must say more": require("JobIn", "metadata"),
     "a request may not say something any more": drop("JobIn", "priority"),
@@ -228,6 +236,9 @@ KEEPS = {
     "another word for people": set_in("JobOut", "id", description="which one"),
     "a parameter more": lambda document: document["paths"][JOBS]["get"]["parameters"].append(
         {"in": "query", "name": "colour", "schema": {"type": "string"}}
+    ),
+    "a header more in an answer": lambda document: headers_of(document, "post", "202").update(
+        {"Last-Modified": {"schema": {"type": "string"}}}
     ),
     "an error more": lambda document: document["paths"][JOBS]["get"]["responses"].update(
         {"418": {"description": "tea"}}
