@@ -47,7 +47,6 @@ IF_NONE_MATCH = _header("If-None-Match", "Tags of answers that the caller has: 3
 IF_MATCH = _header(
     "If-Match", "The `ETag` of the object as it was read: 412 if it was changed since. `*`: if there is one."
 )
-ETAG = {"ETag": {"description": "Names this state of it.", "schema": {"type": "string"}}}
 
 
 class Problems(BasePlugin):
@@ -76,7 +75,6 @@ def _add_conditions(method: str, operation: dict[str, Any]) -> None:
     read = operation.get("responses", {}).get("200" if "200" in operation.get("responses", {}) else 200)
     if method == "get" and isinstance(read, dict) and JSON in read.get("content", {}):
         parameters.append(IF_NONE_MATCH)
-        read.setdefault("headers", {}).update(ETAG)
         operation["responses"]["304"] = {"description": "It is what the caller has."}
     if not parameters:
         del operation["parameters"]

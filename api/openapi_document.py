@@ -11,7 +11,9 @@ from agora.events.declare import EventType
 from api.auth import OPEN_ENDPOINTS, TEAM_HEADER
 from api.errors.catalogue import BY_STATUS
 from api.openapi import JSON, PROBLEM
+from api.openapi_answers import require
 from api.openapi_examples import REQUESTS, SUFFIX, of_schema
+from api.openapi_headers import SENT, TAKEN, described, headers_of
 from api.openapi_links import links_of
 
 ABOUT = """Submit agent jobs, watch their steps, and be called back by signed webhooks.
@@ -31,57 +33,8 @@ SIGNED = (
     ("webhook-signature", "Signatures by each key that is valid now, such as `v1,…`, with spaces between them."),
 )
 """Headers of Standard Webhooks (https://www.standardwebhooks.com/)."""
-ALWAYS = {
-    "X-Request-Id": "The id of the request, as in logs.",
-    "Agora-Version": "The version that the answer speaks.",
-    "RateLimit-Policy": "The limits that the request counted for: `q` requests in `w` seconds "
-    "(draft-ietf-httpapi-ratelimit-headers-09). Not there where there is none.",
-    "RateLimit": "Of each, `r` is how many requests are left, and `t` the seconds until all are.",
-}
-"""Headers of every answer, and what they say."""
-DEPRECATING = {
-    "Deprecation": "Since when what the request speaks is deprecated, if it is: `@` and seconds since 1970 (RFC 9745).",
-    "Sunset": "Until when it is answered at least (RFC 8594).",
-    "Link": "`successor-version`: what came after it; `deprecation`: what is to be done.",
-}
-"""Headers of answers to what is deprecated."""
-WAITING = {"Retry-After": "Seconds until to come back."}
-SENT: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "Idempotency-Key": (
-        "A repeat with the same key and body, within 24 hours, gets what the first one made.",
-        {"type": "string", "pattern": "^[!-~]{1,255}$"},
-    ),
-    TEAM_HEADER: (
-        "The team that a user means; without it, their own. A key belongs to one team, and need not name it.",
-        {"type": "string", "pattern": "^team_[0-7][0-9a-hjkmnp-tv-z]{25}$"},
-    ),
-    "Prefer": ("`wait=10`: answer once the job has ended, or after so many seconds.", {"type": "string"}),
-    "traceparent": ("The trace that the work belongs to (W3C Trace Context).", {"type": "string"}),
-    "Last-Event-ID": (
-        "A live stream goes on behind this `id`, a number of up to ten digits. A list passes it over, whatever it is.",
-        {"type": "string"},
-    ),
-}
-"""Headers that operations take: that of the team whatever needs credentials, the others some."""
-TAKEN: Mapping[str, tuple[str, ...]] = {
-    "jobs.submit": ("Idempotency-Key", "Prefer", "traceparent"),
-    "batches.submit_batch": ("Idempotency-Key", "traceparent"),
-    "events.list_events": ("Last-Event-ID",),
-} | dict.fromkeys(
-    (
-        "bulk.begin_bulk", "holds.create_hold", "keys.create_key", "keys.rotate_key", "lineage.fork_job",
-        "lineage.retry_job", "schedules.create_schedule", "schedules.run_schedule", "team.invite",
-        "teams.create_team", "webhook-endpoint-keys.add_endpoint_key", "webhook-endpoints.create_endpoint",
-        "webhook-endpoints.recover_endpoint", "webhook-key-rotations.rotate_endpoint_key",
-        "webhook-key-rotations.rotate_team_key", "webhook-keys.add_team_key",
-        "webhook-portal-links.create_portal_link", "webhook-replays.begin_replay",
-    ),
-    ("Idempotency-Key",),
-)  # fmt: skip
-"""By endpoint."""
 METHODS = ("get", "post", "put", "patch", "delete")
-OK, REDIRECT, ERROR = 200, 300, 400
-LATER = frozenset({429, 503})
+OK, REDIRECT = 200, 300
 
 
 def complete(app: Flask, api: Api) -> None:
@@ -90,23 +43,18 @@ def complete(app: Flask, api: Api) -> None:
     endpoints = _endpoints(app)
     names = {endpoint: operation_id(endpoint) for endpoint in endpoints.values()}
     schemas = spec.components.schemas
-    for path, item in spec._paths.items():  # noqa: SLF001  # apispec has no other way to what it has
-        for method in METHODS:
-            if method in item:
-                endpoint = endpoints[path, method]
-                _complete(item[method], endpoint, names, schemas)
+    paths = spec._paths  # noqa: SLF001  # apispec has no other way to what it has
+    operations = {(path, method): item[method] for path, item in paths.items() for method in METHODS if method in item}
+    require(operations.values(), schemas)
+    for where, operation in operations.items():
+        _complete(operation, where[1], endpoints[where], names, schemas)
     for name, (text, schema) in SENT.items():
         spec.components.parameter(name, "header", {"name": name, "description": text, "schema": schema})
-    for name, text in (ALWAYS | DEPRECATING | WAITING).items():
-        kind = "integer" if name in WAITING else "string"
-        spec.components.header(name, {"description": text, "schema": {"type": kind}})
+    for name, header in described().items():
+        spec.components.header(name, header)
     spec.options["info"]["description"] = ABOUT
     spec.options["webhooks"] = {one.name: _webhook(one) for one in EVENTS.values()}
     spec.tag({"name": "webhooks", "description": "What endpoints of webhooks are sent: one request for each event."})
-
-
-def _header(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/headers/{name}"}
 
 
 def operation_id(endpoint: str) -> str:
@@ -123,7 +71,9 @@ def _endpoints(app: Flask) -> dict[tuple[str, str], str]:
     return found
 
 
-def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str], schemas: Mapping[str, Any]) -> None:
+def _complete(
+    operation: dict[str, Any], method: str, endpoint: str, names: Mapping[str, str], schemas: Mapping[str, Any]
+) -> None:  # fmt: skip
     operation["operationId"] = names[endpoint]
     if endpoint in OPEN_ENDPOINTS:
         operation["security"] = []
@@ -135,8 +85,7 @@ def _complete(operation: dict[str, Any], endpoint: str, names: Mapping[str, str]
             media.setdefault("example", REQUESTS[endpoint])
     for code, answer in operation["responses"].items():
         status = int(code)
-        said = [*ALWAYS, *(DEPRECATING if status < ERROR else ()), *(WAITING if status in LATER else ())]
-        answer["headers"] = {name: _header(name) for name in said} | answer.get("headers", {})
+        answer["headers"] = headers_of(endpoint, method, status, operation)
         for kind, media in answer.get("content", {}).items():
             if kind == PROBLEM:
                 media.setdefault("example", _problem(status, answer["description"]))

@@ -93,8 +93,8 @@ IDS: Mapping[str, str] = {
 }  # fmt: skip
 """What ids begin with, by what the name of a field says before ``_id``."""
 SUFFIX = "_01m8n68v92ex4sftxqvbxqdtbs"
-TIME = "2026-11-30T06:15:32.123Z"
-DEEPEST = 6
+FORMATS: Mapping[str, str] = {"date-time": "2026-11-30T06:15:32.123Z", "uri-reference": f"/api/v1/jobs/job{SUFFIX}"}
+DEEPEST = 8
 
 
 def of_schema(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
@@ -126,8 +126,8 @@ def _simple(kind: str, schema: Mapping[str, Any], name: str) -> Any:
         return max(1, least)
     if kind != "string":
         return {"boolean": False}.get(kind)
-    if schema.get("format") == "date-time":
-        return TIME
+    if schema.get("format") in FORMATS:
+        return FORMATS[schema["format"]]
     if name in WORDS:
         return WORDS[name]
     before, _, ending = name.rpartition("_")

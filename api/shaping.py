@@ -54,7 +54,7 @@ def fields_of(schema: ma.Schema, depth: int = DEEPEST) -> Iterator[str]:
 
 
 def _chosen(item: type[ma.Schema], include: Sequence[str]) -> dict[str, ma.fields.Field[Any]]:
-    said: dict[str, Any] = {"description": "only these fields; of nested objects with dots"}
+    said: dict[str, Any] = {"description": "only these, a part of the schema's fields; of nested objects with dots"}
     found: dict[str, ma.fields.Field[Any]] = {
         "fields": Names(tuple(fields_of(item())), rule="unknown-field", metadata=said)
     }

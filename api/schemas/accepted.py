@@ -8,11 +8,11 @@ from typing import Any
 
 from agora.jobs.types import Job
 from api.schemas.common import told
-from api.schemas.jobs import links_of
 
 
 def show_accepted(job: Job) -> dict[str, Any]:
     """The JSON object of a job that was inserted a moment ago, has no budget and has not begun."""
+    own = f"/api/v1/jobs/{job.id}"
     return {
         "id": job.id,
         "agent": job.agent,
@@ -45,5 +45,5 @@ def show_accepted(job: Job) -> dict[str, Any]:
         "steps": [],
         "question": None,
         "request_id": job.request_id,
-        "links": links_of(job),
+        "links": {"self": own} | {name: f"{own}/{name}" for name in ("events", "cancel", "retry", "fork")},
     }

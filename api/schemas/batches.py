@@ -6,7 +6,7 @@ import marshmallow as ma
 
 from agora.batches.service import MAX_JOBS
 from agora.batches.types import STATUSES
-from api.schemas.common import Moment, Schema, page_of
+from api.schemas.common import Moment, Schema, links_to, page_of
 from api.schemas.jobs import JobIn
 
 WEBHOOK_REFUSED = "A job of a batch has no webhook of its own; make an endpoint, which may take batch.completed."
@@ -108,14 +108,9 @@ class BatchOut(Schema):
     cancel_requested_at = Moment(allow_none=True)
     created_at = Moment()
     ended_at = Moment(allow_none=True)
-    links = ma.fields.Function(
-        lambda batch: {
-            "self": f"/api/v1/batches/{batch.id}",
-            "jobs": f"/api/v1/jobs?batch={batch.id}",
-            "cancel": f"/api/v1/batches/{batch.id}/cancel",
-        },
-        metadata={"type": "object"},
-    )
+    links = links_to(
+        self="/api/v1/batches/{id}", jobs="/api/v1/jobs?batch={id}", cancel="/api/v1/batches/{id}/cancel",
+    )  # fmt: skip
 
 
 class SubmittedBatchOut(BatchOut):

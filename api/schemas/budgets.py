@@ -7,7 +7,7 @@ import marshmallow as ma
 
 from agora.jobs.budgets import ASK, FAIL
 from agora.jobs.types import Budget
-from api.schemas.common import Schema
+from api.schemas.common import Schema, maybe
 
 
 def money() -> ma.fields.String:
@@ -40,14 +40,14 @@ class BudgetIn(LimitsIn):
 
 
 class BudgetOut(Schema):
-    """What a job may spend. `initial` has the limits that it began with, once they were raised."""
+    """What a job may spend, of what is limited. `initial` has the limits that it began with, once they were raised."""
 
-    max_tokens = ma.fields.Integer()
-    max_cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
-    max_run_seconds = ma.fields.Float()
-    queue_timeout = ma.fields.Float()
+    max_tokens = ma.fields.Integer(metadata=maybe())
+    max_cost_usd = ma.fields.String(metadata=maybe("an exact decimal"))
+    max_run_seconds = ma.fields.Float(metadata=maybe())
+    queue_timeout = ma.fields.Float(metadata=maybe())
     on_exceeded = ma.fields.String(validate=ma.validate.OneOf([FAIL, ASK]))
-    initial = ma.fields.Dict()
+    initial = ma.fields.Dict(metadata=maybe())
 
 
 class ApproveIn(Schema):

@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from agora.bulk.types import ACTIONS, OUTCOMES, STATUSES
-from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
+from api.schemas.common import Flag, Moment, PageArgs, Schema, links_to, page_of
 from api.schemas.jobs import MAX_REASON, JobOut
 from api.schemas.jobs import STATUSES as JOB_STATUSES
 
@@ -61,14 +61,9 @@ class BulkOut(Schema):
     cancel_requested_at = Moment(allow_none=True)
     created_at = Moment()
     ended_at = Moment(allow_none=True)
-    links = ma.fields.Function(
-        lambda bulk: {
-            "self": f"/api/v1/bulk/{bulk.id}",
-            "items": f"/api/v1/bulk/{bulk.id}/items",
-            "cancel": f"/api/v1/bulk/{bulk.id}/cancel",
-        },
-        metadata={"type": "object"},
-    )
+    links = links_to(
+        self="/api/v1/bulk/{id}", items="/api/v1/bulk/{id}/items", cancel="/api/v1/bulk/{id}/cancel",
+    )  # fmt: skip
 
 
 class PreviewOut(Schema):

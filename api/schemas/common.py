@@ -5,6 +5,14 @@ from typing import Any
 
 import marshmallow as ma
 
+MAYBE = "x-maybe"
+"""Marks fields that an answer may lack, until the document says so. All others are always there, if only as null."""
+
+
+def maybe(description: str = "") -> dict[str, str | bool]:
+    """The metadata of a field that an answer may lack."""
+    return {MAYBE: True} | ({"description": description} if description else {})
+
 
 class Schema(ma.Schema):
     """Unknown fields are refused; fields keep their order."""
@@ -62,10 +70,10 @@ class FieldProblem(Schema):
     pointer = ma.fields.String(metadata={"description": "JSON pointer into the request"})
     rule = ma.fields.String(metadata={"description": "which rule it broke; docs/errors.md lists them"})
     message = ma.fields.String()
-    value = ma.fields.Raw(allow_none=True, metadata={"description": "what came, where it is short and no secret"})
+    value = ma.fields.Raw(allow_none=True, metadata=maybe("what came, where it is short and no secret"))
     value_class = ma.fields.String(
         validate=ma.validate.OneOf(["null", "boolean", "integer", "number", "string", "array", "object"]),
-        metadata={"description": "the JSON type of what came"},
+        metadata=maybe("the JSON type of what came"),
     )
 
 
@@ -84,7 +92,21 @@ class Problem(Schema):
     instance = ma.fields.String()
     code = ma.fields.String()
     request_id = ma.fields.String(allow_none=True)
-    errors = ma.fields.List(ma.fields.Nested(FieldProblem))
+    errors = ma.fields.List(ma.fields.Nested(FieldProblem), metadata=maybe("each wrong field, where some are"))
+
+
+def links_to(**paths: str) -> ma.fields.Function:
+    """Where an object leads: paths by name, with ``{id}`` for its own. An answer has all of them."""
+    leads = {"type": "string", "format": "uri-reference"}
+    return ma.fields.Function(
+        lambda one: {name: path.format(id=one.id) for name, path in paths.items()},
+        metadata={
+            "type": "object",
+            "properties": {name: dict(leads) for name in paths},
+            "required": list(paths),
+            "additionalProperties": leads,
+        },
+    )
 
 
 def page_of(item: type[ma.Schema], name: str) -> type[ma.Schema]:

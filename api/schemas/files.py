@@ -2,7 +2,7 @@
 
 import marshmallow as ma
 
-from api.schemas.common import Moment, Schema, page_of
+from api.schemas.common import Moment, Schema, links_to, page_of
 
 
 class FileOut(Schema):
@@ -14,10 +14,7 @@ class FileOut(Schema):
     size = ma.fields.Integer()
     sha256 = ma.fields.String()
     created_at = Moment()
-    links = ma.fields.Function(
-        lambda file: {"self": f"/api/v1/files/{file.id}", "content": f"/api/v1/files/{file.id}/content"},
-        metadata={"type": "object"},
-    )
+    links = links_to(self="/api/v1/files/{id}", content="/api/v1/files/{id}/content")
 
 
 class UploadQuery(Schema):

@@ -4,11 +4,10 @@ import marshmallow as ma
 
 from agora.jobs.concurrency import MAX_KEY, MAX_LIMIT, POLICIES
 from agora.jobs.states import JobState, StepState
-from agora.jobs.types import Job
 from agora.jobs.unique import MAX_KEY as MAX_TWIN_KEY
 from agora.jobs.unique import MAX_SECONDS, OPEN_STATES
 from api.schemas.budgets import BudgetIn, BudgetOut
-from api.schemas.common import Moment, PageArgs, Schema, page_of
+from api.schemas.common import Moment, PageArgs, Schema, links_to, maybe, page_of
 from api.schemas.order import WaitsOut
 
 MAX_REASON = 500
@@ -151,12 +150,12 @@ class ChildrenUsageOut(Schema):
 class UsageOut(Schema):
     """What a job's steps spent so far, lost and failed tries included. What no step told of is missing."""
 
-    tokens_in = ma.fields.Integer()
-    tokens_out = ma.fields.Integer()
-    tokens = ma.fields.Integer()
-    cost_usd = ma.fields.String(metadata={"description": "an exact decimal"})
-    run_seconds = ma.fields.Float(metadata={"description": "all tries of all steps together; not in lists"})
-    children = ma.fields.Nested(ChildrenUsageOut, metadata={"description": "not in its sums; not in lists"})
+    tokens_in = ma.fields.Integer(metadata=maybe())
+    tokens_out = ma.fields.Integer(metadata=maybe())
+    tokens = ma.fields.Integer(metadata=maybe())
+    cost_usd = ma.fields.String(metadata=maybe("an exact decimal"))
+    run_seconds = ma.fields.Float(metadata=maybe("all tries of all steps together; not in lists"))
+    children = ma.fields.Nested(ChildrenUsageOut, metadata=maybe("not in its sums; not in lists"))
 
 
 class StepOut(Schema):
@@ -238,12 +237,6 @@ class JobDeliveryOut(Schema):
     ended_at = Moment(allow_none=True)
 
 
-def links_of(job: Job) -> dict[str, str]:
-    """Where to go from a job."""
-    own = f"/api/v1/jobs/{job.id}"
-    return {"self": own} | {name: f"{own}/{name}" for name in ("events", "cancel", "retry", "fork")}
-
-
 class JobOut(Schema):
     """A job."""
 
@@ -280,20 +273,23 @@ class JobOut(Schema):
     steps = ma.fields.List(ma.fields.Nested(StepOut))
     question = ma.fields.Nested(QuestionOut, allow_none=True)
     deliveries = ma.fields.List(
-        ma.fields.Nested(JobDeliveryOut), metadata={"description": "the newest 20; with `include=deliveries` only"}
+        ma.fields.Nested(JobDeliveryOut), metadata=maybe("the newest 20; with `include=deliveries` only")
     )
     request_id = ma.fields.String(
         allow_none=True,
         metadata={"description": "of the request that made it, as in logs; of a child: that made its parent"},
     )
-    links = ma.fields.Function(links_of, metadata={"type": "object"})
+    links = links_to(
+        self="/api/v1/jobs/{id}", events="/api/v1/jobs/{id}/events", cancel="/api/v1/jobs/{id}/cancel",
+        retry="/api/v1/jobs/{id}/retry", fork="/api/v1/jobs/{id}/fork",
+    )  # fmt: skip
 
 
 class SubmittedOut(JobOut):
     """A job that was just accepted."""
 
-    deduplicated = ma.fields.Boolean(metadata={"description": "this job was there before; no other was made"})
-    webhook_secret = ma.fields.String(metadata={"description": "of the inline webhook; shown this once"})
+    deduplicated = ma.fields.Boolean(metadata=maybe("this job was there before; no other was made"))
+    webhook_secret = ma.fields.String(metadata=maybe("of the inline webhook; shown this once"))
 
 
 class EventOut(Schema):

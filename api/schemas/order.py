@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from agora.jobs.limits import MOST
-from api.schemas.common import Moment, Schema
+from api.schemas.common import Moment, Schema, maybe
 
 
 class QueueOut(Schema):
@@ -93,12 +93,12 @@ class WaitsOut(Schema):
     )
     since = Moment()
     step = ma.fields.String()
-    queue = ma.fields.String()
-    until = Moment()
-    ahead = ma.fields.Integer(metadata={"description": "what is of the same team and stands before it, up to 1000"})
-    more = ma.fields.Boolean(metadata={"description": "more than 1000 stand before it"})
-    limit = ma.fields.Nested(LimitStopOut)
-    detail = ma.fields.String()
-    version = ma.fields.Integer()
-    approval = ma.fields.String(metadata={"description": "the id to give to `approve`"})
-    budget = ma.fields.Dict(metadata={"description": "the limit that was exceeded: limit, allowed, used"})
+    queue = ma.fields.String(metadata=maybe())
+    until = Moment(metadata=maybe())
+    ahead = ma.fields.Integer(metadata=maybe("what is of the same team and stands before it, up to 1000"))
+    more = ma.fields.Boolean(metadata=maybe("more than 1000 stand before it"))
+    limit = ma.fields.Nested(LimitStopOut, metadata=maybe("the one that stops it"))
+    detail = ma.fields.String(metadata=maybe())
+    version = ma.fields.Integer(metadata=maybe())
+    approval = ma.fields.String(metadata=maybe("the id to give to `approve`"))
+    budget = ma.fields.Dict(metadata=maybe("the limit that was exceeded: limit, allowed, used"))

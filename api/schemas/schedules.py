@@ -5,7 +5,7 @@ import marshmallow as ma
 from agora.schedules.service import MOST_SHOWN, SHOWN
 from agora.schedules.types import CATCH_UP, STATUSES
 from api.schemas.budgets import BudgetIn, BudgetOut
-from api.schemas.common import Flag, Moment, Schema, page_of
+from api.schemas.common import Flag, Moment, Schema, links_to, page_of
 
 LABELS = ma.fields.String(validate=ma.validate.Length(1, 100))
 
@@ -79,14 +79,9 @@ class ScheduleOut(Schema):
     last_error = ma.fields.Dict(allow_none=True)
     created_at = Moment()
     updated_at = Moment()
-    links = ma.fields.Function(
-        lambda schedule: {
-            "self": f"/api/v1/schedules/{schedule.id}",
-            "runs": f"/api/v1/schedules/{schedule.id}/runs",
-            "jobs": f"/api/v1/jobs?schedule={schedule.id}",
-        },
-        metadata={"type": "object"},
-    )
+    links = links_to(
+        self="/api/v1/schedules/{id}", runs="/api/v1/schedules/{id}/runs", jobs="/api/v1/jobs?schedule={id}",
+    )  # fmt: skip
 
 
 class NextQuery(Schema):

@@ -8,7 +8,7 @@ from agora.webhooks.exchange import MOST
 from agora.webhooks.operation_types import ACTIONS, IMPORTED, SENT_AGAIN, STATUSES
 from agora.webhooks.states import Algorithm, DeliveryState, EndpointState, Order, Payload
 from agora.webhooks.stats import LONGEST_WINDOW, SHORTEST_WINDOW, WINDOW
-from api.schemas.common import Flag, Moment, PageArgs, Schema, page_of
+from api.schemas.common import Flag, Moment, PageArgs, Schema, links_to, page_of
 from api.schemas.webhooks import METADATA_FILTER
 
 NAME = ma.validate.Length(1, 128)
@@ -68,13 +68,7 @@ class ReplayOut(Schema):
     progress = ma.fields.Float()
     created_at = Moment()
     ended_at = Moment(allow_none=True)
-    links = ma.fields.Function(
-        lambda replay: {
-            "self": f"/api/v1/webhook-replays/{replay.id}",
-            "cancel": f"/api/v1/webhook-replays/{replay.id}/cancel",
-        },
-        metadata={"type": "object"},
-    )
+    links = links_to(self="/api/v1/webhook-replays/{id}", cancel="/api/v1/webhook-replays/{id}/cancel")
 
 
 class ReplayPreviewOut(Schema):
@@ -146,7 +140,7 @@ class ExportArgs(PageArgs):
 
 
 class ExchangedEndpoint(Schema):
-    """An endpoint as it is exported and imported."""
+    """An endpoint as it is imported."""
 
     id = ma.fields.String(validate=NAME, metadata={"description": "finds it again when it has no uid"})
     uid = ma.fields.String(allow_none=True, validate=NAME, metadata={"description": "finds it again"})
@@ -173,6 +167,10 @@ class ExchangedEndpoint(Schema):
         validate=ma.validate.OneOf(list(EndpointState)),
         metadata={"description": "a new one that is not active is made paused; others keep theirs"},
     )
+
+
+class ExportedOut(ExchangedEndpoint):
+    """An endpoint as it is exported, with all that an import takes."""
 
 
 class ImportIn(Schema):
@@ -202,4 +200,4 @@ class ImportOut(Schema):
 
 
 ReplayPage = page_of(ReplayOut, "ReplayPage")
-ExportPage = page_of(ExchangedEndpoint, "WebhookExportPage")
+ExportPage = page_of(ExportedOut, "WebhookExportPage")

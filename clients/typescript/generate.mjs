@@ -10,10 +10,6 @@ if (source === undefined) {
 const text = URL.canParse(source) ? await (await fetch(source)).text() : await readFile(source, "utf8");
 const document = JSON.parse(text);
 
-// An answer has all of its fields, whether a value or null, unless a request named those that it wants (`fields`).
-for (const [name, schema] of Object.entries(document.components.schemas)) {
-  if (/(Out|Page)$/.test(name) && schema.properties) schema.required = Object.keys(schema.properties);
-}
 // What receivers of webhooks get is no call of this client; its schemas refer into each other in ways that have no type.
 delete document.webhooks;
 const tree = await openapiTS(document, {

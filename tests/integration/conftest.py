@@ -15,6 +15,7 @@ from agora.identity.roles import SystemRole
 from agora.quotas import tiers
 from agora.webhooks.delivery import DeliveryEngine
 from tests.support import people
+from tests.support.headers import Headers
 from tests.support.hostile import Hostile
 from tests.support.people import Browser
 from tests.support.probe import probe
@@ -36,6 +37,24 @@ def hostile():
     made = Hostile()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def headers_of_answers(application):
+    """The headers of all answers that the application has given in this test."""
+    return Headers(application)
+
+
+@pytest.fixture(autouse=True)
+def _headers_are_described(request):
+    """Whatever a test asks for, the document describes the headers of the answers."""
+    if "application" not in request.fixturenames:
+        yield
+        return
+    found = request.getfixturevalue("headers_of_answers")
+    found.noted.clear()
+    yield
+    assert found.undescribed() == {}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The OpenAPI document by itself: valid, complete, its examples fit their schemas, its links lead somewhere."""
 
 import json
+import re
 from collections import Counter
 
 import jsonschema_rs
@@ -12,8 +13,9 @@ from agora.events.catalogue import CATALOGUE as EVENTS
 from agora.quotas import tiers
 from api.app import create_app
 from api.auth import OPEN_ENDPOINTS
-from api.openapi_document import ALWAYS, DEPRECATING, SIGNED, operation_id
+from api.openapi_document import SIGNED, operation_id
 from api.openapi_examples import REQUESTS
+from api.openapi_headers import ALWAYS, DEPRECATING
 from api.openapi_links import LINKS
 from tests.support.routes import ROUTES
 
@@ -187,6 +189,36 @@ def test_every_example_is_what_its_schema_says():
             if "example" in media and (errors := accepted(media["schema"], media["example"])):
                 wrong[where] = errors
     assert wrong == {}
+
+
+LACKED = {
+    "BudgetOut": {"max_tokens", "max_cost_usd", "max_run_seconds", "queue_timeout", "initial"},
+    "FieldProblem": {"value", "value_class"},
+    "JobOut": {"deliveries"},
+    "Problem": {"errors"},
+    "SubmittedOut": {"deliveries", "deduplicated", "webhook_secret"},
+    "UsageOut": {"tokens_in", "tokens_out", "tokens", "cost_usd", "run_seconds", "children"},
+    "WaitsOut": {"queue", "until", "ahead", "more", "limit", "detail", "version", "approval", "budget"},
+}
+"""Fields that an answer may lack. A field that joins them must be of a new answer: clients rely on all others."""
+
+
+def schemas_of(part):
+    """Names of the schemas that every operation's part refers to, and those that these refer to."""
+    found, waiting = set(), [operation.get(part) for operation in OPERATIONS.values()]
+    while waiting:
+        named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(waiting.pop()))) - found
+        found |= named
+        waiting += [SPEC["components"]["schemas"][name] for name in named]
+    return found
+
+
+def test_answers_have_all_of_their_fields_but_for_these():
+    schemas, answered = SPEC["components"]["schemas"], schemas_of("responses")
+    assert len(answered) > 100
+    assert not answered & schemas_of("requestBody"), "what is required of an answer would be of a request"
+    lacked = {name: schemas[name]["properties"].keys() - schemas[name].get("required", ()) for name in answered}
+    assert {name: fields for name, fields in lacked.items() if fields} == LACKED
 
 
 def test_every_written_example_and_link_belongs_to_an_operation():

@@ -58,13 +58,14 @@ def shape_of(document: Any, *, words: bool = True) -> Any:
 
 
 def promises_of(document: Any) -> Any:
-    """What of a document is kept as a golden file: operations without their errors, and schemas; no words."""
-    kept = shape_of({"paths": document["paths"], "components": {"schemas": document["components"]["schemas"]}})
-    shared = shape_of(document["components"].get("parameters", {}))
+    """What of a document is kept as a golden file: operations without their errors, schemas and headers; no words."""
+    shared = {part: document["components"].get(part, {}) for part in ("schemas", "headers")}
+    kept = shape_of({"paths": document["paths"], "components": shared})
+    parameters = shape_of(document["components"].get("parameters", {}))
     for item in kept["paths"].values():
         for part in [item, *(item[method] for method in item.keys() & METHODS)]:
             if "parameters" in part:
-                part["parameters"] = _without_version(part["parameters"], shared)
+                part["parameters"] = _without_version(part["parameters"], parameters)
             if "responses" in part:
                 part["responses"] = {status: one for status, one in part["responses"].items() if status < ERRORS}
     return kept
@@ -107,6 +108,7 @@ class _Comparison:
             if status not in answers:
                 yield f"answer {status}", "is gone"
                 continue
+            yield from self._headers(answer, answers[status], f"answer {status}")
             for media, content in answer.get("content", {}).items():
                 there = answers[status].get("content", {})
                 if media not in there:
@@ -117,6 +119,15 @@ class _Comparison:
         # 304 comes to whoever sends If-None-Match, and to nobody else.
         for status in answers.keys() - before[method]["responses"].keys() - {"304"}:
             yield f"answer {status}", "is new: clients do not expect this success"
+
+    def _headers(self, before: Any, after: Any, where: str) -> Iterator[tuple[str, str]]:
+        for name, header in before.get("headers", {}).items():
+            there = after.get("headers", {})
+            if name not in there:
+                yield f"{where} header {name}", "is gone"
+                continue
+            old, new = _header(header, self._before), _header(there[name], self._after)
+            yield from self._schema(old.get("schema", {}), new.get("schema", {}), f"{where} header {name}", False)
 
     def _parameters(self, before: Any, after: Any) -> Iterator[tuple[str, str]]:
         for key, one in before.items():
@@ -195,6 +206,12 @@ class _Comparison:
 def _parameters(item: Any, method: str) -> dict[tuple[str, str], Any]:
     every = [*item.get("parameters", []), *item[method].get("parameters", [])]
     return {(one["in"], one["name"]): one for one in every}
+
+
+def _header(header: Any, document: Any) -> Any:
+    if "$ref" not in header:
+        return header
+    return document["components"].get("headers", {}).get(header["$ref"].rsplit("/", 1)[-1], {})
 
 
 def _resolved(schema: Any, document: Any) -> Any:

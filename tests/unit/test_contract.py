@@ -131,6 +131,10 @@ def parameter(document, path, name):
     return found
 
 
+def headers_of(document, method, status):
+    return document["paths"][JOBS][method]["responses"][status]["headers"]
+
+
 BREAKS = {
     "an operation is gone": lambda document: document["paths"][KEYS].pop("post"),
     "a path is gone": lambda document: document["paths"].pop(ROTATE),
@@ -144,12 +148,25 @@ BREAKS = {
     ].append("dormant"),
     "an answer says any word": lambda document: schema(document, "JobOut")["properties"]["status"].pop("enum"),
     "a field of an answer may be missing": lambda document: schema(document, "JobPage")["required"].remove("items"),
+    "a field that an answer always had may be missing": lambda document: schema(document, "JobOut")["required"].remove(
+        "status"
+    ),
+    "a field deep in an answer may be missing": lambda document: schema(document, "AttemptOut")["required"].remove(
+        "outcome"
+    ),
+    "a link of an answer may be missing": lambda document: schema(document, "JobOut")["properties"]["links"][
+        "required"
+    ].remove("events"),
     "a status is gone": lambda document: document["paths"][KEYS]["post"]["responses"].pop("201"),
     "another success comes": lambda document: document["paths"][KEYS]["post"]["responses"].update(
         {"202": {"description": "later"}}
     ),
     "an answer has another media type": lambda document: document["paths"][KEYS]["get"]["responses"]["200"].update(
         content={"text/csv": {"schema": {"type": "string"}}}
+    ),
+    "a header of an answer is gone": lambda document: headers_of(document, "post", "202").pop("Location"),
+    "a header of an answer has another type": lambda document: document["components"]["headers"]["Location"].update(
+        schema={"type": "integer"}
     ),
     "a request must say more": require("JobIn", "metadata"),
     "a request may not say something any more": drop("JobIn", "priority"),
@@ -209,7 +226,7 @@ KEEPS = {
     "a word less in an answer": lambda document: schema(document, "JobOut")["properties"]["status"]["enum"].remove(
         "waiting"
     ),
-    "a field of an answer that is always there": require("JobOut", "id"),
+    "a field of an answer that is always there": require("JobOut", "deliveries"),
     "a field of a request that need not be there": lambda document: schema(document, "JobIn")["required"].remove(
         "input"
     ),
@@ -219,6 +236,9 @@ KEEPS = {
     "another word for people": set_in("JobOut", "id", description="which one"),
     "a parameter more": lambda document: document["paths"][JOBS]["get"]["parameters"].append(
         {"in": "query", "name": "colour", "schema": {"type": "string"}}
+    ),
+    "a header more in an answer": lambda document: headers_of(document, "post", "202").update(
+        {"Last-Modified": {"schema": {"type": "string"}}}
     ),
     "an error more": lambda document: document["paths"][JOBS]["get"]["responses"].update(
         {"418": {"description": "tea"}}
