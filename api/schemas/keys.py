@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from agora.api_versions import NEWEST
-from api.schemas.common import Moment, Schema
+from api.schemas.common import Moment, Schema, maybe
 
 PINNED = "the version of the API that its requests speak which name none"
 
@@ -67,8 +67,7 @@ class NewKeyOut(KeyOut):
     """A new key, with its text."""
 
     secret = ma.fields.String(
-        attribute="plain",
-        metadata={"description": "the text of the key; shown this once, and not in the answer to a repeat"},
+        attribute="plain", metadata=maybe("the text of the key; shown this once, and not in the answer to a repeat")
     )
 
 
