@@ -91,8 +91,10 @@ WHERE = {"using": "Index Name", "on": "Relation Name", "of": "CTE Name"}
 
 
 @contextmanager
-def watched(*, generic: bool = False, settings: Mapping[str, str] = NONE) -> Iterator[list[Plan]]:
-    """While the block lasts, every statement of the main database's fresh pool leaves its plan in this list.
+def watched(
+    *, generic: bool = False, settings: Mapping[str, str] = NONE, database: engines.Database = "main"
+) -> Iterator[list[Plan]]:  # fmt: skip
+    """While the block lasts, every statement of a database's fresh pool leaves its plan in this list.
 
     With ``generic`` it is the plan for any values, to which Postgres may come once a statement has been run often.
     ``settings`` are Postgres' own, for these connections.
@@ -117,7 +119,7 @@ def watched(*, generic: bool = False, settings: Mapping[str, str] = NONE) -> Ite
             connection.prepare_threshold = 0
 
     engines.dispose_all()
-    event.listen(engines.engine(), "connect", begin)
+    event.listen(engines.engine(database), "connect", begin)
     try:
         yield found
     finally:

@@ -18,6 +18,7 @@ from api import capacity
 from api.auth import principal, scope, still_may, team_id
 from api.blueprint import Blueprint
 from api.schemas.audit import AuditArgs, AuditFilter, EntryOut, EntryPage
+from api.shaping import listed
 
 CSV = "text/csv"
 READ, READ_PLATFORM = "audit:read", "system:audit:read"
@@ -38,7 +39,7 @@ _shown = EntryOut()
 
 @blueprint.get("/audit")
 @scope(READ)
-@blueprint.arguments(AuditArgs, location="query")
+@blueprint.arguments(listed(AuditArgs, EntryOut), location="query")
 @blueprint.response(200, EntryPage)
 def list_entries(query: dict[str, Any]) -> Any:
     """List entries, newest first. What was just done is there within a second or two."""
@@ -60,7 +61,7 @@ def export_entries(query: dict[str, Any]) -> Response:
 
 @platform.get("/audit")
 @scope(READ_PLATFORM)
-@platform.arguments(AuditArgs, location="query")
+@platform.arguments(listed(AuditArgs, EntryOut), location="query")
 @platform.response(200, EntryPage)
 def list_platform_entries(query: dict[str, Any]) -> Any:
     """List entries of what concerns no team, newest first: administrators, tiers, keys that sign, erased teams."""
@@ -77,8 +78,8 @@ def export_platform_entries(query: dict[str, Any]) -> Response:
 
 
 def _page(query: dict[str, Any], of: str) -> Page[Entry]:
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    return service.list_entries(Filter(**query), team_id=of, limit=limit, cursor=cursor)
+    where = {name: query.pop(name) for name in ("limit", "cursor", "sort")}
+    return service.list_entries(Filter(**query), team_id=of, **where)
 
 
 def _sheet(query: dict[str, Any], of: str, needed: str) -> Response:

@@ -26,6 +26,19 @@ RETRY_MS = 1000
 ASK_SECONDS = 2.0
 """How often a stream asks whether its caller is still let in."""
 
+STREAM = "text/event-stream"
+EXAMPLE = """retry: 1000
+
+id: 1
+event: job.created
+data: {"id": "evt_01m8n68v92ex4sftxqvbxqdtbs", "job_id": "job_01m8n68v92ex4sftxqvbxqdtbs", "seq": 1, \
+"type": "job.created", "version": 1, "data": {"status": "queued"}, "occurred_at": "2026-11-30T06:15:32.123Z"}
+
+: still here
+
+"""
+"""How a stream begins: a block for each event, and a comment now and then while there is none."""
+
 blueprint = Blueprint("events", __name__, url_prefix="/api/v1/jobs", description="What happened to a job.")
 _shown = EventOut()
 
@@ -34,6 +47,7 @@ _shown = EventOut()
 @scope("jobs:read")
 @blueprint.arguments(EventQuery, location="query")
 @blueprint.response(OK, EventsOut, description="A list; with `Accept: text/event-stream`, a live stream.")
+@blueprint.doc(responses={OK: {"content": {STREAM: {"schema": {"type": "string"}, "example": EXAMPLE}}}})
 @blueprint.alt_response(404, schema=Problem, description="The team has no such job.")
 def list_events(query: dict[str, Any], job_id: str) -> Any:
     """The events of a job, in order, without gaps.
@@ -42,7 +56,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Any:
     its sequence number as `id`. The stream ends after the event that ends the job, and within a few seconds when its
     caller signs out, is no member any more, or the key is revoked or has expired.
     """
-    if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
+    if request.accept_mimetypes.best_match(["application/json", STREAM]) == STREAM:
         return _stream(job_id, _resume_after(query["after"]))
     found = service.list_events(job_id, team_id=team_id(), after=query["after"], limit=query["limit"])
     return {"items": found, "next_after": found[-1].seq if found else query["after"]}
@@ -62,7 +76,7 @@ def _stream(job_id: str, after: int) -> Response:
     service.list_events(job_id, team_id=team, after=after, limit=1)  # 404 before the stream begins
     capacity.take(key_id)
     events = _events(job_id, team, after, older_event(), still_may("jobs:read"))
-    response = Response(events, content_type="text/event-stream; charset=utf-8")
+    response = Response(events, content_type=f"{STREAM}; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(lambda: capacity.give_back(key_id))
     return response

@@ -19,9 +19,7 @@ blueprint = Blueprint("files", __name__, url_prefix="/api/v1/files", description
 
 
 @blueprint.post("")
-@blueprint.doc(
-    requestBody={"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-)
+@blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": BYTES}}})
 @scope("files:write")
 @blueprint.arguments(UploadQuery, location="query")
 @blueprint.response(201, FileOut)
@@ -59,7 +57,10 @@ def get_file(file_id: str) -> Any:
 
 @blueprint.get("/<file_id>/content")
 @scope("files:read")
-@blueprint.response(200, {"type": "string", "format": "binary"}, content_type="application/octet-stream")
+@blueprint.response(
+    200, BYTES, content_type="application/octet-stream", description="It has the file's own media type."
+)
+@blueprint.doc(responses={200: {"content": {"*/*": {"schema": BYTES}}}})
 @blueprint.alt_response(404, schema=Problem, description="The team has no such file.")
 def get_content(file_id: str) -> Response:
     """The content of a file, always as a download: nothing that was uploaded is shown as a page of this site."""

@@ -62,6 +62,21 @@ def test_each_filter_narrows_down(caller):
     assert listed(caller, since=(now() + timedelta(minutes=1)).isoformat()) == []
 
 
+def test_the_log_is_read_from_either_end_and_with_chosen_fields_only(caller):
+    for number in range(5):
+        note(caller.team_id, object_id=f"o{number}")
+    newest = [one["object_id"] for one in listed(caller, object_type="limit")]
+    assert newest == ["o4", "o3", "o2", "o1", "o0"]
+    found, query = [], {"object_type": "limit", "sort": "created_at", "fields": "object_id,at", "limit": 2}
+    while query is not None:
+        page = caller.get(LOG, query_string=query).json
+        found += page["items"]
+        query = query | {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+    assert [one["object_id"] for one in found] == newest[::-1]
+    assert [one["at"] for one in found] == sorted(one["at"] for one in found)
+    assert {frozenset(one) for one in found} == {frozenset({"object_id", "at"})}
+
+
 def test_a_filter_that_is_none_is_refused_by_name(caller):
     for query in (
         "action=key.gone",

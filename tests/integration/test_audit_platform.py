@@ -51,6 +51,15 @@ def test_what_an_administrator_did_is_told_with_who_and_where(admin):
     assert [one["hash"] for one in sheet(boss, object_id=ada.id)] == [entry["hash"]]
 
 
+def test_it_is_read_from_either_end_and_with_chosen_fields_only(admin):
+    boss = admin()
+    for name in ("first", "second"):
+        note(name)
+    assert listed(boss, action="limit.set", fields="object_id") == [{"object_id": "second"}, {"object_id": "first"}]
+    oldest = listed(boss, action="limit.set", sort="created_at")
+    assert [one["object_id"] for one in oldest] == ["first", "second"]
+
+
 def test_nothing_of_a_team_is_in_it_and_nothing_of_it_in_a_team_s(admin, caller):
     boss = admin()
     note("of the team", team_id=caller.team_id)

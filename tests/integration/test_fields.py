@@ -55,7 +55,7 @@ def test_every_kind_of_list_takes_fields(app, caller, rig):
     ]  # fmt: skip
     assert {JOBS, "/api/v1/schedules", "/api/v1/batches", "/api/v1/webhook-endpoints", DELIVERIES} <= set(paths)
     for path in paths:
-        if "{" not in path:
+        if "{" not in path and "/system/" not in path:  # test_audit_platform.py
             refused = caller.get(f"{path}?fields=id,nothing.at.all")
             [error] = refused.json["errors"]
             assert (error["pointer"], error["rule"], error["value"]) == ("/fields", "unknown-field", "nothing.at.all")

@@ -3,6 +3,7 @@
 Each link is followed once: what an answer says of itself is what the next request takes.
 """
 
+import json
 from itertools import count
 
 import pytest
@@ -13,6 +14,7 @@ from api.app import create_app
 from api.openapi_document import operation_id
 from api.openapi_headers import ALWAYS, DEPRECATING, TAKEN
 from api.openapi_links import LINKS
+from api.schemas.jobs import EventOut
 from tests.support import people
 from tests.support.estate import BODIES, NO_BODY, QUERIES, SPEAKS, Estate
 from tests.support.routes import ROUTES
@@ -62,7 +64,13 @@ def send(who, route, path, *, body=None, **headers):
     body = body_of(route) if body is None else body
     answer = getattr(who, route.method)(path, headers=SPEAKS | headers, **body)
     described(route).validate_response(answer)
+    assert not answer.data or {answer.mimetype, "*/*"} & media_of(route, answer).keys()
     return answer
+
+
+def media_of(route, answer):
+    """The media that the document has of an answer's status."""
+    return described(route).definition.raw["responses"][str(answer.status_code)].get("content", {})
 
 
 def path_of(estate, route):
@@ -123,6 +131,31 @@ def test_each_read_of_what_there_is_answers_as_described(estate, boss):
         path = where(estate, route)
         answer = send(who, route, path)
         assert answer.status_code == 200, (path, answer.json)
+
+
+def test_a_live_stream_is_described(estate):
+    """Its schema is that of the whole text; schemathesis would take it for that of one event."""
+    route = BY_ENDPOINT["events.list_events"]
+    answer = estate.owner.get(estate.path_of(route), headers={"Accept": "text/event-stream"})
+    media = media_of(route, answer)["text/event-stream"]
+    assert answer.mimetype == "text/event-stream"
+    assert media["schema"] == {"type": "string"}
+    for text in (answer.text, media["example"]):
+        events = [block.splitlines() for block in text.split("\n\n") if block.startswith("id: ")]
+        assert events
+        for number, kind, data in events:
+            event = json.loads(data.removeprefix("data: "))
+            assert (number, kind) == (f"id: {event['seq']}", f"event: {event['type']}")
+            assert EventOut().validate(event) == {}
+            assert event.keys() == EventOut().fields.keys()
+
+
+def test_downloads_are_described_whatever_they_are(estate):
+    sheet, content = (BY_ENDPOINT[name] for name in ("audit.export_entries", "files.get_content"))
+    assert send(estate.owner, sheet, sheet.path()).mimetype == "text/csv"
+    for kind in ("image/png", "application/octet-stream"):
+        sent = estate.owner.post("/api/v1/files?name=a", data=b"\x89PNG", content_type=kind)
+        assert send(estate.owner, content, content.path(file_id=sent.json["id"])).mimetype == kind
 
 
 UNSENT = {

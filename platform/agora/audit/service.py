@@ -19,7 +19,7 @@ from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import invalid_field
 from agora.ids import new_id
-from agora.paging import Page, Span, cut
+from agora.paging import NEWEST_FIRST, Page, Span, cut
 
 MAX_VALUE = 2_000
 """Characters of JSON that a value may have; of a longer one its size and digest are kept."""
@@ -138,9 +138,11 @@ def view(row: EntryRow) -> Entry:
     return Entry(**known, hash=None if row.hash is None else row.hash.hex())
 
 
-def list_entries(filters: Filter, *, team_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]:
-    """A page of a team's entries, newest first. Raises Invalid for a cursor that is none, or an unknown action."""
-    span = Span.of_ids("aud", limit=limit, cursor=cursor)
+def list_entries(
+    filters: Filter, *, team_id: str, limit: int = 50, cursor: str | None = None, sort: str = NEWEST_FIRST
+) -> Page[Entry]:
+    """A page of a team's entries. Raises Invalid for a cursor that is none, or an unknown action."""
+    span = Span.of_ids("aud", limit=limit, cursor=cursor, sort=sort)
     _check_action(filters.action)
     with transaction("auth") as session:
         rows = queries.list_entries(session, team_id=team_id, filters=filters, span=span)
