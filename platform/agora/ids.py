@@ -3,6 +3,7 @@
 Source: the TypeID specification, version 0.3.
 """
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -59,6 +60,13 @@ def new_id(prefix: str) -> str:
     """A fresh id. Raises KeyError for a prefix that is not in PREFIXES."""
     PREFIXES[prefix]
     return str(TypeID(prefix))
+
+
+def twin_id(text: str) -> str:
+    """A fresh id of the same kind and time as another. Raises TypeIDException for what is no id."""
+    found, chance = TypeID.from_string(text), secrets.randbits(74)
+    number = found.uuid.int >> 80 << 80 | _VERSION_7 | chance >> 62 << 64 | _VARIANT | chance & (1 << 62) - 1
+    return str(TypeID.from_uuid(UUID(int=number), found.prefix))
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -20,6 +20,9 @@ SQL_CALLS = {"select", "insert", "update", "delete", "text"}
 NOT_SCOPED = {
     "agora/jobs/intake_queries.py": "inserts only: jobs that come at once, of which each names its team",
     "agora/audit/queries.py:insert_entries": "inserts only: each entry names its team",
+    "agora/audit/queries.py:insert_of_user": "inserts only: of a user, whose teams come later",
+    "agora/audit/queries.py:lock_of_users": "the dispatcher works for all teams",
+    "agora/audit/queries.py:forget_of_users": "of entries that lock_of_users has just found",
     "agora/audit/queries.py:lock_outbox": "the dispatcher works for all teams",
     "agora/audit/queries.py:insert_copied": "the dispatcher works for all teams",
     "agora/audit/queries.py:forget_copied": "of entries that lock_outbox has just found",

@@ -3,7 +3,9 @@
 import email
 import email.policy
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,12 @@ from sqlalchemy import text
 from agora.audit import service as audit
 from agora.audit.acting import PLATFORM, ActorKind
 from agora.audit.actions import ACTIONS, HIDDEN
+from agora.audit.models import EntryRow
+from agora.audit.types import Filter
 from agora.cli import run
 from agora.db.session import transaction
 from agora.identity import duties
+from agora.ids import made_at
 from agora.webhooks import service as webhooks
 from tests.support import people
 from tests.support.audited import AGENT, NEW_PASSWORD, SECRET_HEADER, TOLD_ONCE, World
@@ -161,6 +166,25 @@ def test_a_members_sign_in_is_in_the_log_of_each_of_their_teams(world):
     found = [one for one in world.entries("user.signed_in") if one.object_id == member.person.id]
     assert world.owner.team in {one.team_id for one in found}
     assert teams_of(member.person.id) == {one.team_id for one in found}
+
+
+def test_a_failed_sign_in_is_one_row_until_it_is_in_the_log_of_each_team_once_and_at_its_time(world):
+    member = world.member()
+    body = {"email": member.person.email, "password": NEW_PASSWORD}
+    assert world.browser().post("/api/v1/auth/sign-in", json=body).status_code == 401
+    with transaction("auth") as session:
+        assert session.execute(text("SELECT count(*) FROM audit_of_users")).scalar() == 1
+        assert session.query(EntryRow).filter_by(action="user.sign_in_failed").all() == []
+    with ThreadPoolExecutor(4) as pool:  # several dispatchers
+        assert sum(pool.map(lambda _: duties.spread_entries(), range(4))) == 1
+    found = world.entries("user.sign_in_failed")
+    assert {one.team_id for one in found} == teams_of(member.person.id)
+    assert len(found) == len({one.id for one in found}) == 2
+    for one in found:
+        assert (one.object_id, one.after["reason"]) == (member.person.id, "password")
+        assert timedelta(0) <= made_at(one.id) - one.at.replace(microsecond=0) < timedelta(seconds=2)
+        page = audit.list_entries(Filter(action="user.sign_in_failed", since=one.at), team_id=one.team_id)
+        assert [entry.id for entry in page.items] == [one.id]
 
 
 def test_a_field_that_no_list_names_cannot_be_recorded(db):

@@ -33,6 +33,7 @@ VALID = {
     "users": {"password_hash": "$argon2id$x"}, "members": {"role": "owner"}, "one_time_tokens": {"purpose": "verify"},
     "invitations": {"role": "viewer"}, "audit_entries": {"actor_kind": "key", "action": "a.b"},
     "audit_outbox": {"actor_kind": "key", "action": "a.b"},
+    "audit_of_users": {"actor_kind": "key", "action": "a.b"},
     "audit_heads": {"seq": 1, "anchor_seq": 0, "hash": b"x" * 32, "anchor_hash": b"x" * 32},
     "system_roles": {"role": "billing"}, "oidc_flows": {"state_hash": b"s" * 32, "browser_hash": b"b" * 32},
 }  # fmt: skip
@@ -282,6 +283,11 @@ AUTH = {
     "audit_entries_team_id_seq_key": twice("audit_entries", team_id="t", seq=1, hash=b"x" * 32),
     "audit_entries_append_only": change("audit_entries", {}, actor_name="another"),
     "audit_entries_no_truncate": truncate("audit_entries"),
+    "audit_of_users_actor_kind_check": row("audit_of_users", actor_kind="ghost"),
+    "audit_of_users_action_check": row("audit_of_users", action="done"),
+    "audit_of_users_changes_check": row("audit_of_users", before="1"),
+    "audit_of_users_append_only": change("audit_of_users", {}, actor_name="another"),
+    "audit_of_users_no_truncate": truncate("audit_of_users"),
     "audit_heads_seq_check": row("audit_heads", anchor_seq=2),
     "audit_heads_hash_check": row("audit_heads", hash=b"x"),
     "audit_heads_forward": lambda connection: (

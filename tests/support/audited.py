@@ -12,6 +12,7 @@ from agora.audit import duties
 from agora.audit.models import EntryRow
 from agora.cli import run
 from agora.db.session import transaction
+from agora.identity import duties as identity_duties
 from agora.outcomes import Permanent
 from tests.support import people
 from tests.support.caller import Caller
@@ -134,7 +135,7 @@ class World:
 
     def entries(self, action, team_id=None):
         """Entries of an action, once main's have been copied; of any team that is not the platform."""
-        while duties.copy_entries():
+        while duties.copy_entries() + identity_duties.spread_entries():
             pass
         with transaction("auth") as session:
             found = session.query(EntryRow).filter(EntryRow.action == action).order_by(EntryRow.id).all()

@@ -1,4 +1,4 @@
-"""Tables of the audit log: the log itself in auth, and what main's transactions have written and nobody copied yet."""
+"""Tables of the audit log: the log itself in auth, and in either database what is written and yet to come into it."""
 
 from typing import Any
 
@@ -20,11 +20,10 @@ def _checks() -> tuple[CheckConstraint, ...]:
     )
 
 
-class Entry:
+class Said:
     """What an entry says. ``before`` and ``after`` have the changed fields only."""
 
     id: Mapped[Id] = mapped_column(primary_key=True)
-    team_id: Mapped[Id]
     at: Mapped[TimestampTZ]
     actor_kind: Mapped[str] = mapped_column(Text)
     actor_id: Mapped[str | None] = mapped_column(IdText)
@@ -44,6 +43,12 @@ class Entry:
     def after(cls) -> Mapped[dict[str, Any]]:  # noqa: N805
         """Changed fields as they are now."""
         return mapped_column(JSONB)
+
+
+class Entry(Said):
+    """An entry of a team's log."""
+
+    team_id: Mapped[Id]
 
 
 class EntryRow(Entry, AuthBase):
@@ -78,6 +83,13 @@ class HeadRow(AuthBase):
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     anchor_seq: Mapped[int] = mapped_column(BigInteger)
     anchor_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class OfUserRow(Said, AuthBase):
+    """An entry about a user, until the dispatcher has written it into the log of each of their teams."""
+
+    __tablename__ = "audit_of_users"
+    __table_args__ = _checks()
 
 
 class OutboxRow(Entry, Base):

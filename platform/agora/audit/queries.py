@@ -8,13 +8,14 @@ from sqlalchemy import delete, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as insert_new
 from sqlalchemy.orm import Session
 
-from agora.audit.models import EntryRow, OutboxRow
+from agora.audit.models import EntryRow, OfUserRow, OutboxRow
 from agora.audit.types import Filter
 from agora.ids import floor_id
 from agora.paging import Span
 
 INSERT = {"auth": insert(EntryRow), "main": insert(OutboxRow)}
 COLUMNS = tuple(column.key for column in OutboxRow.__table__.columns)
+COLUMNS_OF_USERS = tuple(column.key for column in OfUserRow.__table__.columns)
 MARGIN = timedelta(seconds=1)
 """An id is made a moment after the time that its entry notes."""
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -26,6 +27,11 @@ FOR_GOOD = "infinity"
 def insert_entries(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write entries into the log, or in main into what is copied to it."""
     session.execute(INSERT[session.info["database"]], list(rows))
+
+
+def insert_of_user(session: Session, row: Mapping[str, Any]) -> None:
+    """Write an entry about a user, which is to come into the log of each of their teams."""
+    session.execute(insert(OfUserRow), [row])
 
 
 def list_entries(session: Session, *, team_id: str, filters: Filter, span: Span) -> Sequence[EntryRow]:
@@ -57,6 +63,12 @@ def lock_outbox(session: Session, *, slice_: int) -> list[dict[str, Any]]:
     return [{name: getattr(row, name) for name in COLUMNS} for row in session.scalars(statement)]
 
 
+def lock_of_users(session: Session, *, slice_: int) -> list[dict[str, Any]]:
+    """Likewise the oldest entries about users."""
+    statement = select(OfUserRow).order_by(OfUserRow.id).limit(slice_).with_for_update(skip_locked=True)
+    return [{name: getattr(row, name) for name in COLUMNS_OF_USERS} for row in session.scalars(statement)]
+
+
 def insert_copied(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write what came from main into the log; what is there already stays as it is."""
     session.execute(insert_new(EntryRow).on_conflict_do_nothing(index_elements=["id"]), list(rows))
@@ -66,6 +78,12 @@ def forget_copied(session: Session, ids: Sequence[str]) -> None:
     """Remove from main what the log has."""
     allow_removal(session, before=None)
     session.execute(delete(OutboxRow).where(OutboxRow.id.in_(ids)))
+
+
+def forget_of_users(session: Session, ids: Sequence[str]) -> None:
+    """Remove what the logs of teams have."""
+    allow_removal(session, before=None)
+    session.execute(delete(OfUserRow).where(OfUserRow.id.in_(ids)))
 
 
 def allow_removal(session: Session, *, before: datetime | None) -> None:

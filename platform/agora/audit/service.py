@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +18,7 @@ from agora.audit.types import Entry, Filter
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import invalid_field
-from agora.ids import new_id
+from agora.ids import new_id, twin_id
 from agora.paging import NEWEST_FIRST, Page, Span, cut
 
 MAX_VALUE = 2_000
@@ -55,6 +55,30 @@ def record_for(
     rows = [{"id": new_id("aud"), "team_id": team, **said} for team in team_ids or [acting.PLATFORM]]
     if not _is_nothing(said, before, after):
         queries.insert_entries(session, rows)
+
+
+def record_of_user(
+    session: Session, action: str, object_id: str, *, after: Mapping[str, Any], actor: Actor
+) -> None:  # fmt: skip
+    """As :func:`record_for`, of all teams of a user, by :func:`spread` later: one row, however many teams they have."""
+    queries.insert_of_user(session, {"id": new_id("aud"), **_said(action, object_id, ({}, after), actor)})
+
+
+def spread(session: Session, teams_of: Callable[[str], Sequence[str]], *, slice_: int) -> int:
+    """Write what :func:`record_of_user` has left into the logs of the teams that ``teams_of`` finds; how many.
+
+    What is of no user's is in the platform's own. Each entry has the time of what it tells of, and its id, too.
+    """
+    rows = queries.lock_of_users(session, slice_=slice_)
+    entries = [
+        {**row, "id": twin_id(row["id"]), "team_id": team_id}
+        for row in rows
+        for team_id in teams_of(row["object_id"]) or [acting.PLATFORM]
+    ]
+    if entries:
+        queries.insert_entries(session, entries)
+        queries.forget_of_users(session, [row["id"] for row in rows])
+    return len(rows)
 
 
 def record_all(session: Session, action: str, changes: Mapping[str, Change], *, team_id: str) -> None:

@@ -83,6 +83,7 @@ def all_duties() -> list[Duty]:
         Duty(identity_duties.forget_ended, every=10 * MINUTE, needs_auth=True),
         Duty(identity_duties.rotate_keys, every=10 * MINUTE, needs_auth=True),
         Duty(identity_duties.forget_keys, every=MINUTE, needs_auth=True),
+        Duty(identity_duties.spread_entries, every=0.5, needs_auth=True),
         Duty(audit_duties.copy_entries, every=0.5, needs_auth=True),
         Duty(audit_duties.chain_entries, every=1.0, needs_auth=True),
         Duty(audit_duties.remove_old_entries, every=MINUTE, needs_auth=True),

@@ -1,9 +1,9 @@
-"""What the dispatcher does for identity: it sends mails, makes new keys, and removes what ended long ago."""
+"""What the dispatcher does for identity: sends mails, tells teams of sign-ins, makes keys, removes what ended."""
 
 from agora.db.session import transaction
 from agora.idempotency import queries as idempotency_queries
 from agora.idempotency.models import AuthIdempotencyRow
-from agora.identity import access_tokens, mail, user_queries
+from agora.identity import access_tokens, mail, trail, user_queries
 
 KEPT_DAYS = 90
 SLICE = 500
@@ -12,6 +12,12 @@ SLICE = 500
 def send_mails() -> int:
     """Send what is due; how many mails."""
     return mail.send_posted()
+
+
+def spread_entries() -> int:
+    """Write failed sign-ins into the log of each team of the account; how many."""
+    with transaction("auth") as session:
+        return trail.spread(session, slice_=SLICE)
 
 
 def rotate_keys() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -31,10 +32,18 @@ def as_user(row: UserRow, *, address: str | None = None) -> Actor:
 
 
 def note_failed_sign_in(session: Session, email: str, *, reason: str, address: str, user_agent: str) -> None:
-    """Note a sign-in that failed. Of an address without an account, in the platform's log: the work is the same."""
+    """Note a sign-in that failed. Of an address without an account, in the platform's log.
+
+    It is the same work, whether there is an account, and however many teams it has: the teams come later.
+    """
     row = user_queries.find_by_email(session, email)
     nobody = Actor(kind=ActorKind.ANONYMOUS, address=address, request_id=acting.actor().request_id)
-    note(
+    audit.record_of_user(
         session, "user.sign_in_failed", row.id if row is not None else email, actor=nobody,
         after={"reason": reason if row is not None else "no account", "user_agent": user_agent},
     )  # fmt: skip
+
+
+def spread(session: Session, *, slice_: int) -> int:
+    """Write the failed sign-ins that were noted into the log of each team of the account; how many."""
+    return audit.spread(session, partial(user_queries.list_team_ids, session), slice_=slice_)

@@ -49,7 +49,7 @@ LENT = (Table(name="project_shares", key=("project_id", "with_team_id"), owner="
 """Rows of other teams' that name this one: they are erased with it, and no part of an export."""
 NOBODYS = frozenset(
     {
-        "agent_versions", "alembic_version", "erasures", "external_identities", "mails", "oidc_flows",
+        "agent_versions", "alembic_version", "audit_of_users", "erasures", "external_identities", "mails", "oidc_flows",
         "one_time_tokens", "queues", "recovery_codes", "removals", "sessions", "signing_keys", "spent_tokens",
         "system_roles", "tiers", "users", "workers",
     }
