@@ -47,6 +47,10 @@ IF_NONE_MATCH = _header("If-None-Match", "Tags of answers that the caller has: 3
 IF_MATCH = _header(
     "If-Match", "The `ETag` of the object as it was read: 412 if it was changed since. `*`: if there is one."
 )
+IF_NONE_THERE = {
+    "in": "header", "name": "If-None-Match", "required": False, "schema": {"type": "string", "enum": ["*"]},
+    "description": "`*`: only if there is none yet, else 412.",
+}  # fmt: skip
 
 
 class Problems(BasePlugin):
@@ -71,7 +75,7 @@ def _add_conditions(method: str, operation: dict[str, Any]) -> None:
         if isinstance(parameter, dict) and parameter.get("name") in {"fields", "include"}:
             parameter |= {"style": "form", "explode": False}
     if operation.pop(CONDITIONAL, False):
-        parameters.append(IF_MATCH)
+        parameters.extend([IF_MATCH, IF_NONE_THERE] if method == "put" else [IF_MATCH])
     read = operation.get("responses", {}).get("200" if "200" in operation.get("responses", {}) else 200)
     if method == "get" and isinstance(read, dict) and JSON in read.get("content", {}):
         parameters.append(IF_NONE_MATCH)

@@ -67,6 +67,7 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
     "projects.revise_specification": {"value": "99.95%", "reasoning": "agreed on the phone"},
     "projects.resolve_conflict": {"status": "resolved"},
     "projects.share": {"team_id": "team_01m8n68v92ex4sftxqvbxqdtbs", "access": "read"},
+    "projects.put_share": {"access": "write"},
     "system.put_team_tier": {"tier": "pro", "otherwise": {"members": 40}},
     "system.grant": {"email": "ada@example.com", "role": "support"},
     "teams.create_team": {"name": "Acme"},

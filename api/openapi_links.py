@@ -24,6 +24,10 @@ _KEYS: Final = _to({"ref": "$request.path.ref"}, "webhook-endpoint-keys.list_end
 _DELIVERY: Final = _to(
     {"delivery_id": ID}, "webhook-deliveries.get_delivery", "webhook-deliveries.resend_delivery"
 ) | _to({"ref": f"{BODY}endpoint_id"}, "webhook-endpoints.get_endpoint")
+_SHARE: Final = _to({"project_id": f"{BODY}project_id"}, "projects.get_project", "projects.list_shares") | _to(
+    {"project_id": f"{BODY}project_id", "with_team_id": f"{BODY}team_id"}, "projects.get_share", "projects.put_share",
+    "projects.unshare",
+)  # fmt: skip
 
 LINKS: Final[Mapping[str, Mapping[str, Parameters]]] = {
     "jobs.submit": _JOB,
@@ -40,9 +44,8 @@ LINKS: Final[Mapping[str, Mapping[str, Parameters]]] = {
         "schedules.delete_schedule",
     ),
     "files.upload": _to({"file_id": ID}, "files.get_file", "files.get_content"),
-    "projects.share": _to(
-        {"project_id": f"{BODY}project_id"}, "projects.get_project", "projects.list_shares",
-    ) | _to({"project_id": f"{BODY}project_id", "with_team_id": f"{BODY}team_id"}, "projects.unshare"),
+    "projects.share": _SHARE,
+    "projects.put_share": _SHARE,
     "webhook-endpoints.create_endpoint": _to(
         {"ref": ID}, "webhook-endpoints.get_endpoint", "webhook-endpoints.update_endpoint",
         "webhook-endpoints.pause_endpoint", "webhook-endpoints.resume_endpoint", "webhook-endpoints.recover_endpoint",

@@ -110,6 +110,12 @@ class ShareIn(Schema):
     access = ma.fields.String(required=True, validate=SHARE)
 
 
+class SharePut(Schema):
+    """How to share with a team."""
+
+    access = ma.fields.String(required=True, validate=SHARE)
+
+
 class ShareOut(Schema):
     """A project is shared with a team."""
 

@@ -8,7 +8,7 @@ from agora.projects.access import Access
 from agora.projects.states import ConflictState, Phase
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
-from api.conditions import expected
+from api.conditions import expected, note
 from api.schemas.common import PageArgs, Problem
 from api.schemas.projects import (
     ConflictsOut,
@@ -20,12 +20,15 @@ from api.schemas.projects import (
     RevisedOut,
     ShareIn,
     ShareOut,
+    SharePut,
     SharesOut,
     SpecificationOut,
     SpecificationPatch,
     SpecificationsOut,
 )
 from api.shaping import listed
+
+OK, CREATED = 200, 201
 
 blueprint = Blueprint(
     "projects", __name__, url_prefix="/api/v1/projects", description="Projects: what jobs have found out."
@@ -149,20 +152,40 @@ def get_share(project_id: str, with_team_id: str) -> Any:
     return shares.get_share(project_id, with_team_id, team_id=team_id())
 
 
-@blueprint.post("/<project_id>/shares")
+@blueprint.put("/<project_id>/shares/<with_team_id>")
 @scope("projects:share")
 @blueprint.guarded
+@blueprint.arguments(SharePut)
+@blueprint.response(200, ShareOut, description="It was shared with that team already.")
+@blueprint.alt_response(201, schema=ShareOut, description="It is shared with that team now.")
+@NOT_OWN
+@UNSEEN
+def put_share(fields: dict[str, Any], project_id: str, with_team_id: str) -> Any:
+    """Share a project with another team, to read or to write; or change how it is shared with it.
+
+    With `If-None-Match: *` it is shared only if it is not yet.
+    """
+    by, access = principal().actor_id, Access(fields["access"])
+    made, is_new = shares.share(
+        project_id, with_team_id, access, team_id=team_id(), by=by, expected=expected(), pointer="/with_team_id"
+    )
+    note(made)
+    return made, CREATED if is_new else OK
+
+
+@blueprint.post("/<project_id>/shares")
+@scope("projects:share")
 @blueprint.arguments(ShareIn)
 @blueprint.response(201, ShareOut)
 @NOT_OWN
 @UNSEEN
 def share(fields: dict[str, Any], project_id: str) -> Any:
-    """Share a project with another team, to read or to write; or change how it is shared with it.
+    """Share a project with another team, or change how it is shared with it: the older way, without conditions.
 
-    `If-Match` is about the share with that team; with `If-None-Match: *` it is made only if there is none yet.
+    `PUT /api/v1/projects/{project_id}/shares/{with_team_id}` does the same, and tells which of the two it did.
     """
     by, access = principal().actor_id, Access(fields["access"])
-    return shares.share(project_id, fields["team_id"], access, team_id=team_id(), by=by, expected=expected())
+    return shares.share(project_id, fields["team_id"], access, team_id=team_id(), by=by)[0]
 
 
 @blueprint.delete("/<project_id>/shares/<with_team_id>")

@@ -71,6 +71,7 @@ POSTS = {
     "it says of each endpoint what is to become of it, by the uid that the export gave": {
         "webhook-endpoint-exchange.import_endpoints",
     },
+    "it is the older way of a PUT that takes conditions": {"projects.share"},
 }  # fmt: skip
 """POSTs that heed no If-Match, by the reason; they refuse it."""
 
@@ -122,9 +123,9 @@ def hold(caller, **_):
 
 def share(caller, **_):
     partner = identity.ensure_team("partners")
-    path = f"/api/v1/projects/{a_project(caller.team_id).project_id}/shares"
-    assert caller.post(path, json={"team_id": partner, "access": "read"}).status_code == 201
-    return f"{path}/{partner}", None
+    path = f"/api/v1/projects/{a_project(caller.team_id).project_id}/shares/{partner}"
+    assert caller.put(path, json={"access": "read"}).status_code == 201
+    return path, {"access": "write"}
 
 
 def tier(owner, **_):
@@ -153,7 +154,7 @@ MADE = {
     "schedules.update_schedule": schedule, "schedules.delete_schedule": schedule, "limits.put_limit": limit,
     "limits.delete_limit": limit, "keys.revoke_key": key, "keys.pin_key": key,
     "projects.update_project": project, "projects.revise_specification": specification, "holds.release_hold": hold,
-    "projects.unshare": share, "system.put_team_tier": tier,
+    "projects.put_share": share, "projects.unshare": share, "system.put_team_tier": tier,
     "webhook-portal-links.revoke_portal_link": link, "team.rename_team": team, "team.change_role": member,
     "team.remove_member": member, "me.rename_me": me,
 }  # fmt: skip
@@ -179,8 +180,8 @@ def test_every_post_heeds_if_match_or_says_why_not(application):
     with application.app_context():
         guarded = {name for name, _ in writes("POST") if conditions.is_guarded(name)}
     told = [name for names in POSTS.values() for name in names]
-    assert sorted(told) == sorted({name for name, _ in writes("POST")} - guarded)
-    assert guarded == {"projects.share"}
+    assert sorted(told) == sorted(name for name, _ in writes("POST"))
+    assert guarded == set()
 
 
 @pytest.mark.parametrize(("name", "method"), [one for one in writes() if one[0] in MADE])
@@ -264,16 +265,14 @@ def test_a_limit_is_made_only_where_there_is_none(app, caller, rig):
 
 def test_a_share_is_changed_only_as_it_was_read(app, caller, rig):
     path, _ = share(caller)
-    shares, partner = path.rsplit("/", 1)
     tag = caller.get(path).headers["ETag"]
 
     def put(access, **condition):
-        answered = caller.post(shares, json={"team_id": partner, "access": access}, headers=condition)
-        return answered.status_code
+        return caller.put(path, json={"access": access}, headers=condition).status_code
 
     assert put("write", **{"If-None-Match": "*"}) == 412
     assert put("write", **{"If-Match": '"other"'}) == 412
-    assert put("write", **{"If-Match": tag}) == 201
+    assert put("write", **{"If-Match": tag}) == 200
     assert put("read", **{"If-Match": tag}) == 412, "somebody was first"
     assert caller.get(path).json["access"] == "write"
     assert caller.delete(path, headers={"If-Match": tag}).status_code == 412
@@ -285,8 +284,7 @@ def test_a_share_is_changed_only_as_it_was_read(app, caller, rig):
     def make():
         own = Caller(app)
         at_once.wait()
-        body = {"team_id": partner, "access": "read"}
-        seen[own.post(shares, json=body, headers={"If-None-Match": "*"}).status_code] += 1
+        seen[own.put(path, json={"access": "read"}, headers={"If-None-Match": "*"}).status_code] += 1
 
     threads = [threading.Thread(target=make) for _ in range(4)]
     for one in threads:
@@ -330,7 +328,8 @@ def test_a_secret_header_that_is_changed_is_another_edition(caller):
 
 def test_a_condition_that_nothing_would_heed_is_refused(caller, rig):
     path, _ = endpoint(caller)
-    for method, target in (("post", f"{path}/pause"), ("delete", f"{path}/keys/whk_x")):
+    shares = f"{share(caller)[0].rpartition('/')[0]}"
+    for method, target in (("post", f"{path}/pause"), ("delete", f"{path}/keys/whk_x"), ("post", shares)):
         refused = getattr(caller, method)(target, headers={"If-Match": "*"})
         assert (refused.status_code, refused.json["errors"][0]["rule"]) == (422, "no-condition")
     assert caller.get(path).json["status"] == "active"

@@ -80,6 +80,8 @@ def path_of(estate, route):
     if route.endpoint == "lineage.retry_job":
         estate.ids["job_id"] = estate.made("jobs", BODIES["jobs.submit"])["id"]
         estate.made(f"jobs/{estate.ids['job_id']}/cancel", {})
+    if route.endpoint == "projects.put_share":
+        estate.ids["with_team_id"] = identity.ensure_team(f"partners {next(NUMBERS)}")
     return estate.path_of(route)
 
 

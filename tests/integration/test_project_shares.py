@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from agora.client import Agora
+from agora.audit import duties
+from agora.client import Agora, ApiError
 from agora.db.session import transaction
 from agora.errors import Forbidden, NotFound
 from agora.identity import service as identity
@@ -42,9 +43,8 @@ def shared(ours, theirs, project):
     """Shares the project with the other team."""
 
     def share(access):
-        body = {"team_id": theirs.team_id, "access": access}
-        answered = ours.post(f"{PROJECTS}/{project}/shares", json=body)
-        assert answered.status_code == 201, answered.json
+        answered = ours.put(f"{PROJECTS}/{project}/shares/{theirs.team_id}", json={"access": access})
+        assert answered.status_code in {200, 201}, answered.json
         return answered.json
 
     return share
@@ -90,6 +90,7 @@ def test_a_stranger_sees_nothing(theirs, project):
     path = f"{PROJECTS}/{project}/shares"
     assert theirs.get(path).status_code == 404
     assert theirs.post(path, json={"team_id": theirs.team_id, "access": "write"}).status_code == 404
+    assert theirs.put(f"{path}/{theirs.team_id}", json={"access": "write"}).status_code == 404
     assert theirs.delete(f"{path}/{theirs.team_id}").status_code == 404
 
 
@@ -130,6 +131,8 @@ def test_nobody_passes_on_what_was_shared_with_them(app, ours, theirs, project, 
     path = f"{PROJECTS}/{project}/shares"
     for refused in (
         theirs.post(path, json={"team_id": third.team_id, "access": "read"}),
+        theirs.put(f"{path}/{third.team_id}", json={"access": "read"}),
+        theirs.put(f"{path}/{theirs.team_id}", json={"access": "write"}),
         theirs.get(path),
         theirs.delete(f"{path}/{theirs.team_id}"),
     ):
@@ -140,9 +143,42 @@ def test_nobody_passes_on_what_was_shared_with_them(app, ours, theirs, project, 
 def test_what_is_no_other_team_is_refused(ours, project):
     path = f"{PROJECTS}/{project}/shares"
     for team_id, rule in ((ours.team_id, "other-team"), (new_id("team"), "exists"), ("x", "exists")):
-        refused = ours.post(path, json={"team_id": team_id, "access": "read"})
-        assert (refused.status_code, refused.json["errors"][0]["rule"]) == (422, rule)
+        refused = ours.post(path, json={"team_id": team_id, "access": "read"}).json["errors"]
+        assert [(one["pointer"], one["rule"]) for one in refused] == [("/team_id", rule)]
+        refused = ours.put(f"{path}/{team_id}", json={"access": "read"}).json["errors"]
+        assert [(one["pointer"], one["rule"]) for one in refused] == [("/with_team_id", rule)]
     assert ours.post(path, json={"team_id": "x", "access": "own"}).status_code == 422
+    assert ours.put(f"{path}/x", json={"access": "own"}).json["errors"][0]["pointer"] == "/access"
+
+
+def test_a_put_tells_whether_it_made_or_changed_a_share(ours, theirs, project):
+    path = f"{PROJECTS}/{project}/shares"
+    one = f"{path}/{theirs.team_id}"
+    made, again, changed = (ours.put(one, json={"access": access}) for access in ("read", "read", "write"))
+    assert [answered.status_code for answered in (made, again, changed)] == [201, 200, 200]
+    assert made.json == again.json == changed.json | {"access": "read"} == ours.get(path).json["items"][0] | made.json
+    assert changed.headers["ETag"].strip('"') == ours.get(one).headers["ETag"].strip('"').partition(".")[0]
+    older = ours.post(path, json={"team_id": theirs.team_id, "access": "read"})
+    assert (older.status_code, older.json) == (201, made.json)
+
+
+@pytest.mark.parametrize("method", ["put", "post"])
+def test_the_logs_of_both_teams_tell_what_a_share_was_before(ours, theirs, project, method):
+    path = f"{PROJECTS}/{project}/shares"
+
+    def share(access):
+        if method == "put":
+            return ours.put(f"{path}/{theirs.team_id}", json={"access": access})
+        return ours.post(path, json={"team_id": theirs.team_id, "access": access})
+
+    for access in ("read", "read", "write"):
+        assert share(access).status_code < 300
+    duties.copy_entries()
+    for team in (ours, theirs):
+        second, first = team.get("/api/v1/audit?action=project.shared").json["items"]
+        both = {"with_team_id": theirs.team_id}
+        assert (first["before"], first["after"]) == ({}, both | {"access": "read"})
+        assert (second["before"], second["after"]) == ({"access": "read"}, both | {"access": "write"})
 
 
 def test_a_specification_is_found_in_its_own_project_only(ours, project):
@@ -216,7 +252,12 @@ def test_a_share_goes_with_either_team(ours, theirs, project, shared, erased):
 
 def test_the_client_and_a_share_of_its(app, ours, theirs, project):
     with served(app) as url, Agora(url, ours.key) as us, Agora(url, theirs.key) as them:
-        assert us.share_project(project, theirs.team_id, "write")["access"] == "write"
+        read = us.share_project(project, theirs.team_id, if_none_match="*")
+        for stale in ({"if_none_match": "*"}, {"if_match": '"0"'}):
+            with pytest.raises(ApiError, match="precondition-failed"):
+                us.share_project(project, theirs.team_id, "write", **stale)
+        assert us.get_share(project, theirs.team_id)["access"] == "read"
+        assert us.share_project(project, theirs.team_id, "write", if_match=read.etag)["access"] == "write"
         assert them.list_projects()["items"][0]["id"] == project
         assert them.update_project(project, name="Ledger")["name"] == "Ledger"
         [first, *_] = them.list_specifications(project)

@@ -62,6 +62,7 @@ BODIES = {
     "projects.revise_specification": {"confidence": 0.5},
     "projects.resolve_conflict": {"status": "ignored"},
     "projects.share": {"team_id": "team_01h455vb4pex5vsknk084sn02q", "access": "read"},
+    "projects.put_share": {"access": "write"},
     "system.put_team_tier": {"tier": "free", "otherwise": {}},
     "system.grant": {"email": "nobody@example.test", "role": "support"},
     "queues.pause_queue": {"reason": "r"},

@@ -25,7 +25,7 @@ VALUES = {
     "run_at": TIME, "deadline": TIME, "since": TIME, "expires_at": TIME, "metadata": {"a": "b"}, "webhook": {"url": "https://a.test/h"},
     "budget": {"max_tokens": 5}, "wait": 3, "concurrency_key": "k", "concurrency_limit": 2,
     "concurrency_policy": "queue", "unique": {"key": "k"}, "debounce": None, "idempotency_key": "once",
-    "if_match": '"5f2c"', "all": True, "all_endpoints": False, "read_only": True, "dry_run": True,
+    "if_match": '"5f2c"', "if_none_match": "*", "all": True, "all_endpoints": False, "read_only": True, "dry_run": True,
     "scopes": ["jobs:read"], "requests_per_minute": 5, "overlap": 3, "api_version": "2026-11-30",
     "email": "ada@example.test", "role": "viewer", "password": "four brown owls", "status": "resolved",
     "access": "read", "days": 2, "endpoints": [{"url": "https://a.test"}],

@@ -63,11 +63,15 @@ class ProjectMethods(Wire):
         return self._json("GET", _path(project_id, "shares", team_id))
 
     def share_project(
-        self, project_id: str, team_id: str, access: str = "read", *, if_match: str | None = None
+        self, project_id: str, team_id: str, access: str = "read", *, if_match: str | None = None,
+        if_none_match: str | None = None,
     ) -> Answer:  # fmt: skip
-        """Share a project with another team, to ``read`` or to ``write``; or change how it is shared with it."""
-        body = {"team_id": team_id, "access": access}
-        return self._json("POST", _path(project_id, "shares"), body, if_match=if_match)
+        """Share a project with another team, to ``read`` or to ``write``; or change how it is shared with it.
+
+        With ``if_match`` only if the share still has this ``etag``, with ``if_none_match="*"`` only if there is none.
+        """
+        path, body = _path(project_id, "shares", team_id), {"access": access}
+        return self._json("PUT", path, body, if_match=if_match, if_none_match=if_none_match)
 
     def unshare_project(self, project_id: str, team_id: str, *, if_match: str | None = None) -> None:
         """End a share, at once."""

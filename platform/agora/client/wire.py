@@ -31,6 +31,8 @@ LONGEST_PAUSE = 10.0
 LONGEST_ASKED = 60.0
 BUSY = frozenset({429, 502, 503, 504})
 FAILED = 400
+CONDITIONS = frozenset({"If-Match", "If-None-Match"})
+"""Of edits; no read sends any."""
 
 
 def _pause(state: RetryCallState) -> float:
@@ -45,8 +47,9 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Busy) and error.retry_after <= LONGEST_ASKED
 
 
-def _expecting(if_match: str | None) -> dict[str, str]:
-    return {} if if_match is None else {"If-Match": if_match}
+def _expecting(if_match: str | None, if_none_match: str | None = None) -> dict[str, str]:
+    given = {"If-Match": if_match, "If-None-Match": if_none_match}
+    return {name: one for name, one in given.items() if one is not None}
 
 
 class Wire:
@@ -86,10 +89,11 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         if_match: str | None = None,
+        if_none_match: str | None = None,
     ) -> Answer:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-        sent = dict(headers or {}) | _expecting(if_match)
+        sent = dict(headers or {}) | _expecting(if_match, if_none_match)
         if isinstance(body, dict):
             body = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
@@ -124,7 +128,7 @@ class Wire:
     ) -> tuple[bytes, Message]:
         # A POST without an idempotency key may have been done, and of an edit that was done a second time would be
         # told that somebody else came first: these are not sent again.
-        again = (method != "POST" or "Idempotency-Key" in headers) and "If-Match" not in headers
+        again = (method != "POST" or "Idempotency-Key" in headers) and not CONDITIONS & headers.keys()
         if not again:
             self._drop()  # nor sent on a connection that the server may just have closed
         retrying = Retrying(

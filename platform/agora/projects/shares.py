@@ -39,9 +39,12 @@ def _share(row: ProjectShareRow) -> Share:
 
 
 def share(
-    project_id: str, with_team_id: str, access: Access, *, team_id: str, by: str, expected: Expected = ANYTHING
-) -> Share:
+    project_id: str, with_team_id: str, access: Access, *, team_id: str, by: str, expected: Expected = ANYTHING,
+    pointer: str = "/team_id",
+) -> tuple[Share, bool]:  # fmt: skip
     """Share a project of the team, or change how it is shared. The logs of both teams tell of it.
+
+    Returns the share, and whether it is a new one. ``pointer`` names the other team in a refusal.
 
     Raises:
         NotFound: the team cannot see such a project.
@@ -52,20 +55,24 @@ def share(
     with transaction() as session:
         reach(session, project_id, team_id=team_id, needs=Access.OWN)  # before others' teams are told of
     if with_team_id == team_id:
-        raise invalid_field("/team_id", "other-team", "a project is shared with another team", with_team_id)
+        raise invalid_field(pointer, "other-team", "a project is shared with another team", with_team_id)
     try:
         members.get_team(with_team_id, None)
     except NotFound:
-        raise invalid_field("/team_id", "exists", "there is no such team", with_team_id) from None
+        raise invalid_field(pointer, "exists", "there is no such team", with_team_id) from None
     with transaction() as session:
         reach(session, project_id, team_id=team_id, needs=Access.OWN)
-        expected.check(_locked(session, project_id, with_team_id, team_id=team_id))
+        found = _locked(session, project_id, with_team_id, team_id=team_id)
+        expected.check(found)
         row = share_queries.put_share(
             session, team_id=team_id, project_id=project_id, with_team_id=with_team_id, access=access, created_by=by
         )
-        told = {"with_team_id": with_team_id, "access": access}
-        audit.record_for(session, "project.shared", project_id, team_ids=[team_id, with_team_id], after=told)
-        return _share(row)
+        if found is None or found.access != access:
+            before = None if found is None else {"access": found.access}
+            told = {"with_team_id": with_team_id, "access": access}
+            teams = [team_id, with_team_id]
+            audit.record_for(session, "project.shared", project_id, team_ids=teams, before=before, after=told)
+        return _share(row), found is None
 
 
 def _locked(session: Session, project_id: str, with_team_id: str, *, team_id: str) -> Share | None:
