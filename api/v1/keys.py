@@ -8,7 +8,7 @@ from agora.identity import service
 from agora.identity.service import ApiKey
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
-from api.conditions import expected
+from api.conditions import expected, note
 from api.idempotency import idempotency_key, mark_replayed
 from api.schemas.common import Problem
 from api.schemas.keys import KeyIn, KeyOut, KeyPatch, KeysOut, NewKeyOut, RotationIn
@@ -36,6 +36,7 @@ def create_key(fields: dict[str, Any]) -> Response:
 
 def _shown(made: ApiKey) -> Response:
     """A key that was just made; in the answer to a repeat it has no text, which nobody knows any more."""
+    note(made)
     shown = _new.dump(made)
     if made.plain is None:
         del shown["secret"]
