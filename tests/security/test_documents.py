@@ -222,12 +222,20 @@ def code_of(end):
     return kinds.get(end.partition(":")[0])
 
 
+def uploaded():
+    """Those whose error says something, and of the others, which end as any document may, each third."""
+    every = bombs.by_name()
+    telling = {"a run of one byte", *MUST, *IN_EARNEST}
+    others = [name for name in every if name not in telling]
+    return {name: bomb for name, bomb in every.items() if name in telling or name in others[::3]}
+
+
 def test_no_bomb_ends_the_worker_and_each_is_tried_once(ends, api, worker):
-    """All of them, uploaded to the real server and read by one real worker, which then reads a good document."""
+    """Uploaded to the real server and read by one real worker, which then reads a good document."""
     eventually(lambda: any(one["agent"] == "context_analyzer" for one in api.agents()), seconds=60)
     [[worker_id, pid]] = [list(row.values()) for row in sql("SELECT id, pid FROM workers")]
     jobs, refused = {}, {}
-    for name, (file, data) in bombs.by_name().items():
+    for name, (file, data) in uploaded().items():
         try:
             jobs[name] = submit(api, file, data)
         except ApiError as error:
@@ -238,7 +246,8 @@ def test_no_bomb_ends_the_worker_and_each_is_tried_once(ends, api, worker):
 
     assert refused == {"a run of one byte": "too-large"}
     found = {name: (job["error"] or {}).get("code") for name, job in ended.items()}
-    assert found == {name: code_of(end) for name, end in ends.items() if name not in refused} | IN_EARNEST
+    assert len(found) > len(MUST)
+    assert found == {name: code_of(ends[name]) for name in jobs} | IN_EARNEST
     assert (read["status"], len(read["output"]["specifications"])) == ("succeeded", 1)
     assert (worker.poll(), pid) == (None, worker.pid)
     tries = sql("SELECT step_id, worker_id, number, outcome FROM attempts")
