@@ -1,5 +1,6 @@
 """What the OpenAPI document has besides what each view says: names, examples, links, webhooks."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ SIGNED = (
     ("webhook-signature", "Signatures by each key that is valid now, such as `v1,…`, with spaces between them."),
 )
 """Headers of Standard Webhooks (https://www.standardwebhooks.com/)."""
+SCHEMAS, DEFINED = "#/components/schemas/", "#/$defs/"
 METHODS = ("get", "post", "put", "patch", "delete")
 OK, REDIRECT = 200, 300
 
@@ -53,6 +55,8 @@ def complete(app: Flask, api: Api) -> None:
     for name, header in described().items():
         spec.components.header(name, header)
     spec.options["info"]["description"] = ABOUT
+    for name, schema in _of_events().items():
+        spec.components.schema(name, schema)
     spec.options["webhooks"] = {one.name: _webhook(one) for one in EVENTS.values()}
     spec.tag({"name": "webhooks", "description": "What endpoints of webhooks are sent: one request for each event."})
 
@@ -115,13 +119,29 @@ def _problem(status: int, description: str) -> dict[str, Any]:
     return told
 
 
+def schema_of(name: str) -> str:
+    """The name of the schema of an event, or of a part that several have: `job.succeeded` is `EventJobSucceeded`."""
+    return "Event" + "".join(part[0].upper() + part[1:] for part in re.split(r"[._]", name.replace("*", "any")))
+
+
+def _of_events() -> dict[str, Any]:
+    """The schemas of all events by name, with the parts that several have. Raises ValueError for two of one name."""
+    found: dict[str, Any] = {}
+    for event in EVENTS.values():
+        parts = event.schema["$defs"]
+        whole = {name: one for name, one in event.schema.items() if name not in {"$defs", "$schema"}}
+        for name, schema in {**parts, event.name: whole}.items():
+            if found.setdefault(schema_of(name), _rooted(schema)) != _rooted(schema):
+                raise ValueError(f"{event.name}: {name} is another schema elsewhere")
+    return found
+
+
 def _webhook(event: EventType) -> dict[str, Any]:
     headers = [
         {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
         for name, text in SIGNED
     ]
-    at = f"#/webhooks/{event.name}/post/requestBody/content/application~1json/schema/"
-    body = {"schema": _rooted(event.schema, at), "example": event.payload}
+    body = {"schema": {"$ref": f"{SCHEMAS}{schema_of(event.name)}"}, "example": event.payload}
     return {
         "post": {
             "operationId": f"webhook_{event.name.replace('.', '_').replace('*', 'any')}",
@@ -139,11 +159,12 @@ def _webhook(event: EventType) -> dict[str, Any]:
     }
 
 
-def _rooted(schema: Any, at: str) -> Any:
-    """A schema with references to its own definitions, as they are seen from the root of the document."""
+def _rooted(schema: Any) -> Any:
+    """A schema of an event with references to its definitions as they are seen from the root of the document."""
     if isinstance(schema, dict):
         return {
-            key: value.replace("#/", at, 1) if key == "$ref" and isinstance(value, str) else _rooted(value, at)
+            key: SCHEMAS + schema_of(value.removeprefix(DEFINED)) if key == "$ref" and isinstance(value, str)
+            else _rooted(value)
             for key, value in schema.items()
-        }
-    return [_rooted(one, at) for one in schema] if isinstance(schema, list) else schema
+        }  # fmt: skip
+    return [_rooted(one) for one in schema] if isinstance(schema, list) else schema

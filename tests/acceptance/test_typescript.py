@@ -1,24 +1,44 @@
 """The TypeScript client: typed by the running server's document, compiled, and walking through its API."""
 
+import json
 import subprocess
+import sys
+import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
 
+from agora.api_versions import OLDEST
+
 pytestmark = [pytest.mark.extra, pytest.mark.acceptance, pytest.mark.timeout(180)]
 CLIENT = Path(__file__).parents[2] / "clients" / "typescript"
+AGORA = Path(sys.executable).with_name("agora")
 
 
-def run(*command):
-    ended = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, timeout=120, check=False)
+def run(*command, env=None):
+    ended = subprocess.run(command, cwd=CLIENT, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def token_of(running):
+    """The access token of a user."""
+    account = {"email": f"{uuid.uuid4()}@example.test", "password": "four brown owls at night"}
+    run(AGORA, "users", "create", account["email"], "--password", account["password"], env=running.platform.env)
+    url = f"{running.platform.url}/api/v1/auth/sign-in"
+    asked = urllib.request.Request(url, json.dumps(account).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=15) as answered:
+        return json.load(answered)["access_token"]
 
 
 def test_it_is_generated_compiled_and_walks_through_the_api(running):
     run("npm", "run", "--silent", "generate", "--", f"{running.platform.url}/api/v1/openapi.json")
     run("npm", "run", "--silent", "build")
-    said = run("node", "dist/test/walk.js", running.platform.url, running.platform.api_key)
+    old = running.api.create_key("old", ["*"])
+    running.api.pin_key(old["id"], OLDEST)
+    keys = (running.platform.api_key, old["secret"], token_of(running))
+    said = run("node", "dist/test/walk.js", running.platform.url, *keys)
     assert "job.succeeded" in said
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,19 @@ def test_sql_lives_in_queries(path):
                 called = node.args[0].func
                 name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
                 assert name not in SQL_CALLS, f"line {node.lineno}: SQL outside a queries module"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name.endswith("models.py")], ids=name_of)
+def test_tables_know_those_that_they_refer_to(path):
+    """Also in a process that has imported nothing else, such as a command's: it could not insert a row."""
+    module = name_of(path).removesuffix(".py").replace("/", ".")
+    code = (
+        f"import {module}; from agora.db.types import AuthBase, Base\n"
+        "tables = [one for base in (AuthBase, Base) for one in base.metadata.tables.values()]\n"
+        "print(len(tables), [key.column.name for table in tables for key in table.foreign_keys])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_excuses_are_needed():

@@ -1,12 +1,14 @@
 /**
  * A client of Agora's API for Node 20 and browsers. Paths, queries, bodies and answers are typed by the OpenAPI document
- * (`schema.ts`, which is generated); this file adds what types cannot: credentials, errors, tries again, the event stream.
+ * (`schema.ts`, which is generated); this file adds what types cannot: credentials, the version that they are of, errors,
+ * tries again, the event stream.
  */
 
 import createFetchClient, { type Client, type Middleware } from "openapi-fetch";
 
-import type { EventOut, JobIn, JobOut, paths, Problem, SubmittedOut } from "./schema.js";
+import { API_VERSION, type EventOut, type JobIn, type JobOut, type paths, type Problem, type SubmittedOut } from "./schema.js";
 
+export { API_VERSION };
 export type * from "./schema.js";
 
 /** How to reach an Agora. */
@@ -110,6 +112,8 @@ export class Agora {
   #authorised(request: Request): Request {
     const { token, team } = this.#options;
     request.headers.set("Authorization", `Bearer ${token}`);
+    // A key may be pinned to another version, and a user's token to none: the types are right for this one only.
+    request.headers.set("Agora-Version", API_VERSION);
     if (team !== undefined) request.headers.set("Agora-Team", team);
     return request;
   }

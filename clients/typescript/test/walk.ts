@@ -1,11 +1,14 @@
-/** Walks through the client against a running Agora: `node dist/test/walk.js URL KEY`. What is wrong ends it. */
+/**
+ * Walks through the client against a running Agora: `node dist/test/walk.js URL KEY OLD_KEY USER_TOKEN`, the third pinned
+ * to the oldest version. What is wrong ends it.
+ */
 
 import assert from "node:assert/strict";
 
-import { Agora, ApiError } from "../src/index.js";
+import { Agora, API_VERSION, ApiError, type EventJobSucceeded, type WebhookEvent } from "../src/index.js";
 
-const [url, token] = process.argv.slice(2);
-assert(url !== undefined && token !== undefined, "usage: walk.js URL KEY");
+const [url, token, oldKey, userToken] = process.argv.slice(2);
+assert(url && token && oldKey && userToken, "usage: walk.js URL KEY OLD_KEY USER_TOKEN");
 const agora = new Agora({ url, token });
 
 const input = { name: "typescript" };
@@ -64,6 +67,33 @@ await assert.rejects(agora.job("job_00000000000000000000000000"), (error: unknow
 await assert.rejects(agora.submit({ agent: "probe", action: "chain", input: { seconds: "many" } }), { status: 422 });
 await assert.rejects(new Agora({ url, token: "agora_00000000_nobody" }).job(submitted.id), { status: 401 });
 
+// Whatever the credentials would speak by themselves, answers are of the version that the types are of.
+for (const credentials of [token, oldKey, userToken]) {
+  const caller: Agora = new Agora({ url, token: credentials });
+  const made = await caller.call.POST("/api/v1/keys", { body: { name: "typescript", scopes: ["jobs:read"] } });
+  assert.equal(made.response.headers.get("Agora-Version"), API_VERSION);
+  assert.match(made.data?.secret ?? "", /^agora_/);
+}
+
+/** What a receiver of webhooks does with an event, once its signature is verified. */
+function told(event: WebhookEvent): string {
+  switch (event.type) {
+    case "job.succeeded":
+      return `${event.data.job_id} by ${event.data.agent}, see ${event.data.links.self}`;
+    case "job.failed":
+      return `${event.data.job_id}: ${event.data.error?.code}`;
+    case "webhook.endpoint.failing":
+      return event.data.links.self;
+    default:
+      return event.type;
+  }
+}
+const details = await fetch(`${url}/api/v1/event-types/job.succeeded`, { headers: { Authorization: `Bearer ${token}` } });
+const { example } = (await details.json()) as { example: EventJobSucceeded };
+assert.equal(told(example), `${example.data.job_id} by ${example.data.agent}, see ${example.data.links.self}`);
+const { timestamp, data } = example;
+assert.equal(told({ type: "agent.noted", timestamp, data: { job_id: data.job_id, step: "look", pages: 3 } }), "agent.noted");
+
 const { data: page } = await agora.call.GET("/api/v1/jobs", { params: { query: { agent: "probe", limit: 1 } } });
 assert.equal(page?.items.length, 1);
 
@@ -77,6 +107,10 @@ export async function refused(): Promise<void> {
   await agora.call.GET("/api/v1/jobs", { params: { query: { status: ["done"] } } });
   // @ts-expect-error: no such field
   console.log(job.state);
+  // @ts-expect-error: no such event
+  if (({} as WebhookEvent).type === "job.ended") return;
+  // @ts-expect-error: what succeeded has no error
+  console.log(({} as EventJobSucceeded).data.error);
 }
 
 console.log(`walked: ${seen.join(" ")}`);

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from agora.api_versions import OLDEST
 from agora.db.types import AuthBase, Id, IdText, TimestampTZ
 from agora.identity.roles import Purpose, Role, SystemRole
+from agora.quotas.models import TierRow
 from agora.settings import get_settings
 
 NOW = text("now()")
@@ -55,7 +56,7 @@ class TeamRow(AuthBase):
     handle: Mapped[str | None] = mapped_column(Text, unique=True)
     personal_of: Mapped[Id | None] = mapped_column(IdText, ForeignKey("users.id", ondelete="CASCADE"))
     tier: Mapped[str] = mapped_column(
-        Text, ForeignKey("tiers.name"), default=lambda: get_settings().default_tier, server_default="enterprise"
+        Text, ForeignKey(TierRow.name), default=lambda: get_settings().default_tier, server_default="enterprise"
     )
     quotas: Mapped[dict[str, int | None]] = mapped_column(JSONB, server_default="{}")
     created_at: Mapped[TimestampTZ] = mapped_column(server_default=NOW)

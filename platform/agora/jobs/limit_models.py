@@ -6,6 +6,7 @@ from sqlalchemy import TIMESTAMP, CheckConstraint, ForeignKey, Index, Integer, T
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agora.db.types import Base, Id, IdText, TimestampTZ
+from agora.jobs.models import JobRow
 
 NOW = text("now()")
 
@@ -54,7 +55,7 @@ class PermitRow(Base):
     )
 
     scope: Mapped[Id] = mapped_column(primary_key=True)
-    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[Id] = mapped_column(ForeignKey(JobRow.id, ondelete="CASCADE"), primary_key=True)
     team_id: Mapped[Id]
     place: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=False))
     state: Mapped[str] = mapped_column(Text)
