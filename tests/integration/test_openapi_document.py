@@ -195,6 +195,7 @@ LACKED = {
     "BudgetOut": {"max_tokens", "max_cost_usd", "max_run_seconds", "queue_timeout", "initial"},
     "FieldProblem": {"value", "value_class"},
     "JobOut": {"deliveries"},
+    "NewKeyOut": {"secret"},
     "Problem": {"errors"},
     "SubmittedOut": {"deliveries", "deduplicated", "webhook_secret"},
     "UsageOut": {"tokens_in", "tokens_out", "tokens", "cost_usd", "run_seconds", "children"},
