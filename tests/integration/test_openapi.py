@@ -24,7 +24,7 @@ from tests.support.estate import BODIES
 from tests.support.people import Browser
 from tests.support.probe import probe
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 NOT_SAID = [positive_data_acceptance]
 """What a schema cannot say: which agents there are, what their input is, which ids exist."""
 
