@@ -132,8 +132,7 @@ def main() -> None:
         peer = prepared()
         try:
             jobs = timed(peer, given.jobs)
-            time.sleep(0.5)  # the last turn is written down
-            floor = commits(given.jobs)
+            floor = commits(given.jobs)  # meanwhile the last turn is written down
         finally:
             peer.stop_workers()
             peer.close()
