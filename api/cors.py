@@ -18,8 +18,9 @@ SENT = (
 )  # fmt: skip
 """Headers of requests that a page may set."""
 EXPOSED = (
-    "Agora-Version", "Content-Disposition", "Deprecation", "ETag", "Idempotent-Replayed", "Link", "Location",
-    "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Sunset", "WWW-Authenticate", "X-Request-Id",
+    "Agora-Version", "Content-Disposition", "Content-Location", "Deprecation", "ETag", "Idempotent-Replayed", "Link",
+    "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Sunset", "WWW-Authenticate",
+    "X-Request-Id",
 )  # fmt: skip
 """Headers of answers that a page may read."""
 PREFLIGHT_SECONDS = 600

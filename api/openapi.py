@@ -16,6 +16,7 @@ JSON, PROBLEM = "application/json", "application/problem+json"
 ANY = {
     401: "No valid API key or access token was sent.",
     403: "The key lacks the scope, or the user's role the permission.",
+    410: "The version that the request speaks is retired.",
     429: "Too many requests or open streams; Retry-After says when to come back.",
     500: "A fault of the server; it is logged under the request's id.",
     503: "A database is away, or the process is full; Retry-After says when to come back.",
@@ -31,6 +32,7 @@ VERSION_HEADER = {
 WITH_INPUT = {422: "A field is not acceptable; `errors` names field, rule and value."}
 WITH_BODY = {
     400: "The body is no JSON, or the request no HTTP.",
+    408: "The body came too slowly.",
     413: "The body is longer than it may be.",
     415: "The body has a media type that is not accepted.",
 }
@@ -47,6 +49,8 @@ IF_NONE_MATCH = _header("If-None-Match", "Tags of answers that the caller has: 3
 IF_MATCH = _header(
     "If-Match", "The `ETag` of the object as it was read: 412 if it was changed since. `*`: if there is one."
 )
+IF_MATCH_OF_READ = _header("If-Match", "Tags of answers: 412 unless this one has one of them. Weak ones never match.")
+READ_IF = {412: "It is not, or no longer, what `If-Match` names."}
 IF_NONE_THERE = {
     "in": "header", "name": "If-None-Match", "required": False, "schema": {"type": "string", "enum": ["*"]},
     "description": "`*`: only if there is none yet, else 412.",
@@ -78,7 +82,7 @@ def _add_conditions(method: str, operation: dict[str, Any]) -> None:
         parameters.extend([IF_MATCH, IF_NONE_THERE] if method == "put" else [IF_MATCH])
     read = operation.get("responses", {}).get("200" if "200" in operation.get("responses", {}) else 200)
     if method == "get" and isinstance(read, dict) and JSON in read.get("content", {}):
-        parameters.append(IF_NONE_MATCH)
+        parameters.extend([IF_NONE_MATCH, IF_MATCH_OF_READ])
         operation["responses"]["304"] = {"description": "It is what the caller has."}
     if not parameters:
         del operation["parameters"]
@@ -91,6 +95,8 @@ def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
     if "requestBody" in operation:
         expected |= WITH_BODY
     responses = operation.setdefault("responses", {})
+    if "304" in responses:
+        expected |= READ_IF
     # The framework's own references to answers that are no problem documents of ours.
     own = {str(status): answer for status, answer in responses.items() if isinstance(answer, dict)}
     for status, answer in own.items():
