@@ -90,7 +90,9 @@ OWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """Headers of some answers: what they say, and whose successes have them. Reads, edits and 401 have theirs by rule."""
 DRY_RUNS = frozenset({"bulk.begin_bulk", "webhook-endpoints.recover_endpoint", "webhook-replays.begin_replay"})
 """Endpoints whose 200 says that nothing was made."""
-OK, NOT_MODIFIED, ERROR, UNAUTHORIZED = 200, 304, 400, 401
+OK, ERROR, UNAUTHORIZED = 200, 400, 401
+TAGGED = frozenset({200, 304, 412})
+"""Answers to reads of what has a tag that name it: also why the one that the caller gave did not match."""
 LATER = frozenset({429, 503})
 
 
@@ -114,10 +116,10 @@ def _own(endpoint: str, method: str, status: int, operation: Mapping[str, Any]) 
         yield from WAITING
     if status == UNAUTHORIZED:
         yield "WWW-Authenticate"
+    if method == "get" and "304" in operation["responses"] and status in TAGGED:
+        yield "ETag"
     if status >= ERROR or (status == OK and endpoint in DRY_RUNS):
         return
     yield from (name for name, (_, endpoints) in OWN.items() if endpoint in endpoints)
     if method in {"put", "patch"} and "412" in operation["responses"]:  # edits of what has a tag
         yield from ("ETag", "Content-Location")
-    if method == "get" and "304" in operation["responses"] and status in {OK, NOT_MODIFIED}:
-        yield "ETag"

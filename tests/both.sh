@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# Runs the tests in two processes side by side, which mostly wait, of about the same length: one with those that start
-# whole platforms, on fixed ports, and some besides; one with all others. Coverage is that of the others alone, which call
-# the code where it can be measured: measuring takes half as much time again.
+# Runs the tests in three processes side by side, on two cores, as all of them mostly wait: those that start whole
+# platforms, on fixed ports; those of webhooks, with those that start little; all others. The first call the code in
+# processes of its own, where it is not measured: coverage is that of the other two.
 set -uo pipefail
 bin=$1
-besides=(tests/unit tests/architecture tests/security)
-run() {
-  "$bin/python" -m pytest -q -m "not extra" "$@"
+little=(tests/unit tests/architecture tests/security tests/integration/test_webhooks* tests/integration/test_portal*)
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+run() { # name, then what to run
+  COVERAGE_FILE=".coverage.$1" "$bin/python" -m pytest -q -m "not extra" "${@:2}"
 }
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-run tests/acceptance tests/chaos "${besides[@]}" >"$log" 2>&1 &
-platform=$!
-run tests --cov --cov-report= --ignore=tests/acceptance --ignore=tests/chaos "${besides[@]/#/--ignore=}"
-services=$?
-wait "$platform"
-platform=$?
-cat "$log"
-"$bin/coverage" report --skip-covered --fail-under=75
+measured=(--cov --cov-report=)
+run platforms tests/acceptance tests/chaos >"$logs/platforms" 2>&1 &
+platforms=$!
+run little "${measured[@]}" "${little[@]}" >"$logs/little" 2>&1 &
+littles=$!
+run others "${measured[@]}" tests --ignore=tests/acceptance --ignore=tests/chaos "${little[@]/#/--ignore=}"
+others=$?
+wait "$littles"
+littles=$?
+wait "$platforms"
+platforms=$?
+cat "$logs/little" "$logs/platforms"
+"$bin/coverage" combine -q .coverage.little .coverage.others &&
+  "$bin/coverage" report --skip-covered --fail-under=75
 coverage=$?
-if ((platform || services || coverage)); then
-  echo "failed: platforms $platform, services $services, coverage $coverage" >&2
+if ((platforms || littles || others || coverage)); then
+  echo "failed: platforms $platforms, little $littles, others $others, coverage $coverage" >&2
   exit 1
 fi
