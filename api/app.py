@@ -78,6 +78,7 @@ def create_app() -> Flask:
     cache_headers.install(app)
     conditions.install(app)
     negotiate.install(app)
+    app.before_request(conditions.check)
     app.before_request(limits.refuse_unread)
     app.before_request(limits.refuse_unstorable)
     problems.install(app)

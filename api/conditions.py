@@ -86,6 +86,11 @@ def note(found: Any) -> None:
         g.edition = edition
 
 
+def locate(path: str) -> None:
+    """Say where that is which the answer of an edit shows, when it may be another than the one that was edited."""
+    g.content_location = path
+
+
 def unchanged_since(version: str | None) -> bool:
     """Whether the caller has the object of this version already, so that it need not be loaded. Raises Invalid.
 
@@ -109,9 +114,11 @@ def answer(response: Response) -> Response:
         return response
     if request.method not in READ:
         if "edition" in g and response.status_code // 100 == SUCCESS:
-            response.headers["ETag"] = f'"{g.edition}"'
+            place = g.get("content_location", request.path)
+            if place == request.path:  # what was edited is another thing, and not this one's state
+                response.headers["ETag"] = f'"{g.edition}"'
             if request.method in {"PUT", "PATCH"}:  # the body is what is there now (8.7)
-                response.headers["Content-Location"] = request.path
+                response.headers["Content-Location"] = place
         return response
     if response.status_code == NOT_MODIFIED or (response.status_code == OK and response.is_json):
         return _tagged_read(response)
@@ -123,7 +130,7 @@ def _tagged_read(response: Response) -> Response:
     response.headers["ETag"] = tag
     match, none = _tags("If-Match"), _tags("If-None-Match")
     # A weak tag never matches If-Match (13.1.1).
-    if match is not None and match != ANY and (tag.startswith("W/") or tag not in ONE.findall(match)):
+    if match is not None and match != ANY and _strong(tag).isdisjoint(ONE.findall(match)):
         return _refused(response)
     if none is not None and (none == ANY or _opaque(tag) in {_opaque(one) for one in ONE.findall(none)}):
         response.status_code = NOT_MODIFIED
@@ -150,6 +157,13 @@ def _tag_of(response: Response) -> str:
     return f'"{g.edition}.{body}"' if "edition" in g else f'"{body}"'
 
 
+def _strong(tag: str) -> set[str]:
+    """The tags of ``If-Match`` that this answer has: its own, and its edition's alone, as a write answers it."""
+    if tag.startswith("W/"):
+        return set()
+    return {tag, f'"{g.edition}"'} if "edition" in g else {tag}
+
+
 def _opaque(tag: str) -> str:
     return tag.removeprefix("W/")
 
@@ -161,8 +175,12 @@ def check_read() -> None:
             _tags(header)
 
 
+def check() -> None:
+    """Refuse conditions that would not be heeded. Raises Invalid."""
+    check_read()
+    refuse_unheeded()
+
+
 def install(app: Flask) -> None:
-    """Apply to every request."""
-    app.before_request(check_read)
-    app.before_request(refuse_unheeded)
+    """Apply to every answer. Requests are checked by :func:`check`, once it is known which version they speak."""
     app.after_request(answer)

@@ -9,6 +9,8 @@ from agora.errors import invalid_field
 from agora.idempotency.keys import IdempotencyKey
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
+LONGEST = 200
+"""Characters of a route that names a thing there is."""
 
 
 def idempotency_key(route: str) -> IdempotencyKey | None:
@@ -20,6 +22,8 @@ def idempotency_key(route: str) -> IdempotencyKey | None:
         raise invalid_field(
             "/headers/Idempotency-Key", "pattern", "Idempotency-Key must be 1 to 255 printable ASCII characters", key
         )
+    if len(route) > LONGEST:  # of a path that leads to nothing; a row of the index could not hold it
+        route = f"sha256 {hashlib.sha256(route.encode()).hexdigest()}"
     return IdempotencyKey(key=key, route=route, fingerprint=hashlib.sha256(request.get_data(cache=True)).hexdigest())
 
 

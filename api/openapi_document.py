@@ -22,8 +22,8 @@ ABOUT = """Submit agent jobs, watch their steps, and be called back by signed we
 **Lists** come in pages, newest first: `limit` says how many items at most, and `next_cursor` of an answer is the
 `cursor` of the next request; null means that there are no more. Items that are made meanwhile move no page.
 
-**Creates** of jobs, batches, bulk actions, schedules, holds, endpoints, webhook keys, portal links and replays take
-`Idempotency-Key`: a repeat within 24 hours gets what the first one made, with `Idempotent-Replayed: true`.
+**Creates** that have `Idempotency-Key` among their parameters answer a repeat with the same key, within 24 hours, with
+what the first one made, and `Idempotent-Replayed: true`.
 
 **Errors** are problem documents (RFC 9457). `type` leads to their meaning, `errors` names wrong fields, and
 `request_id` is also in the header `X-Request-Id` of each answer.

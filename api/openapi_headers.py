@@ -32,7 +32,7 @@ SENT: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Prefer": ("`wait=10`: answer once the job has ended, or after so many seconds.", {"type": "string"}),
     "traceparent": ("The trace that the work belongs to (W3C Trace Context).", {"type": "string"}),
     "Last-Event-ID": (
-        "A live stream goes on behind this `id`, a number of up to ten digits. A list passes it over, whatever it is.",
+        "A live stream goes on behind this `id`, a number of 0 to 2147483647. A list passes it over, whatever it is.",
         {"type": "string"},
     ),
 }

@@ -72,12 +72,6 @@ class SpecificationPatch(Schema):
     reasoning = ma.fields.String(validate=TEXT)
 
 
-class RevisedOut(Schema):
-    """The specification that is current now."""
-
-    id = ma.fields.String()
-
-
 class ConflictOut(Schema):
     """Two statements that cannot both hold."""
 

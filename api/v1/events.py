@@ -1,5 +1,6 @@
 """The events of a job: a list, or a live stream (server-sent events)."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,9 +24,12 @@ POLL_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 BATCH = 500
 RETRY_MS = 1000
+NO_RETRY_MS = 86_400_000
+"""Browsers come again after each end: whoever has all of a job that has ended is told that there is no reason to."""
 ASK_SECONDS = 2.0
 """How often a stream asks whether its caller is still let in."""
 
+SEQUENCE, LAST = re.compile(r"[0-9]{1,10}"), 2**31 - 1
 STREAM = "text/event-stream"
 EXAMPLE = """retry: 1000
 
@@ -54,7 +58,8 @@ def list_events(query: dict[str, Any], job_id: str) -> Any:
 
     With `Accept: text/event-stream` they come live: everything from the start or from after `Last-Event-ID`, each with
     its sequence number as `id`. The stream ends after the event that ends the job, and within a few seconds when its
-    caller signs out, is no member any more, or the key is revoked or has expired.
+    caller signs out, is no member any more, or the key is revoked or has expired. After the last
+    event of a job that has ended it ends at once, and says in `retry` that there is no need to come again.
     """
     if request.accept_mimetypes.best_match(["application/json", STREAM]) == STREAM:
         return _stream(job_id, _resume_after(query["after"]))
@@ -66,8 +71,9 @@ def _resume_after(after: int) -> int:
     last = request.headers.get("Last-Event-ID", "")
     if not last:
         return after
-    if not last.isdecimal() or len(last) > 10:  # noqa: PLR2004  # longer than any sequence number
-        raise invalid_field("/headers/Last-Event-ID", "integer", "Last-Event-ID must be a sequence number", last[:50])
+    if not SEQUENCE.fullmatch(last) or int(last) > LAST:
+        message = f"Last-Event-ID must be a sequence number, 0 to {LAST}"
+        raise invalid_field("/headers/Last-Event-ID", "integer", message, last[:50])
     return int(last)
 
 
@@ -93,12 +99,15 @@ def _events(
                 if not is_let_in():
                     return
                 asked = time.monotonic()
-            found = service.list_events(job_id, team_id=team, after=after, limit=BATCH)
+            found, is_over = service.follow_events(job_id, team_id=team, after=after, limit=BATCH)
             for event in found:
                 yield _message(older(_shown.dump(event)))
                 after, spoken = event.seq, time.monotonic()
                 if event.type in TERMINAL:
                     return
+            if is_over:
+                yield f"retry: {NO_RETRY_MS}\n\n"
+                return
             if len(found) == BATCH:
                 continue
             if not found and time.monotonic() - spoken > KEEP_ALIVE_SECONDS:

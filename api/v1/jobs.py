@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Response, g, json, request
+from sqlalchemy.exc import SQLAlchemyError
 
-from agora.errors import invalid_field
+from agora.errors import AgoraError, invalid_field
 from agora.events import stream
 from agora.jobs import service
 from agora.jobs.concurrency import Concurrency
@@ -15,6 +16,7 @@ from agora.jobs.pages import DELIVERIES, INCLUDES
 from agora.jobs.types import Job, JobFilter, Submission, Submitted
 from agora.jobs.unique import Debounce, Unique
 from agora.settings import get_settings
+from agora.telemetry import get_logger
 from agora.webhooks.types import InlineWebhook
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
@@ -36,6 +38,7 @@ POLL_SECONDS = 1.0
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
+log = get_logger(__name__)
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs", description="Jobs: work that agents do.")
 _shown = SubmittedOut()
 
@@ -51,7 +54,7 @@ def submit(fields: dict[str, Any]) -> Response:
     """Submit a job.
 
     With `Idempotency-Key` a repeat gets the job that the first one made. With `Prefer: wait=N` the answer waits up to
-    N seconds for the job to end.
+    N seconds for the job to end, if there is room for one more that waits: `Preference-Applied` says that it did.
     """
     check_json(fields["input"], "/input")
     check_json(fields["metadata"], "/metadata")
@@ -59,10 +62,16 @@ def submit(fields: dict[str, Any]) -> Response:
     submitted = service.submit(
         _submission(fields), team_id=team_id(), key_id=principal().actor_id, idempotency=idempotency
     )
-    if wait and not submitted.job.ended:
-        with held_open(principal().actor_id):
-            submitted = replace(submitted, job=_wait_for(submitted.job, wait))
-    return _answer(submitted, waited=bool(wait))
+    waited = wait > 0
+    if waited and not submitted.job.ended:
+        # The job is made: whatever keeps the answer from waiting, it must say so, or its caller makes another.
+        try:
+            with held_open(principal().actor_id):
+                submitted = replace(submitted, job=_wait_for(submitted.job, wait))
+        except (AgoraError, SQLAlchemyError) as error:
+            log.info("an answer did not wait", job_id=submitted.job.id, error=type(error).__name__)
+            waited = False
+    return _answer(submitted, waited=waited)
 
 
 def _submission(fields: dict[str, Any]) -> Submission:

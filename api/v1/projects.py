@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from flask import url_for
+
 from agora.errors import invalid_field
 from agora.projects import changes, service, shares
 from agora.projects.access import Access
 from agora.projects.states import ConflictState, Phase
 from api.auth import principal, scope, team_id
 from api.blueprint import Blueprint
-from api.conditions import expected, note
+from api.conditions import expected, locate, note
 from api.schemas.common import PageArgs, Problem
 from api.schemas.projects import (
     ConflictsOut,
@@ -17,7 +19,6 @@ from api.schemas.projects import (
     ProjectOut,
     ProjectPage,
     ProjectPatch,
-    RevisedOut,
     ShareIn,
     ShareOut,
     SharePut,
@@ -97,17 +98,19 @@ def get_specification(project_id: str, specification_id: str) -> Any:
 @blueprint.patch("/<project_id>/specifications/<specification_id>")
 @scope("projects:write")
 @blueprint.arguments(SpecificationPatch)
-@blueprint.response(200, RevisedOut)
+@blueprint.response(200, SpecificationOut, description="The specification that is there now.")
 @blueprint.guarded
 @READ_ONLY
 @UNSEEN
 @ENDED
 def revise_specification(fields: dict[str, Any], project_id: str, specification_id: str) -> Any:
-    """Change a specification. Another value makes a new one, whose id is answered."""
+    """Change a specification. Another value makes a new one, which is answered: `Content-Location` says where it is."""
     current = changes.revise_specification(
         specification_id, team_id=team_id(), project_id=project_id, expected=expected(), **fields
     )
-    return service.get_specification(project_id, current, team_id=team_id())
+    found = service.get_specification(project_id, current, team_id=team_id())
+    locate(url_for("projects.get_specification", project_id=project_id, specification_id=current))
+    return found
 
 
 @blueprint.get("/<project_id>/conflicts")

@@ -68,6 +68,14 @@ def _spoken(known: Registry) -> str:
     return known.at(pinned)
 
 
+def _presumed(known: Registry) -> str:
+    """What a request speaks that was refused before that was looked at, with a header that may be none."""
+    given, pinned = request.headers.get(HEADER), g.principal.api_version if "principal" in g else None
+    if given in known.dates:
+        return str(given)
+    return known.oldest if pinned is None else known.at(min(pinned, NEWEST))
+
+
 def version_for_new_key() -> str:
     """What a key that this request makes is pinned to: what the request speaks, if it said so, else the newest.
 
@@ -96,9 +104,7 @@ def end_request(response: Response) -> Response:
         response.vary.add(HEADER)
     version = g.get("api_version")
     if version is None:  # refused before it could be asked for
-        given = request.headers.get(HEADER)
-        response.headers[HEADER] = given if given in known.dates else known.oldest
-        return response
+        version = _presumed(known)
     response.headers[HEADER] = version
     translate.older_answer(response)
     _tell_of_sunset(response, known, version)

@@ -1,14 +1,20 @@
 """The HTTP API on real databases: what is accepted, what is refused and how, and who may see what."""
 
+import random
+import string
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from agora.clock import now
+from agora.identity import service as identity
 from agora.jobs import service
 from agora.jobs.types import Submission
-from api import auth
+from agora.settings import get_settings
+from api import auth, capacity
 from api.schemas.accepted import show_accepted
 from api.schemas.jobs import SubmittedOut
 from tests.support.caller import Caller
@@ -187,8 +193,59 @@ def test_events_as_a_list_and_as_a_stream(caller, rig):
     streamed = caller.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": "2"})
     lines = streamed.get_data(as_text=True).splitlines()
     assert [line for line in lines if line.startswith("id:")] == ["id: 3", "id: 4"]
-    wrong = caller.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": "x"})
-    assert wrong.status_code == 422
+    for wrong in ("x", "-1", "1.5", "٣", "2147483648", "99999999999"):
+        refused = caller.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": wrong.encode()})
+        assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, "/headers/Last-Event-ID"), wrong
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_stream_behind_the_end_of_its_job_ends(caller, rig, forgotten):
+    """Browsers come again after every end, with the last id; nothing may be held open for what never comes."""
+    job = submit(caller).json
+    path, headers = f"/api/v1/jobs/{job['id']}/events", {"Accept": "text/event-stream"}
+    running = caller.get(path, headers=headers | {"Last-Event-ID": "1"}, buffered=False)
+    following = running.iter_encoded()
+    assert next(following) == b"retry: 1000\n\n"
+    rig.run()
+    assert [part.partition(b"\n")[0] for part in following] == [b"id: 2", b"id: 3", b"id: 4"]
+    if forgotten:  # by retention: the job is there longer than its events
+        rig.sql("DELETE FROM events WHERE job_id = :job", job=job["id"])
+    for last in ("0",) if forgotten else ("4", "5", "2147483647"):
+        behind = caller.get(path, headers=headers | {"Last-Event-ID": last})
+        assert behind.get_data(as_text=True) == "retry: 1000\n\nretry: 86400000\n\n"
+
+
+def test_a_job_that_is_made_is_answered_as_made_whatever_keeps_the_answer_from_waiting(caller, rig, monkeypatch):
+    """A refusal would have its caller make another."""
+    key_id, settings = identity.authenticate(caller.key).actor_id, get_settings()
+    asked = {"json": {"agent": "probe", "action": "double", "input": {"n": 1}}, "headers": {"Prefer": "wait=1"}}
+    answers = []
+    for held in ({key_id: settings.max_streams_per_key}, {"others": settings.max_streams}):
+        monkeypatch.setattr(capacity, "_held", Counter(held))
+        answers.append(caller.post("/api/v1/jobs", **asked))
+        assert capacity._held == Counter(held)
+    monkeypatch.setattr(capacity, "_held", Counter())
+    patient = caller.post("/api/v1/jobs", **asked)
+    assert (patient.status_code, patient.headers["Preference-Applied"]) == (202, "wait")
+
+    def away(*_, **__):
+        raise OperationalError("SELECT", {}, Exception("the server went away"))
+
+    monkeypatch.setattr("api.v1.jobs.service.get_job", away)
+    for answer in (*answers, caller.post("/api/v1/jobs", **asked)):
+        assert answer.status_code == 202
+        assert answer.json["status"] == "queued"
+        assert answer.headers["Location"] == f"/api/v1/jobs/{answer.json['id']}"
+        assert "Preference-Applied" not in answer.headers
+    assert capacity._held == Counter()
+
+
+def test_a_path_that_leads_nowhere_takes_an_idempotency_key_of_no_length(caller):
+    """Its route is part of a row of an index, which has room for some 2,700 bytes."""
+    nowhere = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=3500))
+    for path in (f"/api/v1/keys/{nowhere}/rotate", f"/api/v1/jobs/{nowhere}/retry", f"/api/v1/jobs/{nowhere}/fork"):
+        answer = caller.post(path, json={}, headers={"Idempotency-Key": "k"})
+        assert answer.status_code in {404, 422}, (path[:20], answer.json)
 
 
 def test_pages_follow_one_another_without_gap_or_repeat(caller, rig):

@@ -67,6 +67,19 @@ def test_whoever_has_no_key_and_says_nothing_speaks_the_oldest(app):
     assert VERSION not in app.test_client().get("/healthz").headers
 
 
+def test_what_is_refused_before_its_version_is_looked_at_speaks_it_all_the_same(app, caller):
+    """The lack of a right is found by who asks, and a condition that is none before anything is read."""
+    refused = ((Caller(app, scopes=("files:read",)), {}), (caller, {"If-Match": "x"}))
+    for one, more in refused:
+        assert one.get(JOBS, headers=more).headers[VERSION] == NEWEST
+        assert one.get(JOBS, headers=more | {VERSION: "x"}).headers[VERSION] == NEWEST
+        old = one.get(JOBS, headers=more | OLD)
+        assert old.status_code in {403, 422}
+        assert (old.headers[VERSION], "Deprecation" in old.headers, "Sunset" in old.headers) == (OLDEST, True, True)
+    for one, more in refused:
+        assert pin(one, OLDEST).get(JOBS, headers=more).headers[VERSION] == OLDEST
+
+
 @pytest.mark.parametrize("given", ["2026-11-24", "newest", "", "2026-11-30, 2026-11-23", "x" * 500])
 def test_a_version_that_there_is_not_is_refused_by_name(caller, given):
     refused = caller.get(JOBS, headers={VERSION: given})

@@ -122,7 +122,12 @@ def another_body(caller, **_):
 def too_many_streams(caller, monkeypatch, **_):
     key_id = identity.authenticate(caller.key).actor_id
     monkeypatch.setattr(capacity, "_held", Counter({key_id: get_settings().max_streams_per_key}))
-    return caller.post(JOBS, json=DOUBLE, headers={"Prefer": "wait=1"})
+    return stream_of_a_job(caller)
+
+
+def stream_of_a_job(caller):
+    made = caller.post(JOBS, json=DOUBLE).json
+    return caller.get(f"{JOBS}/{made['id']}/events", headers={"Accept": "text/event-stream"})
 
 
 def fault_of_ours(caller, monkeypatch, **_):
@@ -135,7 +140,7 @@ def fault_of_ours(caller, monkeypatch, **_):
 
 def full_process(caller, monkeypatch, **_):
     monkeypatch.setattr(capacity, "_held", Counter({"others": get_settings().max_streams}))
-    return caller.post(JOBS, json=DOUBLE, headers={"Prefer": "wait=1"})
+    return stream_of_a_job(caller)
 
 
 def no_code(app, monkeypatch, **_):

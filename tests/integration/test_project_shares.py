@@ -63,6 +63,21 @@ def changes_of(caller, project):
     ]
 
 
+def test_an_edit_says_whose_state_it_answers(ours, project):
+    """Another value makes another specification: the tag of that one would say nothing of the one that was edited."""
+    path = f"{PROJECTS}/{project}/specifications"
+    [first, *_] = ours.get(path).json["items"]
+    same = ours.patch(f"{path}/{first['id']}", json={"confidence": 0.25})
+    there = ours.get(f"{path}/{first['id']}")
+    assert (same.json, same.headers["Content-Location"]) == (there.json, f"{path}/{first['id']}")
+    assert ours.get(f"{path}/{first['id']}", headers={"If-Match": same.headers["ETag"]}).status_code == 200
+    other = ours.patch(f"{path}/{first['id']}", json={"value": "<= 7 s"})
+    assert other.json["id"] != first["id"]
+    assert "ETag" not in other.headers
+    there = ours.get(other.headers["Content-Location"])
+    assert other.json == there.json
+
+
 def reads_of(caller, project):
     paths = ["", "/specifications", "/conflicts"]
     return [caller.get(f"{PROJECTS}/{project}{path}").status_code for path in paths]

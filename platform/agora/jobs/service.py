@@ -34,7 +34,7 @@ from agora.jobs.intake import check
 from agora.jobs.intake_queries import plan_insert
 from agora.jobs.models import JobRow
 from agora.jobs.resume import resume_with_answer
-from agora.jobs.states import JobState, may_become
+from agora.jobs.states import JOB_ENDED, JobState, may_become
 from agora.jobs.types import (
     CatalogueAction,
     Event,
@@ -275,12 +275,17 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
 
 def list_events(job_id: str, *, team_id: str, after: int = 0, limit: int = 200) -> list[Event]:
     """Events of a job with a sequence number above ``after``, in order. Raises NotFound."""
+    return follow_events(job_id, team_id=team_id, after=after, limit=limit)[0]
+
+
+def follow_events(job_id: str, *, team_id: str, after: int, limit: int) -> tuple[list[Event], bool]:
+    """As :func:`list_events`, and whether that is over: there are none, and the job has ended, so none will come."""
     with transaction() as session:
-        row = find(session, job_id, team_id=team_id)
+        row = find(session, job_id, team_id=team_id)  # first: an end that is seen here has its events
         found = event_queries.list_events(
             session, team_id=team_id, job_id=job_id, created_at=row.created_at, after=after, limit=limit
         )
-        return [views.event(one) for one in found]
+        return [views.event(one) for one in found], not found and JobState(row.status) in JOB_ENDED
 
 
 def list_agents(name: str | None = None) -> list[CatalogueAction]:
