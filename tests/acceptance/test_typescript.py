@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agora.api_versions import OLDEST
+from api.app import create_app
 
 pytestmark = [pytest.mark.extra, pytest.mark.acceptance, pytest.mark.timeout(180)]
 CLIENT = Path(__file__).parents[2] / "clients" / "typescript"
@@ -40,6 +41,14 @@ def test_it_is_generated_compiled_and_walks_through_the_api(running):
     keys = (running.platform.api_key, old["secret"], token_of(running))
     said = run("node", "dist/test/walk.js", running.platform.url, *keys)
     assert "job.succeeded" in said
+
+
+def test_what_it_does_with_busy_lost_and_streaming_servers(tmp_path):
+    document = tmp_path / "openapi.json"
+    document.write_text(json.dumps(create_app().extensions["agora-api"].spec.to_dict()))
+    run("npm", "run", "--silent", "generate", "--", document)
+    run("npm", "run", "--silent", "build")
+    run("node", "--test", "dist/test/wire.js")
 
 
 def test_a_client_that_does_not_fit_the_document_does_not_compile(running):

@@ -25,13 +25,14 @@ export interface Options {
   readonly fetch?: (request: Request) => Promise<Response>;
 }
 
-/** The API refused; `problem` is its answer (RFC 9457). */
+/** The API refused; `problem` is its answer (RFC 9457), `retryAfter` after how many seconds it asks to come back. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
 
   constructor(
     readonly status: number,
     readonly problem: Partial<Problem>,
+    readonly retryAfter = 0,
   ) {
     super(`${problem.detail ?? problem.title ?? "the API refused"} (${problem.code ?? "http-error"}, HTTP ${status})`);
   }
@@ -43,10 +44,17 @@ export class Unreachable extends Error {
 }
 
 const ENDED: ReadonlySet<string> = new Set(["job.succeeded", "job.failed", "job.cancelled"]);
-const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
-const SAFE: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "DELETE"]);
-const FIRST_PAUSE = 250;
-const LONGEST_PAUSE = 10_000;
+/** Busy, and nothing was done. */
+const NOT_DONE: ReadonlySet<number> = new Set([429, 503]);
+/** Busy; 502 and 504 are a proxy's, which may have passed the request on. */
+const BUSY: ReadonlySet<number> = new Set([...NOT_DONE, 502, 504]);
+const READS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+const SAFE: ReadonlySet<string> = new Set([...READS, "PUT", "DELETE"]);
+const NO_CONTENT = 204;
+const FIRST_PAUSE = 0.25;
+/** Seconds, of the client's own accord; it rests for longer when it is asked to, up to the following. */
+const LONGEST_PAUSE = 10;
+const LONGEST_ASKED = 60;
 
 /** Agora's API. `call` is typed by path: `agora.call.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id } } })`. */
 export class Agora {
@@ -63,28 +71,33 @@ export class Agora {
   }
 
   /**
-   * The events of a job, each once and in order, live until it ends. A stream that is cut is taken up where it was.
+   * The events of a job, each once and in order, live until it ends. A stream that is cut is taken up where it was,
+   * also when the server starts again: five tries take a quarter of a minute.
    *
-   * @throws ApiError when there is no such job; Unreachable when the server stays away.
+   * @throws ApiError when there is no such job, or the server stays busy; Unreachable when it stays away.
    */
   async *events(jobId: string, options: { after?: number; signal?: AbortSignal } = {}): AsyncGenerator<EventOut> {
+    const { signal } = options;
     let after = options.after ?? 0;
-    let cause: unknown;
-    for (let failures = 0; failures < this.#tries; failures += 1) {
+    for (let failures = 0; ; ) {
       try {
-        for await (const event of this.#stream(jobId, after, options.signal)) {
+        for await (const event of this.#stream(jobId, after, signal)) {
           failures = 0;
+          if (event === null) continue;
           after = event.seq ?? after;
           yield event;
-          if (ENDED.has(event.type)) return;
         }
+        return;
       } catch (error) {
-        if (error instanceof ApiError || options.signal?.aborted) throw error;
-        cause = error;
+        failures += 1;
+        const refused = error instanceof ApiError ? error : null;
+        if (signal?.aborted || (refused && !isPassing(BUSY, refused.status, refused.retryAfter))) throw error;
+        if (failures >= this.#tries) {
+          throw refused ?? new Unreachable(`the events of ${jobId} after ${after} cannot be read`, { cause: error });
+        }
+        await pause(refused?.retryAfter ?? 0, FIRST_PAUSE * 4 ** (failures - 1), signal);
       }
-      await pause(FIRST_PAUSE * 2 ** failures);
     }
-    throw new Unreachable(`the events of ${jobId} after ${after} cannot be read`, { cause });
   }
 
   /** Submit a job. It is made once however often the call is sent: `idempotencyKey` is what tells it from others. */
@@ -118,38 +131,57 @@ export class Agora {
     return request;
   }
 
-  async #send(given: Request): Promise<Response> {
+  async #send(given: Request, tries = this.#tries): Promise<Response> {
     const request = this.#authorised(given);
     const repeatable = SAFE.has(request.method) || request.headers.has("Idempotency-Key");
+    // An edit that was done, and is sent again, would be told that somebody else came first.
+    const again = repeatable && (READS.has(request.method) || !isConditional(request));
+    const passing = again ? BUSY : NOT_DONE;
     const fetch = this.#options.fetch ?? globalThis.fetch;
     for (let tried = 1; ; tried += 1) {
-      const last = tried >= this.#tries || !repeatable;
+      const last = tried >= tries || !repeatable;
       const answer = await fetch(request.clone()).catch((error: unknown) => {
-        if (last || request.signal.aborted) throw error;
+        if (last || !again || request.signal.aborted) throw error;
         return null;
       });
-      if (answer !== null && (last || !BUSY.has(answer.status))) return answer;
-      await pause(Math.max(FIRST_PAUSE * 2 ** (tried - 1), 1000 * Number(answer?.headers.get("Retry-After") ?? 0)));
+      const asked = answer === null ? 0 : secondsAsked(answer);
+      if (answer !== null && (last || !isPassing(passing, answer.status, asked))) return answer;
+      await answer?.body?.cancel().catch(() => undefined); // nobody reads it
+      await pause(asked, FIRST_PAUSE * 2 ** (tried - 1), request.signal);
     }
   }
 
-  async *#stream(jobId: string, after: number, signal?: AbortSignal): AsyncGenerator<EventOut> {
+  /** The events of a job until it has ended, null whenever the server says that it is still there. Throws when cut. */
+  async *#stream(jobId: string, after: number, signal?: AbortSignal): AsyncGenerator<EventOut | null> {
     const base = this.#options.url.replace(/\/+$/, "");
     const request = new Request(`${base}/api/v1/jobs/${encodeURIComponent(jobId)}/events`, {
       headers: { Accept: "text/event-stream", "Last-Event-ID": String(after) },
       ...(signal ? { signal } : {}),
     });
-    const answer = await this.#send(request);
+    const answer = await this.#send(request, 1);
     if (!answer.ok) throw await problemOf(answer);
+    if (answer.status === NO_CONTENT) return; // the job has ended, and `after` is its last event
     let text = "";
     const decoder = new TextDecoder();
     const reader = answer.body?.getReader();
-    for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) {
-      text += decoder.decode(read.value, { stream: true });
-      const lines = text.split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice(6)) as EventOut;
+    try {
+      for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) {
+        text += decoder.decode(read.value, { stream: true });
+        const lines = text.split("\n");
+        text = lines.pop() ?? "";
+        for (const line of lines) {
+          if (line.startsWith(":")) yield null;
+          if (!line.startsWith("data: ")) continue;
+          const event = JSON.parse(line.slice(6)) as EventOut;
+          yield event;
+          if (ENDED.has(event.type)) return;
+        }
+      }
+    } finally {
+      // Whoever leaves early leaves the connection too: the server counts open streams.
+      await reader?.cancel().catch(() => undefined);
     }
+    throw new Unreachable(`the events of ${jobId} were cut`);
   }
 }
 
@@ -163,12 +195,45 @@ const refusals: Middleware = {
 async function problemOf(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {
-    return new ApiError(response.status, JSON.parse(text) as Partial<Problem>);
+    return new ApiError(response.status, JSON.parse(text) as Partial<Problem>, secondsAsked(response));
   } catch {
-    return new ApiError(response.status, { detail: text.slice(0, 200) });
+    return new ApiError(response.status, { detail: text.slice(0, 200) }, secondsAsked(response));
   }
 }
 
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.min(milliseconds, LONGEST_PAUSE)));
+function isConditional(request: Request): boolean {
+  return request.headers.has("If-Match") || request.headers.has("If-None-Match");
+}
+
+/** Seconds that a Retry-After header asks for, which may be a date; none for junk, or a time that has passed. */
+function secondsAsked(response: Response): number {
+  const text = response.headers.get("Retry-After") ?? "";
+  if (/^\d+$/.test(text)) return Number(text);
+  // `Date.parse` takes nearly anything for a date, such as `-5`.
+  if (!/^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/.test(text)) return 0;
+  return Math.max(0, Date.parse(text) - Date.now()) / 1000 || 0;
+}
+
+/** Whether it may be over soon, and not so late that the caller had better decide: a day's quota is used up, say. */
+function isPassing(passing: ReadonlySet<number>, status: number, asked: number): boolean {
+  return passing.has(status) && asked <= LONGEST_ASKED;
+}
+
+/** Rests for as many seconds as are asked for, or as have grown from try to try. An abort ends it. */
+function pause(asked: number, grown: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(
+      () => {
+        signal?.removeEventListener("abort", stop);
+        resolve();
+      },
+      1000 * Math.max(asked, Math.min(LONGEST_PAUSE, grown)),
+    );
+    signal?.addEventListener("abort", stop, { once: true });
+  });
 }

@@ -5,14 +5,18 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from math import inf
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from agora.client.budgets import as_sent
+from agora.client.errors import Busy, Unreachable
+from agora.client.retries import TRIES, may_pass, pause_of_stream
 from agora.client.wire import Json, Wire
 
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+NO_CONTENT = 204
 STREAM_SILENCE = 60.0
 """Seconds without a byte after which a stream counts as cut; the server speaks at least every 15."""
 
@@ -97,33 +101,65 @@ class JobMethods(Wire):
     def events(self, job_id: str, *, after: int = 0, deadline: float | None = None) -> Iterator[Json]:
         """The events of a job, live, each once and in order, until it ends; a cut stream is resumed.
 
+        Also while the server starts again, for a quarter of a minute; one that stays away is an Unreachable.
+
         Raises:
             TimeoutError: the monotonic clock passed ``deadline`` first.
         """
+        failures = 0
         while True:
             try:
                 for event in self._stream(job_id, after, deadline):
-                    after = event["seq"]
-                    yield event
-                    if event["type"] in TERMINAL:
-                        return
-            except (OSError, http.client.HTTPException):
-                pass  # cut: resumed below
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {job_id} has not ended in time")
-            time.sleep(0.1)
+                    failures = 0
+                    if event is not None:
+                        after = event["seq"]
+                        yield event
+            except (Unreachable, Busy) as error:
+                cut = error
+            else:
+                return
+            failures += 1
+            left = self._left(job_id, deadline)
+            if failures >= TRIES or not may_pass(cut, again=True):
+                raise cut.error if isinstance(cut, Busy) else cut
+            self._rest(min(left, pause_of_stream(cut, failures)))
+            self._left(job_id, deadline)
 
-    def _stream(self, job_id: str, after: int, deadline: float | None) -> Iterator[Json]:
+    @staticmethod
+    def _left(job_id: str, deadline: float | None) -> float:
+        """Seconds until the deadline. Raises TimeoutError."""
+        left = inf if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"job {job_id} has not ended in time")
+        return left
+
+    def _stream(self, job_id: str, after: int, deadline: float | None) -> Iterator[Json | None]:
+        """The events of a job until it has ended, and None whenever the server says that it is still there.
+
+        Raises:
+            Unreachable: the stream was cut before that, or ``deadline`` came.
+            Busy: it could not be had now.
+        """
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         silence = STREAM_SILENCE if deadline is None else max(0.1, min(STREAM_SILENCE, deadline - time.monotonic()))
         connection = self._connect(silence)
         try:
             response = self._send(connection, "GET", f"/jobs/{quote(job_id, safe='')}/events", None, headers)
             self._raise_for(response)
+            if response.status == NO_CONTENT:
+                return  # the job has ended, and ``after`` is its last event
             for line in response:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
+                if line.startswith(b":"):
+                    yield None
+                elif line.startswith(b"data: ") and line.endswith(b"\n"):  # else it was cut within
+                    event: Json = json.loads(line[6:])
+                    yield event
+                    if event["type"] in TERMINAL:
+                        return
                 if deadline is not None and time.monotonic() > deadline:
-                    return
+                    break
+            raise Unreachable(f"{self.base_url} cut the events of {job_id}")
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"{self.base_url} cannot be reached: {error or type(error).__name__}") from error
         finally:
             connection.close()

@@ -7,15 +7,17 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlencode, urlsplit
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from agora.api_versions import HEADER, NEWEST
 from agora.client.errors import ApiError, Busy, Unreachable
+from agora.client.retries import BUSY, TRIES, may_pass, pause, seconds_asked
 
 Json = dict[str, Any]
 
@@ -26,25 +28,9 @@ class Answer(dict[str, Any]):
     etag: str | None = None
 
 
-TRIES = 5
-LONGEST_PAUSE = 10.0
-LONGEST_ASKED = 60.0
-BUSY = frozenset({429, 502, 503, 504})
 FAILED = 400
 CONDITIONS = frozenset({"If-Match", "If-None-Match"})
 """Of edits; no read sends any."""
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, Busy) else 0.0
-    grown: float = 0.1 * 2 ** (state.attempt_number - 1)
-    return min(LONGEST_PAUSE, max(asked, grown))
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether the API is busy, and not for so long that its caller had better decide: a day's quota is used up."""
-    return isinstance(error, Busy) and error.retry_after <= LONGEST_ASKED
 
 
 def _expecting(if_match: str | None, if_none_match: str | None = None) -> dict[str, str]:
@@ -127,20 +113,25 @@ class Wire:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
     ) -> tuple[bytes, Message]:
         # A POST without an idempotency key may have been done, and of an edit that was done a second time would be
-        # told that somebody else came first: these are not sent again.
+        # told that somebody else came first: these are not sent again, unless the API says that it has not done them.
         again = (method != "POST" or "Idempotency-Key" in headers) and not CONDITIONS & headers.keys()
-        if not again:
-            self._drop()  # nor sent on a connection that the server may just have closed
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: _may_pass(error) or (again and isinstance(error, Unreachable))),
+            retry=retry_if_exception(lambda error: may_pass(error, again=again)),
             stop=stop_after_attempt(TRIES),
-            wait=_pause,
+            wait=pause,
+            sleep=self._rest,
+            before=lambda _: None if again else self._drop(),  # nor sent where the server may just have hung up
             reraise=True,
         )
         try:
             return retrying(self._once, method, path, body, headers, timeout)
         except Busy as busy:
             raise busy.error from None
+
+    @staticmethod
+    def _rest(seconds: float) -> None:
+        """Between two tries."""
+        time.sleep(seconds)
 
     def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
@@ -177,8 +168,7 @@ class Wire:
             problem = {"detail": text[:200].decode(errors="replace")}
         error = ApiError(response.status, problem if isinstance(problem, dict) else {})
         if response.status in BUSY:
-            after = response.headers.get("Retry-After", "")
-            raise Busy(error, float(after) if after.isdecimal() else 0.0)
+            raise Busy(error, seconds_asked(response.headers.get("Retry-After")))
         raise error
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
@@ -195,6 +185,7 @@ class Wire:
     def _kept(self, timeout: float) -> http.client.HTTPConnection:
         kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if kept is None or kept.sock is None:
+            self._drop()  # the server closed it with its last answer
             kept = self._local.connection = self._connect(timeout)
             self._open.add(kept)
         kept.sock.settimeout(timeout)
