@@ -8,6 +8,7 @@ import pytest
 
 from agora.client import Agora, ApiError, Unreachable
 from agora.client.retries import TRIES
+from api.v1.events import NO_RETRY_MS
 from tests.support.answering import Told, answering, event, streamed
 
 ALIVE = b": still here\n\n"
@@ -116,8 +117,8 @@ def test_who_says_that_they_are_still_there_is_not_given_up(server, api):
     assert read(api.events("job_1")) == [1, 3]
 
 
-def test_no_content_is_the_end_of_the_stream(server, api):
-    server.answers += [Told(status=204), Told(status=204), JOB]
+def test_a_stream_that_says_not_to_come_again_has_ended(server, api):
+    server.answers += [streamed(f"retry: {NO_RETRY_MS}\n\n".encode())] * 2 + [JOB]
     assert read(api.events("job_1", after=3)) == []
     assert api.wait("job_1")["status"] == "succeeded"
     assert [path for _, path, _ in server.asked] == ["/api/v1/jobs/job_1/events"] * 2 + ["/api/v1/jobs/job_1"]

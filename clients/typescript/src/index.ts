@@ -50,7 +50,8 @@ const NOT_DONE: ReadonlySet<number> = new Set([429, 503]);
 const BUSY: ReadonlySet<number> = new Set([...NOT_DONE, 502, 504]);
 const READS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 const SAFE: ReadonlySet<string> = new Set([...READS, "PUT", "DELETE"]);
-const NO_CONTENT = 204;
+/** What a stream says whose job has ended before it began: there is no need to come again. */
+const NO_RETRY = "retry: 86400000";
 const FIRST_PAUSE = 0.25;
 /** Seconds, of the client's own accord; it rests for longer when it is asked to, up to the following. */
 const LONGEST_PAUSE = 10;
@@ -160,7 +161,6 @@ export class Agora {
     });
     const answer = await this.#send(request, 1);
     if (!answer.ok) throw await problemOf(answer);
-    if (answer.status === NO_CONTENT) return; // the job has ended, and `after` is its last event
     let text = "";
     const decoder = new TextDecoder();
     const reader = answer.body?.getReader();
@@ -170,6 +170,7 @@ export class Agora {
         const lines = text.split("\n");
         text = lines.pop() ?? "";
         for (const line of lines) {
+          if (line === NO_RETRY) return;
           if (line.startsWith(":")) yield null;
           if (!line.startsWith("data: ")) continue;
           const event = JSON.parse(line.slice(6)) as EventOut;

@@ -187,8 +187,9 @@ test("a stream whose server says that it is still there is not given up", async 
   assert.deepEqual(await read(agora), [1]);
 });
 
-test("no content is the end of a stream", async (context) => {
-  const { agora, asked, pauses } = scripted(context, [() => new Response(null, { status: 204 })]);
+test("a stream that says not to come again has ended", async (context) => {
+  const over = "retry: 1000\n\nretry: 86400000\n\n";
+  const { agora, asked, pauses } = scripted(context, [() => new Response(over, { headers: STREAM })]);
   assert.deepEqual(await read(agora, 3), []);
   assert.deepEqual([asked.length, pauses], [1, []]);
 });

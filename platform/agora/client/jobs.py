@@ -16,7 +16,8 @@ from agora.client.retries import TRIES, may_pass, pause_of_stream
 from agora.client.wire import Json, Wire
 
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
-NO_CONTENT = 204
+NO_RETRY = b"retry: 86400000\n"
+"""What a stream says whose job has ended before it began: there is no need to come again."""
 STREAM_SILENCE = 60.0
 """Seconds without a byte after which a stream counts as cut; the server speaks at least every 15."""
 
@@ -146,9 +147,9 @@ class JobMethods(Wire):
         try:
             response = self._send(connection, "GET", f"/jobs/{quote(job_id, safe='')}/events", None, headers)
             self._raise_for(response)
-            if response.status == NO_CONTENT:
-                return  # the job has ended, and ``after`` is its last event
             for line in response:
+                if line == NO_RETRY:
+                    return
                 if line.startswith(b":"):
                     yield None
                 elif line.startswith(b"data: ") and line.endswith(b"\n"):  # else it was cut within
