@@ -140,7 +140,7 @@ def get_member(team_id: str, user_id: str) -> Member:
 
 
 def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = ANYTHING) -> Member:
-    """Give a member another role.
+    """Give a member another role. Of who is an owner no more, open invitations end, those by their keys too.
 
     Raises:
         NotFound: the team has no such member.
@@ -154,7 +154,7 @@ def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = 
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
-                member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
+                key_rights.end_invitations(session, user_id, team_id=team_id)
             old, new = {"role": row.role}, {"role": role}
             audit.record(session, "member.role_changed", user_id, team_id=team_id, before=old, after=new)
             row.role = role
@@ -174,8 +174,7 @@ def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) 
             row, user = _found_member(session, team_id, user_id, lock=True)
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
-            member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
-            key_rights.revoke_made_by(session, user_id, team_id=team_id)
+            key_rights.end_what_they_gave(session, user_id, team_id=team_id)
             action = "member.left" if acting.actor().id == user_id else "member.removed"
             told = {"email": user.email, "role": row.role}
             audit.record(session, action, user_id, team_id=team_id, before=told)

@@ -181,19 +181,21 @@ def pin_key(team_id: str, key_id: str, api_version: str, *, expected: Expected =
 
 
 def revoke_key(team_id: str, key_id: str, *, expected: Expected = ANYTHING) -> None:
-    """Revoke a key.
+    """Revoke a key. The open invitations that it gave end too; keys that it made do not.
 
     Raises:
         NotFound: the team has no such valid key.
         PreconditionFailed: it is not as expected.
     """
     with changing(team_tag(team_id)), transaction("auth") as session:
+        member_queries.lock_team(session, team_id=team_id)
         row = _find(session, team_id, key_id, lock=True)
         if row.revoked_at is not None:
             raise NotFound(f"there is no valid key {key_id}")
         expected.check(_view(row))
         audit.record(session, "key.revoked", key_id, team_id=team_id, before=told(row))
         queries.revoke_key(session, team_id=team_id, key_id=key_id)
+        member_queries.revoke_open(session, team_id=team_id, invited_by=[key_id])
 
 
 def rotate_key(
