@@ -20,6 +20,8 @@ from agora.identity.roles import Role
 from agora.identity.users import check_name
 from agora.ids import new_id
 
+MOST_TEAMS = 100
+"""Of a user who makes another: what is told of a user is told to each of their teams."""
 LAST_OWNER = "members_keep_an_owner"
 
 
@@ -70,6 +72,7 @@ def create_team(
     Raises:
         Invalid: the name is none.
         NotFound: it is a repeat, and the user has left the team that the first one made.
+        Conflict: the user is in too many teams.
     """
     name = _checked_name(name)
     if idempotency is not None:
@@ -83,6 +86,7 @@ def create_team(
             if found is None or role is None:
                 raise NotFound(f"there is no team {known}")
             return view_team(found, Role(role)), True
+        _check_few_teams(session, user_id)
         session.add(row)
         session.flush()
         session.add(MemberRow(team_id=row.id, user_id=user_id, role=Role.OWNER))
@@ -90,6 +94,13 @@ def create_team(
         session.refresh(row)
         audit.record(session, "team.created", row.id, team_id=row.id, after={"name": name})
         return view_team(row, Role.OWNER), False
+
+
+def _check_few_teams(session: Session, user_id: str) -> None:
+    """Those that they do not own count too: else who hands a team over would make the next."""
+    user_queries.find(session, user_id, lock=True)  # so that they make no other one meanwhile
+    if user_queries.count_teams(session, user_id) >= MOST_TEAMS:
+        raise Conflict(f"you are in {MOST_TEAMS} teams or more; who makes another must be in fewer: leave one first")
 
 
 def _checked_name(name: str) -> str:
