@@ -1,5 +1,7 @@
 """What a key may is bounded by who made it: nobody gives more than they have, and what they gave ends with them.
 
+Nor does a key make one that lives longer than itself.
+
 So do open invitations, whether they gave them themselves or by a key.
 
 A key that a user made, or a key of theirs and so on, is theirs in this sense: it may no more than their present role
@@ -8,6 +10,7 @@ operator stands behind is bounded by its scopes alone.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -58,6 +61,17 @@ def held(session: Session, maker: str, *, team_id: str) -> frozenset[str]:
         return permissions_of(Role(role)) if role is not None else NOTHING
     row = queries.lock_valid_key(session, team_id=team_id, key_id=maker)
     return (permissions(session, row) or NOTHING) if row is not None else NOTHING
+
+
+def lives_until(session: Session, maker: str | None, *, team_id: str) -> datetime | None:
+    """Until when a key may live that somebody makes. Only one that a key makes is bounded: by what that one was to."""
+    row = queries.find_key(session, team_id=team_id, key_id=maker) if maker and not maker.startswith(USER) else None
+    return meant_until(row) if row is not None else None
+
+
+def meant_until(row: ApiKeyRow) -> datetime | None:
+    """Until when a key was to live, whatever a rotation has made of it."""
+    return row.expires_at if row.rotated_at is None else row.meant_until
 
 
 def end_what_they_gave(session: Session, user_id: str, *, team_id: str) -> None:
