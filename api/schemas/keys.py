@@ -16,7 +16,10 @@ class KeyIn(Schema):
         ma.fields.String(), required=True, validate=ma.validate.Length(1, 20),
         metadata={"description": "what it may do; `*`: all that a key of a team may"},
     )  # fmt: skip
-    expires_at = Moment(load_default=None)
+    expires_at = Moment(
+        load_default=None,
+        metadata={"description": "no later than the key that makes it, if one does, and left out as that one"},
+    )
     api_version = ma.fields.String(
         load_default=None, validate=ma.validate.Length(1, 50),
         metadata={"description": PINNED + "; what this request speaks, if it says so, else the newest"},
@@ -33,7 +36,9 @@ class RotationIn(Schema):
     overlap_seconds = ma.fields.Float(
         attribute="overlap", load_default=86_400.0, metadata={"description": "0: it ends at once"}
     )
-    expires_at = Moment(metadata={"description": "of the new key; left out, until the present one was to live"})
+    expires_at = Moment(
+        metadata={"description": "of the new key; left out, as the present one; no later than a key that rotates it"}
+    )
 
 
 class KeyPatch(Schema):

@@ -45,8 +45,12 @@ def list_teams() -> Any:
 @scope(SELF)
 @teams.arguments(TeamIn)
 @teams.response(201, TeamOut)
+@teams.alt_response(409, schema=Problem, description="The user is in 100 teams, and makes no other one.")
 def create_team(fields: dict[str, Any]) -> Response:
-    """Make a team; the user owns it. With `Idempotency-Key` a repeat gets the team that the first one made."""
+    """Make a team; the user owns it. Who is in 100 teams makes no other one.
+
+    With `Idempotency-Key` a repeat gets the team that the first one made.
+    """
     made, replayed = members.create_team(
         user_id(), fields["name"], idempotency=idempotency_key(TEAMS), team_id=team_id()
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from agora.identity.models import SystemRoleRow, TeamRow, UserRow
 from agora.identity.roles import SystemRole
 from agora.teams.erase import erase_team
 from tests.support import people
+from tests.support.locks import until_waiting
 from tests.support.people import Browser
 from tests.support.server import served
 
@@ -105,6 +107,40 @@ def test_usage_is_counts_only(app, admin):
     assert usage["jobs"] == []
     assert analyst.get(f"{SYSTEM}/users").status_code == 403
     assert analyst.get(f"{SYSTEM}/usage?days=99").status_code == 422
+
+
+# --- granting
+
+
+def test_a_role_that_is_revoked_just_after_it_was_granted_was_granted(admin, monkeypatch):
+    boss, person = admin(), people.sign_up()
+    real = administrators.changing
+
+    @contextmanager
+    def another_revokes_it_then(*tags):
+        with real(*tags):
+            yield
+        monkeypatch.setattr(administrators, "changing", real)
+        administrators.revoke(person.id, SystemRole.SUPPORT)
+
+    monkeypatch.setattr(administrators, "changing", another_revokes_it_then)
+    granted = boss.post(f"{SYSTEM}/admins", json={"email": person.email, "role": "support"})
+    assert (granted.status_code, granted.json["user_id"]) == (201, person.id)
+    assert {one["user_id"] for one in boss.get(f"{SYSTEM}/admins").json["items"]} == {boss.person.id}
+
+
+def test_a_role_is_granted_again_and_revoked_at_once(app):
+    person = people.sign_up()
+    administrators.grant(person.email, SystemRole.SUPPORT, by=None)
+    with ThreadPoolExecutor(2) as pool:
+        with transaction("auth") as session:
+            session.get(UserRow, person.id, with_for_update=True)
+            again = pool.submit(administrators.grant, person.email, SystemRole.SUPPORT, by=None)
+            until_waiting(1, database="auth")
+            revoked = pool.submit(administrators.revoke, person.id, SystemRole.SUPPORT)
+            until_waiting(2, database="auth")
+        assert (again.result(10).role, revoked.result(10)) == (SystemRole.SUPPORT, None)
+    assert administrators.list_admins() == []
 
 
 # --- what they do

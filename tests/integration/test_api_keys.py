@@ -116,6 +116,68 @@ def test_a_key_near_its_end_is_renewed(app, caller):
     assert status_of(app, fresh.json) == 200
 
 
+# --- made by keys that expire
+
+
+class Expiring:
+    """A caller whose key, made by the operator, ends in a day."""
+
+    def __init__(self, app, team_id):
+        self.until = (now() + timedelta(days=1)).replace(microsecond=0)
+        made = identity.create_key(team_id, "short", expires_at=self.until)
+        self.id, self._client = made.id, app.test_client()
+        self._headers = {"Authorization": f"Bearer {made.plain}"}
+
+    def post(self, path, **body):
+        """The answer, and when the key in it ends."""
+        answered = self._client.post(path, json=body, headers=self._headers)
+        until = answered.json.get("expires_at")
+        return answered, datetime.fromisoformat(until) if until else None
+
+    def makes(self, **body):
+        return self.post("/api/v1/keys", name="made", scopes=["*"], **body)
+
+
+def is_too_late(answered, until):
+    [told] = answered.json["errors"]
+    assert (told["pointer"], told["rule"]) == ("/expires_at", "range")
+    assert until.isoformat() in told["message"]
+    return answered.status_code == 422
+
+
+def test_a_key_makes_none_that_lives_longer(app, caller):
+    maker = Expiring(app, caller.team_id)
+    earlier, later = maker.until - timedelta(hours=1), maker.until + timedelta(seconds=1)
+    for more, until in (({}, maker.until), ({"expires_at": None}, maker.until),
+                        ({"expires_at": maker.until.isoformat()}, maker.until),
+                        ({"expires_at": earlier.isoformat()}, earlier)):  # fmt: skip
+        answered, told = maker.makes(**more)
+        assert (answered.status_code, told) == (201, until)
+    assert is_too_late(maker.makes(expires_at=later.isoformat())[0], maker.until)
+    assert caller.post("/api/v1/keys", json={"name": "long", "scopes": ["*"]}).json["expires_at"] is None
+
+
+def test_a_key_rotates_none_into_one_that_lives_longer_not_even_itself(app, caller):
+    maker = Expiring(app, caller.team_id)
+    unlimited = identity.create_key(caller.team_id, "long").id
+    earlier = maker.until - timedelta(hours=1)
+    short = identity.create_key(caller.team_id, "shorter", expires_at=earlier).id
+    for one in (unlimited, short, maker.id):
+        answered, _ = maker.post(f"/api/v1/keys/{one}/rotate", expires_at="2999-01-01T00:00:00Z")
+        assert is_too_late(answered, maker.until)
+    for one, until in ((unlimited, maker.until), (short, earlier), (maker.id, maker.until)):
+        answered, told = maker.post(f"/api/v1/keys/{one}/rotate")
+        assert (answered.status_code, told) == (201, until)
+
+
+def test_of_a_key_that_is_rotated_counts_how_long_it_was_to_live(app, caller):
+    """Not the overlap: whoever changes over makes no shorter keys meanwhile."""
+    maker = Expiring(app, caller.team_id)
+    identity.rotate_key(caller.team_id, maker.id, overlap=60)
+    assert maker.makes()[1] == maker.until
+    assert is_too_late(maker.makes(expires_at="2999-01-01T00:00:00Z")[0], maker.until)
+
+
 # --- repeats
 
 

@@ -3,6 +3,7 @@
 import email
 import email.policy
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -18,7 +19,7 @@ from agora.audit.models import EntryRow
 from agora.audit.types import Filter
 from agora.cli import run
 from agora.db.session import transaction
-from agora.identity import duties
+from agora.identity import duties, members, trail, user_queries
 from agora.ids import made_at
 from agora.webhooks import service as webhooks
 from tests.support import people
@@ -185,6 +186,49 @@ def test_a_failed_sign_in_is_one_row_until_it_is_in_the_log_of_each_team_once_an
         assert timedelta(0) <= made_at(one.id) - one.at.replace(microsecond=0) < timedelta(seconds=2)
         page = audit.list_entries(Filter(action="user.sign_in_failed", since=one.at), team_id=one.team_id)
         assert [entry.id for entry in page.items] == [one.id]
+
+
+def failures(person, times):
+    """Failed sign-ins of somebody, noted as the dispatcher finds them."""
+    for _ in range(times):
+        with transaction("auth") as session:
+            trail.note_failed_sign_in(session, person.email, reason="code", address="127.0.0.1", user_agent="")
+
+
+def test_what_one_run_tells_teams_of_failed_sign_ins_is_bounded_in_entries(db, monkeypatch):
+    """Whoever is in many teams does not hold up what else the dispatcher does."""
+    busy, other = people.sign_up(), people.sign_up()
+    for number in range(3):
+        members.create_team(busy.id, f"team {number}")
+    failures(busy, 3)
+    failures(other, 2)
+    failures(people.Person(id="", email="nobody@example.test"), 1)
+    monkeypatch.setattr(duties, "ENTRIES", 6)
+    reads, real = [], user_queries.list_team_ids_of
+    monkeypatch.setattr(user_queries, "list_team_ids_of", lambda *args: reads.append(1) or real(*args))
+    written, done = [], []
+    while not done or done[-1]:
+        done.append(duties.spread_entries())
+        with transaction("auth") as session:
+            written.append(session.query(EntryRow).filter_by(action="user.sign_in_failed").count())
+    assert (done, written) == ([1, 1, 3, 1, 0], [4, 8, 14, 15, 15])
+    assert len(reads) == 4  # one for each run that finds anything, whoever it is about
+    with transaction("auth") as session:
+        rows = session.query(EntryRow).filter_by(action="user.sign_in_failed")
+        told = Counter((row.object_id, row.team_id) for row in rows)
+    assert told == (
+        {(busy.id, team_id): 3 for team_id in teams_of(busy.id)}
+        | {(other.id, team_id): 2 for team_id in teams_of(other.id)}
+        | {("nobody@example.test", PLATFORM): 1}
+    )
+
+
+def test_a_failed_sign_in_of_somebody_in_more_teams_than_a_run_tells_is_told_by_itself(db, monkeypatch):
+    person = people.sign_up()
+    members.create_team(person.id, "Acme")
+    failures(person, 2)
+    monkeypatch.setattr(duties, "ENTRIES", 1)
+    assert [duties.spread_entries() for _ in range(3)] == [1, 1, 0]
 
 
 def test_a_field_that_no_list_names_cannot_be_recorded(db):

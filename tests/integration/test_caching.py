@@ -1,6 +1,7 @@
 """What processes remember: a write is seen by the next read in every other one, and nothing stale is ever trusted."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from prometheus_client import REGISTRY
@@ -206,13 +207,39 @@ def test_what_is_owed_anew_while_it_is_made_up_for_is_owed_still(cache, db, sett
 
     def another_fails_meanwhile(*arguments):
         write(*arguments)
-        generations._owed.add("x")
+        generations._owed["x"] = object()
 
     with monkeypatch.context() as patch:
         patch.setattr(generations, "_set", another_fails_meanwhile)
         generations.make_up()
-    assert generations._owed == {"x"}
+    assert set(generations._owed) == {"x"}
     assert generations.settle(0.0)
+    assert not generations._owed
+
+
+def test_nobody_trusts_what_is_owed_while_another_makes_up_for_it(cache, db, setting, monkeypatch):
+    """The first request after an outage tells of the change, and one beside it does not read the tag from before."""
+    source = Source()
+    cache.get("k", ("x",), source)
+    setting("REDIS_URL", AWAY)
+    changed("x")
+    source.value = "b"
+    setting("REDIS_URL", db["REDIS_URL"])
+    write, telling, go = generations._set, threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        telling.set()
+        assert go.wait(20)
+        write(*arguments)
+
+    monkeypatch.setattr(generations, "_set", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(generations.make_up)
+        assert telling.wait(20)
+        beside = pool.submit(cache.get, "k", ("x",), source)
+        wait([beside], timeout=0.3)  # whoever does not wait is through by then
+        go.set()
+        assert (first.result(20), beside.result(20)) == (None, "b")
     assert not generations._owed
 
 

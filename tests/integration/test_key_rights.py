@@ -1,21 +1,24 @@
-"""Rights end with their giver: what API keys may of users who leave, are demoted, disabled or erased."""
+"""Rights end with their giver: keys and invitations of users who leave, are demoted, disabled or erased."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
 from agora.api_versions import NEWEST
 from agora.audit.models import EntryRow
+from agora.clock import now
 from agora.db.session import transaction
 from agora.identity import administrators, member_queries, operators, user_queries
 from agora.identity import service as identity
-from agora.identity.models import MemberRow
+from agora.identity.models import ApiKeyRow, MemberRow
 from agora.teams.erase import erase_team
 from tests.support import people
 from tests.support.locks import until_waiting
 from tests.support.people import Browser
 
 JOBS, KEYS, MEMBERS = "/api/v1/jobs", "/api/v1/keys", "/api/v1/team/members"
+INVITATIONS = "/api/v1/team/invitations"
 
 SPEAKS = {"Agora-Version": NEWEST}
 
@@ -64,6 +67,10 @@ class Key:
         """Make a key; the answer."""
         return self._client.post(KEYS, json={"name": "made", "scopes": list(scopes)}, headers=self._sent)
 
+    def invites(self, email):
+        """Invite an owner; the answer."""
+        return self._client.post(INVITATIONS, json={"email": email, "role": "owner"}, headers=self._sent)
+
     def rotates(self, other):
         """Rotate a key; the answer."""
         return self._client.post(f"{KEYS}/{other.id}/rotate", json={}, headers=self._sent)
@@ -71,6 +78,16 @@ class Key:
 
 def make(app, browser, *scopes):
     return Key(app, browser.post(KEYS, json={"name": "made", "scopes": list(scopes)}, headers=SPEAKS))
+
+
+def erase(person):
+    with transaction("auth") as session:
+        own = user_queries.find_personal_team(session, person.id)
+    erase_team(own)
+
+
+def invited(browser):
+    return {one["email"] for one in browser.get(INVITATIONS).json["items"]}
 
 
 def revocations(team_id):
@@ -169,9 +186,7 @@ def test_a_disabled_account_has_no_keys_that_work_until_it_is_let_in_again(app, 
 
 def test_the_keys_of_a_user_who_is_erased_are_revoked_in_every_team(app, owner, lead):
     key, other = make(app, lead, "jobs:read"), make(app, owner, "jobs:read")
-    with transaction("auth") as session:
-        own = user_queries.find_personal_team(session, lead.person.id)
-    erase_team(own)
+    erase(lead.person)
     assert (key.reads(), other.reads()) == (401, 200)
     assert revocations(owner.team) == {key.id: "the user behind it left the team"}
 
@@ -204,3 +219,69 @@ def test_a_key_of_whoever_left_before_there_was_this_rule_goes_on(app, owner, le
         administrators.disable(session, administrators.lock_user(session, lead.person.id))
     identity._remembered.clear()
     assert key.reads() == 401
+
+
+# --- invitations
+
+
+@pytest.mark.parametrize("how", ["removed", "left", "demoted", "erased"])
+def test_open_invitations_end_with_their_giver_those_that_keys_gave_too(app, owner, how):
+    """Else an owner who is taken out comes back by one: as an owner."""
+    second = joined(app, owner.team, "owner")
+    key = make(app, second, "*")
+    of_it = Key(app, key.makes("keys:manage", "team:manage"))
+    answers = [
+        second.post(INVITATIONS, json={"email": "a@example.test", "role": "owner"}),
+        key.invites("b@example.test"),
+        of_it.invites("c@example.test"),
+        make(app, owner, "*").invites("kept@example.test"),
+    ]
+    assert [one.status_code for one in answers] == [201] * 4
+    with transaction("auth") as session:  # what a key gave outlives it, but not whoever stands behind it
+        session.get(ApiKeyRow, of_it.id).expires_at = now() - timedelta(seconds=1)
+    assert invited(owner) == {f"{name}@example.test" for name in ("a", "b", "c", "kept")}
+    path = f"{MEMBERS}/{second.person.id}"
+    if how == "removed":
+        assert owner.delete(path).status_code == 204
+    elif how == "left":
+        assert second.post("/api/v1/team/leave").status_code == 204
+    elif how == "demoted":
+        assert owner.patch(path, json={"role": "lead"}).status_code == 200
+    else:
+        erase(second.person)
+    assert invited(owner) == {"kept@example.test"}
+
+
+def test_open_invitations_that_a_key_gave_end_when_it_is_revoked(app, owner):
+    key = make(app, owner, "*")
+    of_it = Key(app, key.makes("*"))
+    for one, email in ((key, "a@example.test"), (of_it, "b@example.test")):
+        assert one.invites(email).status_code == 201
+    assert owner.delete(f"{KEYS}/{key.id}").status_code == 204
+    assert (invited(owner), of_it.reads()) == ({"b@example.test"}, 200)
+
+
+@pytest.mark.parametrize("by", ["a user", "a key"])
+@pytest.mark.parametrize("how", ["removed", "demoted"])
+def test_nobody_invites_while_they_are_taken_out_or_demoted(app, owner, how, by):
+    """Whoever comes at the same time, and was let in, waits for that, and is refused then."""
+    second = joined(app, owner.team, "owner")
+    key, path = make(app, second, "*"), f"{MEMBERS}/{second.person.id}"
+    body = {"email": "late@example.test", "role": "owner"}
+    with ThreadPoolExecutor(2) as pool:
+        with transaction("auth") as session:
+            member_queries.lock_team(session, team_id=owner.team)
+            if how == "removed":
+                changed = pool.submit(owner.delete, path)
+            else:
+                changed = pool.submit(owner.patch, path, json={"role": "lead"})
+            until_waiting(1, database="auth")
+            if by == "a user":
+                late = pool.submit(second.post, INVITATIONS, json=body)
+            else:
+                late = pool.submit(key.invites, body["email"])
+            until_waiting(2, database="auth")
+        assert changed.result().status_code in {200, 204}
+        refused = late.result()
+    assert (refused.status_code, refused.json["needed"]) == (403, "team:manage")
+    assert invited(owner) == set()

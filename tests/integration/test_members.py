@@ -139,6 +139,32 @@ def test_the_database_keeps_an_owner_whoever_writes(app, owner):
         session.query(MemberRow).filter_by(team_id=owner.team).delete()
 
 
+def test_who_is_in_many_teams_makes_no_other_one(app, owner, monkeypatch):
+    """Also in those that are another's: else who hands one over would make the next."""
+    monkeypatch.setattr(members, "MOST_TEAMS", 3)
+    member = joined(app, owner, "viewer")
+    key = {"Idempotency-Key": "k1"}
+    assert member.post("/api/v1/teams", json={"name": "Third"}, headers=key).status_code == 201
+    refused = member.post("/api/v1/teams", json={"name": "Fourth"})
+    assert (refused.status_code, refused.json["code"]) == (409, "conflict")
+    assert "you are in 3 teams" in refused.json["detail"]
+    assert member.post("/api/v1/teams", json={"name": "Third"}, headers=key).status_code == 201  # a repeat
+    assert member.post(f"{TEAM}/leave").status_code == 204
+    member.team = None
+    assert member.post("/api/v1/teams", json={"name": "Fourth"}).status_code == 201
+
+
+def test_teams_that_are_made_at_once_are_bounded_too(app, owner, monkeypatch):
+    monkeypatch.setattr(members, "MOST_TEAMS", 3)
+    me = owner.get("/api/v1/me").json["id"]
+    with ThreadPoolExecutor(2) as pool:
+        with transaction("auth") as session:
+            session.get(UserRow, me, with_for_update=True)
+            asked = [pool.submit(owner.post, "/api/v1/teams", json={"name": "New"}) for _ in range(2)]
+            until_waiting(2, database="auth")
+        assert sorted(one.result(10).status_code for one in asked) == [201, 409]
+
+
 # --- invitations
 
 

@@ -2,16 +2,19 @@
 
 import email
 import email.policy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agora.clock import now
 from agora.db.session import transaction
 from agora.errors import SettingsError
-from agora.identity import duties, throttle
+from agora.identity import duties, external_queries, oidc, one_time, sessions, throttle, users
 from agora.identity.models import ExternalIdentityRow, UserRow
+from agora.identity.roles import Purpose
 from agora.settings import load_settings
 from tests.support import people
+from tests.support.locks import until_waiting
 from tests.support.people import PASSWORD, Browser
 from tests.support.provider import (
     OIDC,
@@ -133,6 +136,84 @@ def test_a_password_that_a_mail_set_ends_sign_in_by_the_provider(app, provider, 
     reset_password(app, "ada@private.test", tmp_path)
     assert count(ExternalIdentityRow) == 0
     assert go(Browser(app), provider).status_code == 409
+
+
+# --- at the same time
+
+
+class Linked:
+    """A user by the provider, as whom another browser is about to come back."""
+
+    def __init__(self, app, provider):
+        browser, self._coming = Browser(app), Browser(app)
+        assert go(browser, provider).status_code == 200
+        self.id = browser.get("/api/v1/me").json["id"]
+        self._query = provider.authorize(begin(self._coming))
+
+    def comes(self):
+        """Come back; the answer."""
+        return come_back(self._coming, self._query)
+
+    def reset(self):
+        """Set a new password, as by a mail."""
+        with transaction("auth") as session:
+            token = one_time.issue(session, session.get_one(UserRow, self.id), Purpose.RESET)
+        users.reset_password(token, NEW_PASSWORD, address="127.0.0.1")
+
+    def unlink(self):
+        """Sign in by the provider no more."""
+        [link] = oidc.list_links(self.id)
+        oidc.unlink(self.id, link.id)
+
+
+@pytest.fixture
+def linked(app, provider):
+    return Linked(app, provider)
+
+
+def after_find(monkeypatch, times, do):
+    """Once a link was looked for so many times, somebody else does something."""
+    real, calls = external_queries.find, []
+
+    def hooked(*args, **options):
+        found = real(*args, **options)
+        calls.append(found)
+        if len(calls) == times:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(do).result(20)
+        return found
+
+    monkeypatch.setattr(external_queries, "find", hooked)
+
+
+def test_a_sign_in_that_is_under_way_does_not_outlive_a_new_password(linked, monkeypatch):
+    """Whoever had linked the account before its owner came would else keep a session that nothing ends."""
+    after_find(monkeypatch, 2, linked.reset)
+    assert linked.comes().status_code == 401
+    assert (count(ExternalIdentityRow), sessions.list_sessions(linked.id)) == (0, [])
+
+
+def test_a_sign_in_and_a_new_password_do_not_wait_for_each_other(linked, monkeypatch):
+    real, came = external_queries.unlink_all, []
+
+    def unlink_all(*args):
+        came.append(pool.submit(linked.comes))
+        until_waiting(database="auth")
+        real(*args)
+
+    monkeypatch.setattr(external_queries, "unlink_all", unlink_all)
+    with ThreadPoolExecutor(1) as pool:
+        linked.reset()
+        assert came[0].result(20).status_code == 401
+    assert (count(ExternalIdentityRow), sessions.list_sessions(linked.id)) == (0, [])
+
+
+def test_a_sign_in_whose_link_goes_meanwhile_begins_again(provider, linked, monkeypatch):
+    """No password was hashed, as the account was there: none is made without one."""
+    provider.claims = {"email": "another@corp.test"}
+    after_find(monkeypatch, 1, linked.unlink)
+    refused = linked.comes()
+    assert (refused.status_code, "begin it again" in refused.json["detail"]) == (401, True)
 
 
 # --- the second factor

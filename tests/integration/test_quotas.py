@@ -264,9 +264,9 @@ def test_members_are_bounded_when_they_are_invited(owner):
 
 
 def test_members_are_bounded_when_they_join_also_at_once(owner):
-    guests = [people.sign_up() for _ in range(4)]
+    guests, me = [people.sign_up() for _ in range(4)], owner.get("/api/v1/me").json["id"]
     for one in guests:
-        invitations.invite(owner.team, one.email, Role.VIEWER, by="usr_x", address="127.0.0.1")
+        invitations.invite(owner.team, one.email, Role.VIEWER, by=me, address="127.0.0.1")
     tiers.move_team(owner.team, None, {"members": 3})  # fewer than are invited
     with transaction("auth") as session:
         rows = session.query(InvitationRow).all()

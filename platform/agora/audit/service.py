@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -64,21 +64,27 @@ def record_of_user(
     queries.insert_of_user(session, {"id": new_id("aud"), **_said(action, object_id, ({}, after), actor)})
 
 
-def spread(session: Session, teams_of: Callable[[str], Sequence[str]], *, slice_: int) -> int:
-    """Write what :func:`record_of_user` has left into the logs of the teams that ``teams_of`` finds; how many.
+def spread(
+    session: Session, teams_of: Callable[[Collection[str]], Mapping[str, Sequence[str]]], *, slice_: int, most: int
+) -> int:
+    """Write what :func:`record_of_user` has left into the logs of the teams that ``teams_of`` finds; how many rows.
 
-    What is of no user's is in the platform's own. Each entry has the time of what it tells of, and its id, too.
+    What is of no user's is in the platform's own. Each entry has the time of what it tells of, and its id, too. Of a
+    slice, as many rows as become ``most`` entries, and one at least: a user may be in many teams.
     """
     rows = queries.lock_of_users(session, slice_=slice_)
-    entries = [
-        {**row, "id": twin_id(row["id"]), "team_id": team_id}
-        for row in rows
-        for team_id in teams_of(row["object_id"]) or [acting.PLATFORM]
-    ]
+    teams = teams_of({row["object_id"] for row in rows}) if rows else {}
+    entries, done = list[dict[str, Any]](), list[str]()
+    for row in rows:
+        meant = teams.get(row["object_id"]) or [acting.PLATFORM]
+        if entries and len(entries) + len(meant) > most:
+            break
+        entries += [{**row, "id": twin_id(row["id"]), "team_id": team_id} for team_id in meant]
+        done.append(row["id"])
     if entries:
         queries.insert_entries(session, entries)
-        queries.forget_of_users(session, [row["id"] for row in rows])
-    return len(rows)
+        queries.forget_of_users(session, done)
+    return len(done)
 
 
 def record_all(session: Session, action: str, changes: Mapping[str, Change], *, team_id: str) -> None:

@@ -80,8 +80,10 @@ class _Heard:
 
 _heard = dict[str, _Heard]()
 _request: ContextVar[Request | None] = ContextVar("agora_request", default=None)
-_owed = set[str]()
+_owed = dict[str, object]()
+"""Tags that could not be changed when they should have been, each with a token of its own for each time."""
 _lock = threading.Lock()
+_making_up = threading.Lock()
 
 
 def begin() -> None:
@@ -227,7 +229,7 @@ def _write(tags: Sequence[str], value: Callable[[], str], seconds: int) -> None:
         _set(tags, value, seconds)
     except Away:
         with _lock:
-            _owed.update(tags)
+            _owed.update({tag: object() for tag in tags})
 
 
 def _set(tags: Sequence[str], value: Callable[[], str], seconds: int) -> None:
@@ -241,18 +243,22 @@ def _set(tags: Sequence[str], value: Callable[[], str], seconds: int) -> None:
 
 
 def make_up() -> None:
-    """Change the tags that could not be changed when they should have been. Raises Away."""
+    """Change the tags that could not be changed when they should have been. Raises Away.
+
+    They are owed until it is done, and whoever comes meanwhile waits for that: so nobody reads a tag as it was before,
+    and what is made up for late does not take a writer's mark away.
+    """
     if not _owed:
         return
-    with _lock:
-        owed = tuple(_owed)
-        _owed.clear()  # before it is done: who owes the same anew meanwhile owes it still
-    try:
-        _set(owed, new_value, TAG_SECONDS)
-    except BaseException:
+    with _making_up:
         with _lock:
-            _owed.update(owed)
-        raise
+            owed = dict(_owed)
+        if owed:
+            _set(tuple(owed), new_value, TAG_SECONDS)
+        with _lock:
+            for tag, debt in owed.items():
+                if _owed.get(tag) is debt:  # who has come to owe the same meanwhile owes it still
+                    del _owed[tag]
 
 
 def settle(seconds: float) -> bool:

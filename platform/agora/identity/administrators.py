@@ -19,7 +19,7 @@ from agora.db.session import transaction
 from agora.errors import Conflict, Forbidden, NotFound
 from agora.identity import admin_queries, sessions, totp, trail, user_queries
 from agora.identity.admin_queries import TeamSummary
-from agora.identity.models import UserRow
+from agora.identity.models import SystemRoleRow, UserRow
 from agora.identity.roles import SystemRole
 from agora.identity.users import check_email
 from agora.ids import is_id
@@ -57,13 +57,14 @@ class Granted:
 def list_admins() -> list[Granted]:
     """Every system role that was granted, the oldest first."""
     with transaction("auth") as session:
-        return [
-            Granted(
-                user_id=user.id, email=user.email, role=SystemRole(row.role), granted_by=row.granted_by,
-                second_factor=user.totp_since is not None, created_at=row.created_at,
-            )
-            for row, user in admin_queries.list_roles(session)
-        ]  # fmt: skip
+        return [_granted(row, user) for row, user in admin_queries.list_roles(session)]
+
+
+def _granted(row: SystemRoleRow, user: UserRow) -> Granted:
+    return Granted(
+        user_id=user.id, email=user.email, role=SystemRole(row.role), granted_by=row.granted_by,
+        second_factor=user.totp_since is not None, created_at=row.created_at,
+    )  # fmt: skip
 
 
 def grant(email: str, role: SystemRole, *, by: str | None) -> Granted:
@@ -81,7 +82,7 @@ def grant(email: str, role: SystemRole, *, by: str | None) -> Granted:
         if admin_queries.grant(session, user_id=user_id, role=role, granted_by=by):
             told = {"email": user.email, "role": role}
             audit.record(session, "administrator.granted", user_id, team_id=PLATFORM, after=told)
-    return next(one for one in list_admins() if (one.user_id, one.role) == (user_id, role))
+        return _granted(session.get_one(SystemRoleRow, (user_id, role)), user)
 
 
 def id_of(email: str) -> str:
@@ -97,9 +98,10 @@ def revoke(user_id: str, role: SystemRole) -> None:
     """Take a system role away. Raises NotFound, Conflict for the last super administrator."""
     try:
         with changing(user_tag(user_id)), transaction("auth") as session:
-            had = is_id(user_id, "usr") and admin_queries.revoke(session, user_id=user_id, role=role)
-            user = user_queries.find(session, user_id) if had else None
-            if user is not None:
+            # Locked, so that who grants a role finds it until they are done.
+            user = user_queries.find(session, user_id, lock=True) if is_id(user_id, "usr") else None
+            had = user is not None and admin_queries.revoke(session, user_id=user_id, role=role)
+            if user is not None and had:
                 told = {"email": user.email, "role": role}
                 audit.record(session, "administrator.revoked", user_id, team_id=PLATFORM, before=told)
     except IntegrityError as error:

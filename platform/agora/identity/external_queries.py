@@ -32,12 +32,12 @@ def find(session: Session, *, issuer: str, subject: str) -> str | None:
     return session.scalar(statement)
 
 
-def touch(session: Session, *, issuer: str, subject: str) -> None:
-    """Note that somebody has signed in by it."""
+def touch(session: Session, *, issuer: str, subject: str) -> str | None:
+    """Note that somebody signs in by it; whom it stands for now, and does until the transaction ends."""
     statement = update(ExternalIdentityRow).where(
         ExternalIdentityRow.issuer == issuer, ExternalIdentityRow.subject == subject
     )
-    session.execute(statement.values(used_at=func.now()))
+    return session.scalar(statement.values(used_at=func.now()).returning(ExternalIdentityRow.user_id))
 
 
 def link(session: Session, *, link_id: str, issuer: str, subject: str, user_id: str, email: str) -> str:

@@ -10,9 +10,9 @@ from agora.audit import service as audit
 from agora.clock import now
 from agora.crypto import is_mac, mac
 from agora.db.session import transaction
-from agora.errors import Conflict, NotFound, invalid_field
+from agora.errors import Conflict, Forbidden, NotFound, invalid_field
 from agora.idempotency.keys import IdempotencyKey, earlier
-from agora.identity import mail, member_queries, passwords, throttle, trail, user_queries
+from agora.identity import key_rights, mail, member_queries, passwords, throttle, trail, user_queries
 from agora.identity.members import Team, view_team
 from agora.identity.models import InvitationRow, MemberRow, TeamRow, UserRow
 from agora.identity.roles import Role
@@ -24,6 +24,7 @@ LIVES = timedelta(days=14)
 MOST_OPEN = 200
 SUBJECT = "You are invited"
 PARTS = 3
+MANAGE = "team:manage"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,7 @@ def invite(
     Raises:
         Invalid: the address is none.
         Conflict: they are a member, or too many invitations are open.
+        Forbidden: whoever invites may so no more.
         QuotaExceeded: the team has as many members, with those invited, as its tier allows.
         TooMany: too many mails were asked for.
     """
@@ -63,6 +65,8 @@ def invite(
         if known is not None:
             throttle.give_back(buckets)  # no mail goes out
             return _invitation(session.get_one(InvitationRow, known)), True
+        if MANAGE not in key_rights.held(session, by, team_id=team_id):
+            raise Forbidden(f"this needs {MANAGE}, which you have no more", needed=MANAGE)
         _check_invitable(session, team_id, email)
         row = InvitationRow(
             id=invitation_id, team_id=team_id, email=email, role=role, invited_by=by, created_at=now(),

@@ -1,11 +1,16 @@
 """What a key may is bounded by who made it: nobody gives more than they have, and what they gave ends with them.
 
+Nor does a key make one that lives longer than itself.
+
+So do open invitations, whether they gave them themselves or by a key.
+
 A key that a user made, or a key of theirs and so on, is theirs in this sense: it may no more than their present role
 allows, nothing while their account is disabled, and is revoked when they leave the team. One that nobody but the
 operator stands behind is bounded by its scopes alone.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -43,13 +48,14 @@ def check_givable(session: Session, scopes: Sequence[str], *, team_id: str, make
     if maker is None:
         return
     member_queries.lock_team(session, team_id=team_id)
-    held = _held(session, maker, team_id=team_id)
-    beyond = [scope for scope in scopes if not wanted_by(scope) <= held]
+    having = held(session, maker, team_id=team_id)
+    beyond = [scope for scope in scopes if not wanted_by(scope) <= having]
     if beyond:
         raise Forbidden(f"you cannot give the scopes {', '.join(beyond)}")
 
 
-def _held(session: Session, maker: str, *, team_id: str) -> frozenset[str]:
+def held(session: Session, maker: str, *, team_id: str) -> frozenset[str]:
+    """What a user or a key may in a team just now, which the transaction has locked. Who is gone may nothing."""
     if maker.startswith(USER):
         role = user_queries.find_role(session, team_id=team_id, user_id=maker)
         return permissions_of(Role(role)) if role is not None else NOTHING
@@ -57,11 +63,23 @@ def _held(session: Session, maker: str, *, team_id: str) -> frozenset[str]:
     return (permissions(session, row) or NOTHING) if row is not None else NOTHING
 
 
-def revoke_made_by(session: Session, user_id: str, *, team_id: str) -> None:
-    """Revoke the keys that a user made in a team, and those that were made by these, and so on.
+def lives_until(session: Session, maker: str | None, *, team_id: str) -> datetime | None:
+    """Until when a key may live that somebody makes. Only one that a key makes is bounded: by what that one was to."""
+    row = queries.find_key(session, team_id=team_id, key_id=maker) if maker and not maker.startswith(USER) else None
+    return meant_until(row) if row is not None else None
+
+
+def meant_until(row: ApiKeyRow) -> datetime | None:
+    """Until when a key was to live, whatever a rotation has made of it."""
+    return row.expires_at if row.rotated_at is None else row.meant_until
+
+
+def end_what_they_gave(session: Session, user_id: str, *, team_id: str) -> None:
+    """Revoke the keys that a user made in a team, and those that were made by these, and so on; and invitations.
 
     In the transaction in which they leave it, which has locked the team.
     """
+    end_invitations(session, user_id, team_id=team_id)
     rows = queries.lock_made_by(session, team_id=team_id, maker=user_id)
     for row in rows:
         queries.revoke_key(session, team_id=team_id, key_id=row.id)
@@ -69,11 +87,17 @@ def revoke_made_by(session: Session, user_id: str, *, team_id: str) -> None:
     audit.record_all(session, "key.revoked", changes, team_id=team_id)
 
 
-def revoke_of_user(session: Session, user_id: str) -> None:
-    """Likewise in every team of a user who is about to go for good."""
+def end_invitations(session: Session, user_id: str, *, team_id: str) -> None:
+    """Take back the open invitations that a user gave, or such a key did: also one that is valid no more."""
+    made = queries.list_made_by(session, team_id=team_id, maker=user_id)
+    member_queries.revoke_open(session, team_id=team_id, invited_by=[user_id, *made])
+
+
+def end_of_user(session: Session, user_id: str) -> None:
+    """End what a user who is about to go for good gave in every team of theirs."""
     for team_id in sorted(user_queries.list_team_ids(session, user_id)):
         member_queries.lock_team(session, team_id=team_id)
-        revoke_made_by(session, user_id, team_id=team_id)
+        end_what_they_gave(session, user_id, team_id=team_id)
 
 
 def told(row: ApiKeyRow) -> Mapping[str, Any]:

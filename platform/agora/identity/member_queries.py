@@ -50,16 +50,16 @@ def is_member(session: Session, *, team_id: str, email: str) -> bool:
 
 def revoke_open(
     session: Session, *, team_id: str, email: str | None = None, invitation_id: str | None = None,
-    invited_by: str | None = None,
+    invited_by: Sequence[str] | None = None,
 ) -> int:  # fmt: skip
-    """Take open invitations back: that of an address, one by its id, or those that somebody made; how many."""
+    """Take open invitations back: that of an address, one by its id, or those that some made; how many."""
     statement = update(InvitationRow).where(InvitationRow.team_id == team_id, OPEN)
     if email is not None:
         statement = statement.where(InvitationRow.email == email)
     if invitation_id is not None:
         statement = statement.where(InvitationRow.id == invitation_id)
     if invited_by is not None:
-        statement = statement.where(InvitationRow.invited_by == invited_by)
+        statement = statement.where(InvitationRow.invited_by.in_(invited_by))
     return len(session.scalars(statement.values(revoked_at=func.now()).returning(InvitationRow.id)).all())
 
 

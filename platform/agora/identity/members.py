@@ -20,6 +20,8 @@ from agora.identity.roles import Role
 from agora.identity.users import check_name
 from agora.ids import new_id
 
+MOST_TEAMS = 100
+"""Of a user who makes another: what is told of a user is told to each of their teams."""
 LAST_OWNER = "members_keep_an_owner"
 
 
@@ -70,6 +72,7 @@ def create_team(
     Raises:
         Invalid: the name is none.
         NotFound: it is a repeat, and the user has left the team that the first one made.
+        Conflict: the user is in too many teams.
     """
     name = _checked_name(name)
     if idempotency is not None:
@@ -83,6 +86,7 @@ def create_team(
             if found is None or role is None:
                 raise NotFound(f"there is no team {known}")
             return view_team(found, Role(role)), True
+        _check_few_teams(session, user_id)
         session.add(row)
         session.flush()
         session.add(MemberRow(team_id=row.id, user_id=user_id, role=Role.OWNER))
@@ -90,6 +94,13 @@ def create_team(
         session.refresh(row)
         audit.record(session, "team.created", row.id, team_id=row.id, after={"name": name})
         return view_team(row, Role.OWNER), False
+
+
+def _check_few_teams(session: Session, user_id: str) -> None:
+    """Those that they do not own count too: else who hands a team over would make the next."""
+    user_queries.find(session, user_id, lock=True)  # so that they make no other one meanwhile
+    if user_queries.count_teams(session, user_id) >= MOST_TEAMS:
+        raise Conflict(f"you are in {MOST_TEAMS} teams or more; who makes another must be in fewer: leave one first")
 
 
 def _checked_name(name: str) -> str:
@@ -140,7 +151,7 @@ def get_member(team_id: str, user_id: str) -> Member:
 
 
 def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = ANYTHING) -> Member:
-    """Give a member another role.
+    """Give a member another role. Of who is an owner no more, open invitations end, those by their keys too.
 
     Raises:
         NotFound: the team has no such member.
@@ -154,7 +165,7 @@ def change_role(team_id: str, user_id: str, role: Role, *, expected: Expected = 
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
             if role != Role.OWNER:
-                member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
+                key_rights.end_invitations(session, user_id, team_id=team_id)
             old, new = {"role": row.role}, {"role": role}
             audit.record(session, "member.role_changed", user_id, team_id=team_id, before=old, after=new)
             row.role = role
@@ -174,8 +185,7 @@ def remove_member(team_id: str, user_id: str, *, expected: Expected = ANYTHING) 
             row, user = _found_member(session, team_id, user_id, lock=True)
             expected.check(_member(row, user))
             _check_not_own(session, team_id, user_id)
-            member_queries.revoke_open(session, team_id=team_id, invited_by=user_id)
-            key_rights.revoke_made_by(session, user_id, team_id=team_id)
+            key_rights.end_what_they_gave(session, user_id, team_id=team_id)
             action = "member.left" if acting.actor().id == user_id else "member.removed"
             told = {"email": user.email, "role": row.role}
             audit.record(session, action, user_id, team_id=team_id, before=told)

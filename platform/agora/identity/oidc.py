@@ -178,8 +178,11 @@ def _user_of(session: Session, identity: Identity, unknown: str) -> UserRow:
     """The user whom an identity stands for, linked or made now; ``unknown``: the hash of a password nobody knows."""
     known = external_queries.find(session, issuer=identity.issuer, subject=identity.subject)
     if known is not None:
-        external_queries.touch(session, issuer=identity.issuer, subject=identity.subject)
-        return _locked(session, known)
+        user = _locked(session, known)
+        # Only now: a new password, set by a mail, unlinks under the same lock, and takes both in this order.
+        if external_queries.touch(session, issuer=identity.issuer, subject=identity.subject) != known:
+            raise Unauthenticated(VOID)
+        return user
     if not identity.email_verified or not identity.email:
         raise Forbidden("the provider does not say that your e-mail address is confirmed")
     try:
@@ -200,6 +203,8 @@ def _user_of(session: Session, identity: Identity, unknown: str) -> UserRow:
 def _made(session: Session, email: str, name: str, unknown: str) -> UserRow:
     if get_settings().sign_up != "open":
         raise Forbidden("this platform takes users by invitation only")
+    if not unknown:  # it was linked a moment ago, so that no password was hashed
+        raise Unauthenticated(VOID)
     name = "".join(letter for letter in name if letter.isprintable())[:MAX_NAME].strip()
     row = claim_user(session, email, name, unknown)
     if row is None:

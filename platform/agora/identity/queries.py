@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, literal, select, update
+from sqlalchemy import CTE, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -100,9 +100,17 @@ def find_user_behind(session: Session, *, team_id: str, maker: str) -> Behind | 
 
 def lock_made_by(session: Session, *, team_id: str, maker: str) -> Sequence[ApiKeyRow]:
     """The keys of the team that somebody made, or a key of theirs, and so on, as far as they are valid; locked."""
+    statement = _valid(team_id).where(ApiKeyRow.id.in_(select(_made_by(team_id, maker).c.id)))
+    return session.scalars(statement.order_by(ApiKeyRow.id).with_for_update()).all()
+
+
+def list_made_by(session: Session, *, team_id: str, maker: str) -> Sequence[str]:
+    """The ids of all of these keys, also of those that are revoked or have expired."""
+    return session.scalars(select(_made_by(team_id, maker).c.id)).all()
+
+
+def _made_by(team_id: str, maker: str) -> CTE:
     made = select(ApiKeyRow.id).where(ApiKeyRow.team_id == team_id, ApiKeyRow.created_by == maker)
     tree = made.cte("made", recursive=True)
     further = select(ApiKeyRow.id).join(tree, ApiKeyRow.created_by == tree.c.id)
-    tree = tree.union(further.where(ApiKeyRow.team_id == team_id))
-    statement = _valid(team_id).where(ApiKeyRow.id.in_(select(tree.c.id)))
-    return session.scalars(statement.order_by(ApiKeyRow.id).with_for_update()).all()
+    return tree.union(further.where(ApiKeyRow.team_id == team_id))

@@ -69,7 +69,7 @@ def create_key(
 ) -> ApiKey:  # fmt: skip
     """Make an API key, pinned to a version of the API. A repeat gets the key that the first one made, without its text.
 
-    Only its SHA-256 is kept: 256 random bits need no slow hash.
+    One that a key makes lives no longer than that. Only its SHA-256 is kept: 256 random bits need no slow hash.
 
     ``created_by`` is the user or the key that makes it; None: the operator.
 
@@ -97,6 +97,7 @@ def create_key(
             return _view(_find(session, team_id, known))
         _check_expiry(expires_at)
         key_rights.check_givable(session, scopes, team_id=team_id, maker=created_by)
+        expires_at = _until(session, expires_at, None, team_id=team_id, maker=created_by)
         row = queries.insert_key(
             session, team_id=team_id, key_id=key_id, name=name.strip(), prefix=_prefix_of(plain),
             digest=_digest(plain), scopes=scopes, expires_at=expires_at, api_version=api_version,
@@ -110,6 +111,19 @@ def _check_expiry(expires_at: datetime | None) -> None:
     """That a repeat comes after it says nothing against the repeat."""
     if expires_at is not None and expires_at <= now():
         raise invalid_field("/expires_at", "future", "expires_at must lie in the future", str(expires_at))
+
+
+def _until(
+    session: Session, wanted: datetime | None, meant: datetime | None, *, team_id: str, maker: str | None
+) -> datetime | None:  # fmt: skip
+    """When a new key ends: as is wanted, else as it is meant; no later than a key that makes it. Raises Invalid."""
+    most = key_rights.lives_until(session, maker, team_id=team_id)
+    if most is None:
+        return wanted or meant
+    if wanted is not None and wanted > most:
+        message = f"expires_at must be no later than {most.isoformat()}, when the key that makes this one ends"
+        raise invalid_field("/expires_at", "range", message, str(wanted))
+    return wanted or min(meant or most, most)
 
 
 def _check_version(api_version: str) -> None:
@@ -181,19 +195,21 @@ def pin_key(team_id: str, key_id: str, api_version: str, *, expected: Expected =
 
 
 def revoke_key(team_id: str, key_id: str, *, expected: Expected = ANYTHING) -> None:
-    """Revoke a key.
+    """Revoke a key. The open invitations that it gave end too; keys that it made do not.
 
     Raises:
         NotFound: the team has no such valid key.
         PreconditionFailed: it is not as expected.
     """
     with changing(team_tag(team_id)), transaction("auth") as session:
+        member_queries.lock_team(session, team_id=team_id)
         row = _find(session, team_id, key_id, lock=True)
         if row.revoked_at is not None:
             raise NotFound(f"there is no valid key {key_id}")
         expected.check(_view(row))
         audit.record(session, "key.revoked", key_id, team_id=team_id, before=told(row))
         queries.revoke_key(session, team_id=team_id, key_id=key_id)
+        member_queries.revoke_open(session, team_id=team_id, invited_by=[key_id])
 
 
 def rotate_key(
@@ -202,7 +218,8 @@ def rotate_key(
 ) -> ApiKey:  # fmt: skip
     """Make a key like another, version included, which works for ``overlap`` seconds more: time to change over.
 
-    It lives as long as the other was to, or until ``expires_at``. ``created_by`` and repeats: as :func:`create_key`.
+    It lives as long as the other was to, or until ``expires_at``, and no longer than a key that rotates it.
+    ``created_by`` and repeats: as :func:`create_key`.
 
     Raises:
         NotFound: the team has no such valid key.
@@ -222,9 +239,11 @@ def rotate_key(
         key_rights.check_givable(session, old.scopes, team_id=team_id, maker=created_by)
         _check_overlap(overlap)
         _check_expiry(expires_at)
+        meant = key_rights.meant_until(old)
+        expires_at = _until(session, expires_at, meant, team_id=team_id, maker=created_by)
         row = queries.insert_key(
             session, team_id=team_id, key_id=new_key_id, name=old.name, prefix=_prefix_of(plain),
-            digest=_digest(plain), scopes=old.scopes, expires_at=expires_at or _meant_until(old),
+            digest=_digest(plain), scopes=old.scopes, expires_at=expires_at,
             api_version=old.api_version, created_by=created_by, requests_per_minute=old.requests_per_minute,
         )  # fmt: skip
         _end_with_overlap(old, overlap)
@@ -237,11 +256,6 @@ def _check_overlap(overlap: float) -> None:
     if not 0 <= overlap <= LONGEST_OVERLAP:
         message = f"overlap_seconds must be 0 to {LONGEST_OVERLAP} seconds"
         raise invalid_field("/overlap_seconds", "range", message, overlap)
-
-
-def _meant_until(row: ApiKeyRow) -> datetime | None:
-    """Until when a key was to live, whatever a rotation has made of it."""
-    return row.expires_at if row.rotated_at is None else row.meant_until
 
 
 def _end_with_overlap(row: ApiKeyRow, overlap: float) -> None:

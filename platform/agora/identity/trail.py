@@ -44,6 +44,9 @@ def note_failed_sign_in(session: Session, email: str, *, reason: str, address: s
     )  # fmt: skip
 
 
-def spread(session: Session, *, slice_: int) -> int:
-    """Write the failed sign-ins that were noted into the log of each team of the account; how many."""
-    return audit.spread(session, partial(user_queries.list_team_ids, session), slice_=slice_)
+def spread(session: Session, *, slice_: int, most: int) -> int:
+    """Write the failed sign-ins that were noted into the log of each team of the account; how many of them.
+
+    Of a slice, as many as become ``most`` entries, and one at least.
+    """
+    return audit.spread(session, partial(user_queries.list_team_ids_of, session), slice_=slice_, most=most)

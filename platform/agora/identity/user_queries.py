@@ -1,6 +1,7 @@
 """SQL about users: they belong to no team, and are found by what only they or the operator know."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -52,6 +53,20 @@ def find_personal_team(session: Session, user_id: str) -> str | None:
 def list_team_ids(session: Session, user_id: str) -> Sequence[str]:
     """The ids of the teams that a user is a member of."""
     return session.scalars(select(MemberRow.team_id).where(MemberRow.user_id == user_id)).all()
+
+
+def list_team_ids_of(session: Session, user_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """Likewise of several users at once; who is in none, or is no user, is left out."""
+    found = defaultdict[str, list[str]](list)
+    statement = select(MemberRow.user_id, MemberRow.team_id).where(MemberRow.user_id.in_(user_ids))
+    for user_id, team_id in session.execute(statement):
+        found[user_id].append(team_id)
+    return found
+
+
+def count_teams(session: Session, user_id: str) -> int:
+    """How many teams a user is a member of."""
+    return session.scalar(select(func.count()).select_from(MemberRow).where(MemberRow.user_id == user_id)) or 0
 
 
 def find_role(session: Session, *, team_id: str, user_id: str) -> str | None:

@@ -94,7 +94,7 @@ def _erase_tables(database: Database, team_id: str, say: Say) -> int:
 def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> None:
     """Its row, with members and invitations; of a user's own team, the user: nothing is left for them to be in.
 
-    Keys that this user made in other teams are revoked, as when they leave.
+    Keys that this user made in other teams are revoked, and their open invitations into these, as when they leave.
 
     Raises Conflict: that user is the last owner of another team, or the last super administrator.
     """
@@ -104,7 +104,7 @@ def _erase_team_itself(team_id: str, digest: str, *, despite_holds: bool) -> Non
     try:
         with changing(team_tag(team_id), *tags), transaction("auth") as session:
             if user_id is not None:
-                key_rights.revoke_of_user(session, user_id)
+                key_rights.end_of_user(session, user_id)
             gone = queries.delete_team(session, team_id=team_id)
             if gone:
                 told = {"despite_holds": despite_holds}
