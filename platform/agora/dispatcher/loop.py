@@ -156,7 +156,7 @@ class Dispatcher:
             return get_settings().tick_seconds
 
     def _run_beside(self) -> None:
-        """The line of the auth duties: after each tick of the other one, and again at once while there is more to do."""
+        """The line of the auth duties: after each tick of the other one, at once again while there is more."""
         while not self._stop.is_set():
             self._ticked.wait()
             self._ticked.clear()
