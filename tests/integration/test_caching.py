@@ -196,10 +196,10 @@ def test_the_epoch_stays_while_the_server_does(cache):
 
 def test_a_redis_that_does_not_tell_its_run_id_is_used_and_that_is_said_once(cache, own_valkey, setting, monkeypatch):
     monkeypatch.setattr(epoch, "_warned", False)
-    link.ask(lambda client: client.acl_setuser("plain", enabled=True, passwords=["+w"], keys=["*"],
-                                               commands=["+@all", "-info"]))  # fmt: skip
-    host = own_valkey.url.rpartition("@")[2]
-    setting("REDIS_URL", f"redis://plain:w@{host}")
+    link.ask(lambda client: client.acl_setuser(
+        "plain", enabled=True, passwords=["+" + own_valkey._password()], keys=["*"], commands=["+@all", "-info"]
+    ))  # fmt: skip
+    setting("REDIS_URL", own_valkey.url.replace("//:", "//plain:"))
     source = Source()
     with structlog.testing.capture_logs() as lines:
         for _ in range(2):

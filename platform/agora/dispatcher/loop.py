@@ -230,4 +230,5 @@ def main() -> None:
     metrics.start_telling("dispatcher")
     log.info("dispatcher runs", pid=os.getpid())
     dispatcher.run()
+    metrics.tell_last("dispatcher")
     log.info("dispatcher stopped")
