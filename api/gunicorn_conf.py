@@ -64,6 +64,11 @@ def post_worker_init(_worker: Any) -> None:
     metrics.start_telling("web")
 
 
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """What this process has counted since it told it last is not lost."""
+    metrics.tell_last("web")
+
+
 def _get_ready() -> None:
     with suppress(SQLAlchemyError):  # Postgres is away: requests will say so, and open what they need later
         service.get_ready()

@@ -121,6 +121,12 @@ def start_telling(**_: Any) -> None:
     metrics.start_telling("worker")
 
 
+@signals.worker_process_shutdown.connect
+def tell_last(**_: Any) -> None:
+    """What a child has counted since it told it last is not lost."""
+    metrics.tell_last("worker")
+
+
 @signals.worker_shutting_down.connect
 def drain(**_: Any) -> None:
     """Tell the running steps to end."""
@@ -132,4 +138,5 @@ def drain(**_: Any) -> None:
 def leave(**_: Any) -> None:
     """Give back what did not end in time, without burning an attempt, and leave the catalogue."""
     given_back = workers.leave(worker_id=_worker_id)
+    metrics.tell_last("worker")
     log.info("worker left", worker_id=_worker_id, leases_given_back=given_back)

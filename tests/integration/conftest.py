@@ -13,6 +13,7 @@ from agora.db.session import transaction
 from agora.identity import administrators, oidc_provider
 from agora.identity.roles import SystemRole
 from agora.quotas import tiers
+from agora.runtime.valkey import EmbeddedValkey
 from agora.webhooks.delivery import DeliveryEngine
 from tests.support import people
 from tests.support.headers import Headers
@@ -140,6 +141,16 @@ def as_landed():
         session.execute(text("DELETE FROM tiers WHERE NOT name = ANY(:names)"), {"names": names})
     for one in before:
         tiers.set_tier(one.tier, {name: getattr(one, name) for name in tiers.NAMES})
+
+
+@pytest.fixture
+def own_valkey(tmp_path, db, setting):
+    """A server that may be stopped, or frozen."""
+    server = EmbeddedValkey(tmp_path / "valkey")
+    server.start()
+    setting("REDIS_URL", server.url)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

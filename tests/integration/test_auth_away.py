@@ -1,6 +1,13 @@
 """The auth database is away: what needs it waits, and the dispatcher does all its other duties."""
 
+import socket
+import threading
+import time
+from contextlib import closing, suppress
+from itertools import pairwise
+
 import pytest
+from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004  # the pool's
 
 from agora.bulk import duties as bulk_duties
@@ -10,6 +17,7 @@ from agora.dispatcher.loop import Dispatcher, Duty, all_duties
 from agora.runtime.ports import free_port
 from agora.schedules import firing
 from agora.settings import get_settings
+from tests.support.webhooks import eventually
 
 
 @pytest.fixture
@@ -23,12 +31,38 @@ def auth_is_away(monkeypatch):
     yield from _away(monkeypatch)
 
 
-def _away(monkeypatch):
-    monkeypatch.setenv("AUTH_DATABASE_URL", f"postgresql://agora:x@127.0.0.1:{free_port()}/auth")
+class Silent:
+    """A port that takes connections, and never answers."""
+
+    def __init__(self):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setblocking(False)
+        self._taken = []
+        self.port = self._listening.getsockname()[1]
+
+    def tried(self):
+        """Whether somebody has come."""
+        with suppress(BlockingIOError):
+            self._taken.append(self._listening.accept()[0])
+        return bool(self._taken)
+
+    def close(self):
+        for one in [self._listening, *self._taken]:
+            one.close()
+
+
+@pytest.fixture
+def silent_auth(monkeypatch):
+    with closing(Silent()) as silent:
+        yield from _away(monkeypatch, silent.port, silent)
+
+
+def _away(monkeypatch, port=None, value=None):
+    monkeypatch.setenv("AUTH_DATABASE_URL", f"postgresql://agora:x@127.0.0.1:{port or free_port()}/auth")
     get_settings.cache_clear()
     engines.dispose_all()
     forget_all()
-    yield
+    yield value
     engines.dispose_all()
     get_settings.cache_clear()
 
@@ -69,14 +103,57 @@ def pool_exhausted(_team_id):
 
 def test_it_takes_the_main_database_not_out_of_the_dispatchers_view(auth_away):
     """Otherwise no lease would be taken back as long as it is away."""
-    done = []
-    dispatcher = Dispatcher()
-    waits = [duty for duty in all_duties() if duty.needs_auth]
-    dispatcher._duties = [*waits, Duty(lambda: done.append("later") or 0)]
+    dispatcher, done = Dispatcher(), []
+    dispatcher._duties = [Duty(lambda: done.append("later") or 0)]
+    assert dispatcher._auth_duties == [duty for duty in all_duties() if duty.needs_auth]
     dispatcher.tick()
     since = dispatcher._in_view_since
+    assert dispatcher.tick_auth() is False
     dispatcher.tick()
     assert done == ["later", "later"]
     assert since is not None
     assert dispatcher._in_view_since == since
-    assert waits
+
+
+def test_after_one_that_did_not_find_it_all_who_need_it_wait(db, monkeypatch):
+    """Each would wait for a connection by itself, and when the last has given up the first would be due again."""
+    tried, dispatcher = [], Dispatcher()
+
+    def looks():
+        tried.append(1)
+        raise OperationalError("SELECT 1", {}, Exception("no answer"))
+
+    dispatcher._auth_duties = [Duty(looks, needs_auth=True) for _ in range(3)]
+    for _ in range(2):
+        dispatcher.tick_auth()
+    assert len(tried) == 1
+    dispatcher._auth_away_until = float("-inf")
+    dispatcher.tick_auth()
+    assert len(tried) == 2
+
+
+def test_a_statement_that_is_refused_does_not_stop_the_others(db):
+    done = []
+
+    def refused():
+        raise OperationalError("SELECT 1", {}, DeadlockDetected())
+
+    dispatcher = Dispatcher()
+    dispatcher._auth_duties = [Duty(refused, needs_auth=True), Duty(lambda: done.append(1) or 0, needs_auth=True)]
+    dispatcher.tick_auth()
+    assert done == [1]
+
+
+def test_one_that_hangs_holds_up_nothing_else(db, silent_auth):
+    """It takes connections and never answers: to look for it lasts as long as the time-out."""
+    at, dispatcher = [], Dispatcher()
+    dispatcher._duties = [Duty(lambda: at.append(time.monotonic()) or 0)]
+    running = threading.Thread(target=dispatcher.run)
+    running.start()
+    try:
+        eventually(lambda: silent_auth.tried() and len(at) >= 4, seconds=10.0)
+    finally:
+        dispatcher.stop()
+        running.join(10.0)
+    assert not running.is_alive()
+    assert max(after - before for before, after in pairwise(at)) < 2.0

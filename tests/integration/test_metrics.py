@@ -1,6 +1,7 @@
 """What every process counts is told by any of them, each number with the name of the process whose it is."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -8,9 +9,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agora import metrics
-from agora.caching import link
+from agora.caching import generations, link
+from agora.quotas import daily
 from agora.settings import environment
 from agora.telemetry import RINGS
+from tests.support.web import gunicorn
+from tests.support.webhooks import eventually
+from tests.support.worker import celery
 
 pytestmark = pytest.mark.usefixtures("db")
 RUNG = "agora_rings_total"
@@ -21,6 +26,13 @@ RINGS.labels("told").inc(3)
 metrics.tell(metrics.name_of("worker"))
 print(metrics.name_of("worker"))
 """
+ENDS = (
+    TELLS
+    + """
+RINGS.labels("told").inc(4)
+metrics.tell_last("worker")
+"""
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +51,11 @@ def shown(client):
     }
 
 
-def told_elsewhere():
+def told_elsewhere(program=TELLS):
     """The name of a process that has counted, told it, and ended."""
-    done = subprocess.run([sys.executable, "-c", TELLS], env=environment(), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -67,11 +81,86 @@ def test_each_metric_is_described_once(app):
 
 
 def test_who_tells_nothing_any_more_is_forgotten(app):
+    """At once what it measured, and what it counted after two scrapes."""
     other = told_elsewhere()
-    assert 0 < link.ask(lambda client: client.ttl(metrics.PREFIX + other)) <= metrics.KEEP_SECONDS
-    link.ask(lambda client: client.delete(metrics.PREFIX + other))  # as when its time has run out
+    counted, measured = (
+        link.ask(lambda client, key=prefix + other: client.ttl(key)) for prefix in (metrics.COUNTED, metrics.MEASURED)
+    )
+    assert 0 < measured <= metrics.MEASURED_SECONDS < 120 < counted <= metrics.COUNTED_SECONDS
+    link.ask(lambda client: client.delete(metrics.MEASURED + other))  # as when its time has run out
+    found = shown(app.test_client())
+    assert found[rung(other)] == 3
+    assert ("process_resident_memory_bytes", ("process", other)) not in found
+    link.ask(lambda client: client.delete(metrics.COUNTED + other))
     assert rung(other) not in shown(app.test_client())
-    assert link.ask(lambda client: client.smembers(metrics.NAMES)) == set()
+    assert names() == set()
+
+
+def names():
+    return {name.decode() for name in link.ask(lambda client: client.zrange(metrics.NAMES, 0, -1))}
+
+
+def test_those_that_are_gone_are_forgotten_also_without_a_scraper(db):
+    old = {f"worker-gone-{number}": 1_000_000 for number in range(300)}
+    link.ask(lambda client: client.zadd(metrics.NAMES, old))
+    metrics.tell("worker-here-1")
+    assert names() == {"worker-here-1"}
+    assert 0 < link.ask(lambda client: client.ttl(metrics.NAMES)) <= metrics.COUNTED_SECONDS
+
+
+def test_what_a_process_has_counted_is_told_when_it_ends_and_what_it_measured_is_not(app):
+    other = told_elsewhere(ENDS)
+    found = shown(app.test_client())
+    assert found[rung(other)] == 7
+    assert found["process_cpu_seconds_total", ("process", other)] > 0
+    assert ("process_resident_memory_bytes", ("process", other)) not in found
+
+
+def kept(name):
+    return link.ask(lambda client: client.exists(metrics.COUNTED + name, metrics.MEASURED + name))
+
+
+def test_workers_and_their_children_tell_when_they_end(db):
+    with celery(queues="cpu", pool="prefork") as worker:
+        eventually(lambda: len(names()) == 3, seconds=60.0)
+        told = names()
+        assert {kept(name) for name in told} == {2}
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30.0) == 0
+    assert {name: kept(name) for name in told} == dict.fromkeys(told, 1)
+
+
+def test_web_processes_tell_when_they_end(db, tmp_path):
+    with gunicorn(tmp_path / "log", AGORA_WEB_PROCESSES="1"):
+        eventually(lambda: len(names()) == 1, seconds=30.0)
+        (name,) = names()
+        assert kept(name) == 2
+    assert kept(name) == 1
+
+
+def test_an_idle_process_makes_up_for_what_it_owes(db, monkeypatch):
+    """It has no request of its own by which it would, and others go by what Redis says."""
+    monkeypatch.setattr(metrics, "EVERY_SECONDS", 0.02)
+    failed, make_up = [], daily.make_up
+
+    def fails_at_first():
+        make_up()
+        if not failed:
+            failed.append(1)
+            raise RuntimeError("once")
+
+    monkeypatch.setattr(daily, "make_up", fails_at_first)
+    teller = metrics.start_telling("idle")
+    try:
+        for _ in range(2):
+            generations._owed.add("x")
+            daily._uncounted["agora:jobs-of-day:x"] = object()
+            eventually(lambda: not generations._owed and not daily._uncounted)
+    finally:
+        metrics.tell_last("idle")
+        teller.join(10.0)
+    assert failed
+    assert not teller.is_alive()
 
 
 def test_without_redis_there_are_those_of_the_process_that_is_asked(app, setting):

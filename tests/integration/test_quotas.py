@@ -348,20 +348,3 @@ def test_a_tier_has_a_plain_name(db, name):
 def test_a_team_that_is_not_there_has_no_tier_to_be_moved_to(db):
     with pytest.raises(NotFound):
         tiers.move_team("nobody", "free", {})
-
-
-def test_a_count_that_is_gone_when_room_is_given_back_begins_from_postgres(limit, rig, submit):
-    """Else it would begin from nothing, and the team had its whole day once more."""
-    limit(jobs_per_day=3)
-    for _ in range(2):
-        assert submit().status_code == 202
-
-    def makes_no_job() -> None:
-        with daily.allowance(rig.team_id) as room:
-            room.take()
-            link.ask(lambda client: client.delete(*client.scan_iter(f"{daily.PREFIX}*")))
-            raise RuntimeError("no job is made")
-
-    with pytest.raises(RuntimeError, match="no job is made"):
-        makes_no_job()
-    assert [submit().status_code for _ in range(2)] == [202, 429]

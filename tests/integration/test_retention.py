@@ -1,5 +1,6 @@
 """Retention: what has ended goes after its time; what is open, on hold or needed by others stays."""
 
+import errno
 import random
 import threading
 from datetime import timedelta
@@ -312,6 +313,49 @@ def test_content_that_is_referred_to_again_comes_back(rig):
     sweep()
     wait_a_day(rig)
     assert not store.exists(location)
+    rig.sql("UPDATE jobs SET output = jsonb_build_object('ref', CAST(:at AS text)) WHERE id = :id", at=location,
+            id=keeper.id)  # fmt: skip
+    wait_a_day(rig)
+    assert store.exists(location)
+    assert count(rig, "leftovers") == 0
+
+
+def test_content_that_a_store_did_not_put_aside_is_put_aside_the_next_time(rig, monkeypatch):
+    """Not taken to be aside already: nothing would ever look at it again."""
+    job = ran(rig, "large")
+    location = rig.job(job).steps[0].result["ref"]
+    aged(rig, job, 100)
+    sweep()
+    put_aside = store.put_aside
+
+    def full(location):
+        raise OSError(errno.ENOSPC, f"no space is left for {location}")
+
+    def full_behind(location):
+        put_aside(location)
+        full(location)
+
+    with monkeypatch.context() as patch:
+        for fault in (full, full_behind):
+            patch.setattr(store, "put_aside", fault)
+            with pytest.raises(OSError, match="no space"):
+                wait_a_day(rig)
+    wait_a_day(rig)
+    with store.open_stream(location) as aside:
+        assert len(aside.read()) > len(LARGE)
+    wait_a_day(rig)
+    with pytest.raises(NotFound):
+        store.open_stream(location)
+    assert count(rig, "leftovers") == 0
+
+
+def test_content_that_was_put_aside_without_a_mark_comes_back_too(rig):
+    """A process has died in between, and then somebody has referred to it again."""
+    first, keeper = ran(rig, "large"), ran(rig)
+    location = rig.job(first).steps[0].result["ref"]
+    aged(rig, first, 100)
+    sweep()
+    store.put_aside(location)
     rig.sql("UPDATE jobs SET output = jsonb_build_object('ref', CAST(:at AS text)) WHERE id = :id", at=location,
             id=keeper.id)  # fmt: skip
     wait_a_day(rig)

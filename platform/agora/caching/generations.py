@@ -2,13 +2,12 @@
 
 A value is stored with the tags' values from before it was read, its stamp, and is good while they are the same. A write
 marks its tags before it commits, so that nobody keeps what is read meanwhile, and changes them after: also a writer
-that dies in between leaves nothing stale behind. Redis forgetting everything changes the epoch, and so every stamp.
+that dies in between leaves nothing stale behind. Redis forgetting anything changes the epoch, and so every stamp.
 
 What a process has heard of tags holds for ``LEASE_SECONDS`` from when it asked, so that a busy one asks once for many
 requests. A writer waits for as long before it returns: then nobody's word from before the change holds any more.
 """
 
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +17,10 @@ from dataclasses import dataclass, field
 
 import redis
 
+from agora.caching.epoch import EPOCH, new_value
 from agora.caching.link import Away, ask
 
 PREFIX = "agora:tag:"
-EPOCH = "agora:epoch"
 TAG_SECONDS = 600
 """Longer than any value is kept: a tag that is gone then says nothing about what is kept now."""
 MARK_SECONDS = 120
@@ -179,11 +178,6 @@ def read(tags: Sequence[str]) -> Snapshot:
         ask(lambda client: client.set(EPOCH, new_value(), nx=True))
         epoch = _text(ask(lambda client: client.get(EPOCH)))
     return Snapshot(epoch, {tag: _text(value) for tag, value in zip(tags, values[1:], strict=True)}, asked)
-
-
-def new_value() -> str:
-    """A value that no tag has had."""
-    return secrets.token_hex(8)
 
 
 def may_be_kept(stamp_: str) -> bool:

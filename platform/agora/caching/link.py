@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from agora import valkey
+from agora.caching.epoch import open_connection
 from agora.settings import get_settings
 from agora.telemetry import get_logger
 
@@ -54,4 +55,6 @@ def forget() -> None:
 def client_of(url: str) -> redis.Redis:
     """The client of this process; one more try for a connection that was closed while it was idle, none for a delay."""
     once = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return valkey.client(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=once)
+    return valkey.client(
+        url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=once, redis_connect_func=open_connection
+    )

@@ -1,4 +1,7 @@
-"""The loop: every duty in turn, then sleep until the next is due, at most one tick. Safe to run twice."""
+"""The loop: every duty in turn, then sleep until the next is due, at most one tick. Safe to run twice.
+
+Duties that need the auth database have a line of their own, in a thread: one that hangs holds up none of the others.
+"""
 
 import os
 import signal
@@ -17,7 +20,6 @@ from agora.batches import duties as batch_duties
 from agora.bulk import duties as bulk_duties
 from agora.db.session import transaction
 from agora.dispatcher import deliveries, duties, queries
-from agora.errors import AgoraError
 from agora.identity import duties as identity_duties
 from agora.retention import duties as retention
 from agora.schedules import duties as schedule_duties
@@ -31,7 +33,11 @@ SHORTEST_SLEEP = 0.05
 MINUTE = 60.0
 NOTE_SECONDS = 1.0
 AUTH_PAUSE = 5.0
-"""How long a duty waits that did not find the auth database: to look for it may hold the loop up."""
+"""How long all that need the auth database wait after one of them did not find it."""
+FAILURE_PAUSE = 1.0
+"""How long a duty rests that failed: what made it fail is seldom over at once."""
+LAST_SECONDS = 2.0
+"""How long a dispatcher that stops waits for a duty that the auth database holds up."""
 
 log = get_logger(__name__)
 
@@ -47,6 +53,8 @@ class Duty:
     needs_auth: bool = False
     """It needs the auth database as well: while that is away, it waits and all others go on."""
     last: float = field(default=float("-inf"))
+    rests_until: float = field(default=float("-inf"))
+    """It has failed, and is not tried before (monotonic)."""
 
     @property
     def name(self) -> str:
@@ -100,12 +108,23 @@ def all_duties() -> list[Duty]:
     ]
 
 
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Whether no database answered, rather than one that refused a statement."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state is None or state.startswith(("08", "53", "57P"))
+
+
 class Dispatcher:
     """Runs the duties until it is told to stop."""
 
     def __init__(self) -> None:
+        every = all_duties()
         self._stop = threading.Event()
-        self._duties = all_duties()
+        self._duties = [duty for duty in every if not duty.needs_auth]
+        self._auth_duties = [duty for duty in every if duty.needs_auth]
+        self._ticked = threading.Event()
+        """The line of the auth duties goes after each tick that found the main database: they need that as well."""
+        self._auth_away_until = float("-inf")
         self._in_view_since: float | None = None
         self._noted = float("-inf")
 
@@ -115,41 +134,68 @@ class Dispatcher:
 
     def run(self) -> None:
         """Tick until stopped. An outage of the database is waited out."""
+        beside = threading.Thread(target=self._run_beside, name="agora-dispatcher-auth", daemon=True)
+        beside.start()
+        try:
+            while not self._stop.is_set():
+                self._stop.wait(self._go())
+        finally:
+            self.stop()
+            self._ticked.set()
+            beside.join(LAST_SECONDS)
+
+    def _go(self) -> float:
+        """Tick once; the seconds until the next time."""
+        try:
+            busy = self.tick()
+            self._ticked.set()
+            return SHORTEST_SLEEP if busy else self._pause()
+        except SQLAlchemyError as error:
+            self._in_view_since = None
+            log.warning("the database is out of view", error=type(error).__name__, detail=str(error)[:300])
+            return get_settings().tick_seconds
+
+    def _run_beside(self) -> None:
+        """The line of the auth duties: after each tick of the other one, at once again while there is more."""
         while not self._stop.is_set():
-            try:
-                busy = self.tick()
-                pause = SHORTEST_SLEEP if busy else self._pause()
-            except SQLAlchemyError as error:
-                self._in_view_since = None
-                log.warning("the database is out of view", error=type(error).__name__, detail=str(error)[:300])
-                pause = get_settings().tick_seconds
-            self._stop.wait(pause)
+            self._ticked.wait()
+            self._ticked.clear()
+            while not self._stop.is_set() and self.tick_auth():
+                self._stop.wait(SHORTEST_SLEEP)
 
     def tick(self) -> bool:
-        """Do every duty that is due once; True when one of them did something."""
+        """Do every duty that is due once, but those that need the auth database; True when one did something."""
         if time.monotonic() - self._noted >= NOTE_SECONDS or self._in_view_since is None:
             self._note_tick()
             self._noted = time.monotonic()
         return sum(self._do(duty) for duty in self._duties) > 0  # each is done, even after one that was busy
 
+    def tick_auth(self) -> bool:
+        """As :meth:`tick`, for the duties that need the auth database; until one does not find it."""
+        return sum(self._do(duty) for duty in self._auth_duties) > 0
+
     def _do(self, duty: Duty) -> bool:
         current = time.monotonic()
-        if current - duty.last < duty.every:
+        if current - duty.last < duty.every or current < duty.rests_until:
+            return False
+        if duty.needs_auth and current < self._auth_away_until:
             return False
         if duty.after_outage and not self._view_is_steady(current):
             return False
         duty.last = current
         try:
             return duty.do() > 0
-        except (OperationalError, InterfaceError, TimeoutError) as error:
-            if not duty.needs_auth:
-                raise  # no database: the whole loop waits
-            log.warning("a duty waits for the auth database", duty=duty.name, detail=str(error)[:300])
-            duty.last = current + AUTH_PAUSE
-            return False
-        except (AgoraError, SQLAlchemyError):
-            # One bad row must not stop the other duties.
+        except Exception as error:
+            if isinstance(error, (OperationalError, InterfaceError, TimeoutError)):
+                if not duty.needs_auth:
+                    raise  # no database: the whole loop waits
+                if _is_away(error):
+                    log.warning("duties wait for the auth database", duty=duty.name, detail=str(error)[:300])
+                    self._auth_away_until = time.monotonic() + AUTH_PAUSE
+                    return False
+            # One bad row, or a file store that fails, must not stop the other duties.
             log.exception("duty failed", duty=duty.name)
+            duty.rests_until = time.monotonic() + FAILURE_PAUSE
             return False
 
     def _view_is_steady(self, current: float) -> bool:
@@ -184,4 +230,5 @@ def main() -> None:
     metrics.start_telling("dispatcher")
     log.info("dispatcher runs", pid=os.getpid())
     dispatcher.run()
+    metrics.tell_last("dispatcher")
     log.info("dispatcher stopped")

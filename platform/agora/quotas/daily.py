@@ -3,7 +3,8 @@
 The count begins from Postgres, where the jobs are, and is taken up before a job is inserted: with Redis there, a team
 never gets more than its quota, however many processes submit at once. A process that dies between the two loses one of
 the quota for that day. While Redis is away Postgres is asked each time: then a team may get as many more as other
-processes are inserting at that moment. Redis is made to begin anew from Postgres after that.
+processes are inserting at that moment. Redis is made to begin anew from Postgres after that, and so it is when it comes
+back with an older count: each is of an epoch (agora/caching/epoch.py).
 """
 
 import threading
@@ -15,13 +16,15 @@ from functools import lru_cache
 from typing import Any
 
 import redis
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError  # noqa: A004  # the pool's
 from sqlalchemy.orm import Session
 
+from agora.caching.epoch import EPOCH, new_value
 from agora.caching.link import Away, ask
 from agora.clock import now
 from agora.db.session import transaction
 from agora.ids import floor_id
+from agora.jobs.together import Interrupted
 from agora.quotas import queries, tiers
 from agora.quotas.types import DailyQuotaExceeded, Quota
 
@@ -31,19 +34,23 @@ DAY = timedelta(days=1)
 UNKNOWN, REFUSED = -1, -2
 
 TAKE = """
-local used = redis.call('GET', KEYS[1]) or ARGV[3]
+redis.call('SET', KEYS[2], ARGV[5], 'NX')
+local epoch = redis.call('GET', KEYS[2])
+local of, used = string.match(redis.call('GET', KEYS[1]) or '', '^(%w+)|(%d+)$')
+if of ~= epoch then used = ARGV[3] end
 if used == '' then return -1 end
 if tonumber(ARGV[1]) > 0 and tonumber(used) + tonumber(ARGV[1]) > tonumber(ARGV[2]) then return -2 end
 used = math.max(0, tonumber(used) + tonumber(ARGV[1]))
-redis.call('SET', KEYS[1], string.format('%.0f', used), 'EX', ARGV[4])
+redis.call('SET', KEYS[1], epoch .. '|' .. string.format('%.0f', used), 'EX', ARGV[4])
 return used
 """
 
 _lock = threading.Lock()
 _pending: Counter[str] = Counter()
 """Jobs that this process is inserting without Redis, by team: Postgres does not count them yet."""
-_uncounted = set[str]()
-"""Counts in Redis that miss jobs which were made without it."""
+_uncounted = dict[str, object]()
+"""Counts in Redis that miss jobs which were made without it, each with a token of its own for whoever missed last."""
+_making_up = threading.Lock()
 
 
 class Allowance:
@@ -78,8 +85,12 @@ class Allowance:
         """The jobs have been made."""
         self._used = True
 
+    @property
+    def _key(self) -> str:
+        return f"{PREFIX}{self._day}:{self._team_id}"
+
     def _take(self, count: int, limit: int, session: Session | None) -> bool:
-        key = f"{PREFIX}{self._day}:{self._team_id}"
+        key = self._key
         try:
             found = _count(key, count, limit)
             if found == UNKNOWN:
@@ -91,7 +102,7 @@ class Allowance:
 
     def _take_here(self, key: str, count: int, limit: int, session: Session | None) -> bool:
         with _lock:
-            _uncounted.add(key)
+            _uncounted[key] = object()
             _pending[self._team_id] += count
             pending = _pending[self._team_id]
         self._held_here += count
@@ -108,6 +119,7 @@ class Allowance:
             _pending[self._team_id] -= self._held_here
             if _pending[self._team_id] <= 0:
                 del _pending[self._team_id]
+            _uncounted[self._key] = object()  # a count that somebody began meanwhile, from Postgres, misses them
         self._held_here = 0
 
     def close(self, *, maybe_made: bool) -> None:
@@ -117,10 +129,10 @@ class Allowance:
         if self._counted and not self._used and not maybe_made:
             try:
                 # A count that is gone meanwhile stays unknown: the next who takes has it from Postgres.
-                _count(f"{PREFIX}{self._day}:{self._team_id}", -self._counted, 0)
+                _count(self._key, -self._counted, 0)
             except Away:
                 with _lock:
-                    _uncounted.add(f"{PREFIX}{self._day}:{self._team_id}")
+                    _uncounted[self._key] = object()
 
 
 @contextmanager
@@ -133,12 +145,18 @@ def allowance(team_id: str) -> Iterator[Allowance]:
     try:
         yield made
     except BaseException as error:
-        gone = isinstance(error, SQLAlchemyError) and (
-            not isinstance(error, DBAPIError) or error.connection_invalidated
-        )
-        made.close(maybe_made=gone or not isinstance(error, Exception))
+        made.close(maybe_made=_may_have_made(error))
         raise
     made.close(maybe_made=False)
+
+
+def _may_have_made(error: BaseException) -> bool:
+    """Whether jobs may be there although this was raised: the answer to a commit was lost, or nobody waited for it."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    if isinstance(error, TimeoutError):  # of the pool: no connection, and so no statement
+        return False
+    return isinstance(error, (SQLAlchemyError, Interrupted)) or not isinstance(error, Exception)
 
 
 def made_today(
@@ -162,14 +180,29 @@ def _midnight_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _count(key: str, count: int, limit: int, *, begin: str = "") -> int:
-    with _lock:
-        uncounted = tuple(_uncounted)
-    if uncounted:
-        ask(lambda client: client.delete(*uncounted))
+def make_up() -> None:
+    """Let the counts that miss jobs begin anew, from Postgres. Raises Away.
+
+    Whoever counts meanwhile waits for it: they would have the old count, or take away the one that begins here.
+    """
+    if not _uncounted:
+        return
+    with _making_up:
         with _lock:
-            _uncounted.difference_update(uncounted)
-    return int(ask(lambda client: _script(client)(keys=[key], args=[count, limit, begin, KEEP_SECONDS])))
+            found = dict(_uncounted)
+        if not found:
+            return
+        ask(lambda client: client.delete(*found))
+        with _lock:
+            for key, token in found.items():
+                if _uncounted.get(key) is token:  # else somebody has missed it anew since
+                    del _uncounted[key]
+
+
+def _count(key: str, count: int, limit: int, *, begin: str = "") -> int:
+    make_up()
+    args = [count, limit, begin, KEEP_SECONDS, new_value()]
+    return int(ask(lambda client: _script(client)(keys=[key, EPOCH], args=args)))
 
 
 @lru_cache(maxsize=4)

@@ -19,7 +19,8 @@ local found, full, room = {}, {}, true
 for i = tags + 2, #KEYS do
   local at = 5 + (i - tags - 2) * 3
   local interval, quota, cost = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local was = math.max(tonumber(redis.call('GET', KEYS[i]) or 0), now)
+  -- Not more than used up: a clock that was put back, or that of another host after a fail-over, left a later time.
+  local was = math.min(math.max(tonumber(redis.call('GET', KEYS[i]) or 0), now), now + quota * interval)
   local after = math.max(was + cost * interval, now)
   local wait = 0
   if cost > 0 then wait = math.max(0, after - quota * interval - now) end

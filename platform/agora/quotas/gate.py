@@ -15,7 +15,8 @@ from importlib.resources import files
 import redis
 
 from agora.caching import generations
-from agora.caching.generations import EPOCH, PREFIX, Snapshot
+from agora.caching.epoch import EPOCH, new_value
+from agora.caching.generations import PREFIX, Snapshot
 from agora.caching.link import Away, ask, client_of
 from agora.errors import TooMany
 from agora.jobs.together import Together
@@ -90,7 +91,7 @@ class _Asked:
 def _asked(buckets: Sequence[Bucket], tags: Sequence[str], stamp: str, stamped: int) -> _Asked:
     keys = [EPOCH, *(PREFIX + tag for tag in tags), *(BUCKET + one.name for one in buckets)]
     numbers = [number for one in buckets for number in (one.interval, one.quota, one.cost)]
-    return _Asked(keys, [len(tags), generations.new_value(), stamp, stamped, *numbers])
+    return _Asked(keys, [len(tags), new_value(), stamp, stamped, *numbers])
 
 
 def _run(asked: Sequence[_Asked]) -> Sequence[bytes]:

@@ -198,21 +198,19 @@ def remove_leftovers() -> int:
     """
     with transaction() as session:
         rows = leftover_queries.lock_old(session, age=GRACE_SECONDS, slice_=SLICE)
-        aside = [row["location"] for row in rows if not row["referred"] and not row["trashed"]]
-        kept = [row["location"] for row in rows if row["referred"] and not row["trashed"]]
-        leftover_queries.mark_trashed(session, locations=aside)
-        leftover_queries.forget(session, locations=kept)
-    for location in aside:
-        store.put_aside(location)
+    # The rows are changed after the content, so that a store which fails, or a process that dies in between, leaves
+    # nothing behind that no row tells of: what was done of it is done again. Content may be aside without a mark.
     done: dict[Callable[[str], None], list[str]] = {
-        store.take_back: [row["location"] for row in rows if row["referred"] and row["trashed"]],
+        store.take_back: [row["location"] for row in rows if row["referred"]],
+        store.put_aside: [row["location"] for row in rows if not row["referred"] and not row["trashed"]],
         store.remove_aside: [row["location"] for row in rows if not row["referred"] and row["trashed"]],
     }
     for act, locations in done.items():
         for location in locations:
             act(location)
     with transaction() as session:
-        leftover_queries.forget(session, locations=[one for locations in done.values() for one in locations])
+        leftover_queries.mark_trashed(session, locations=done[store.put_aside])
+        leftover_queries.forget(session, locations=[*done[store.take_back], *done[store.remove_aside]])
         _count(session, "values", len(done[store.remove_aside]))
     _tell("values", len(done[store.remove_aside]))
     return 0
