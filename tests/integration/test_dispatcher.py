@@ -3,6 +3,7 @@
 import errno
 import threading
 
+import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -47,6 +48,18 @@ def test_without_the_main_database_the_whole_loop_waits():
     with pytest.raises(OperationalError):
         dispatcher.tick()
     assert not dispatcher._ticked.is_set()
+
+
+@pytest.mark.parametrize("refused", [psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable])
+def test_a_statement_that_is_refused_is_no_outage(refused):
+    dispatcher, done = Dispatcher(), []
+
+    def wait_in_vain():
+        raise OperationalError("UPDATE jobs", {}, refused())
+
+    dispatcher._duties = [Duty(wait_in_vain), Duty(lambda: done.append(1) or 1)]
+    assert dispatcher.tick()
+    assert done == [1]
 
 
 def test_what_stops_it_stops_both_lines():

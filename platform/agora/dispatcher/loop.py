@@ -186,14 +186,13 @@ class Dispatcher:
         try:
             return duty.do() > 0
         except Exception as error:
-            if isinstance(error, (OperationalError, InterfaceError, TimeoutError)):
+            if isinstance(error, (OperationalError, InterfaceError, TimeoutError)) and _is_away(error):
                 if not duty.needs_auth:
                     raise  # no database: the whole loop waits
-                if _is_away(error):
-                    log.warning("duties wait for the auth database", duty=duty.name, detail=str(error)[:300])
-                    self._auth_away_until = time.monotonic() + AUTH_PAUSE
-                    return False
-            # One bad row, or a file store that fails, must not stop the other duties.
+                log.warning("duties wait for the auth database", duty=duty.name, detail=str(error)[:300])
+                self._auth_away_until = time.monotonic() + AUTH_PAUSE
+                return False
+            # One bad row, a lock that is held for long, or a file store that fails, must not stop the other duties.
             log.exception("duty failed", duty=duty.name)
             duty.rests_until = time.monotonic() + FAILURE_PAUSE
             return False
