@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from agora.agents import Child, Failures, Repeat, Retry, Snooze, Spawn, WaitFor
+from agora.jobs.conclude import WorkerDied
 from agora.outcomes import Cancel, Done, Draining, Permanent, Transient
 from agora.testing import FailOnce, FailStep, LoseWorker, RequestCancel, run_action
 from tests.support.probes import Number, agent_with
@@ -14,7 +15,7 @@ QUICKLY = {"retry": Retry(attempts=3, first=timedelta(0))}
 PAST = timedelta(seconds=-1)
 
 
-class WorkerGone(BaseException):
+class WorkerGone(WorkerDied):
     """Tears the step out of the real engine: nothing is recorded, as if its process had been killed."""
 
 

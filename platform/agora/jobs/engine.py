@@ -77,7 +77,7 @@ class Engine:
         timeout = claim.step.timeout.total_seconds() if claim.step.timeout else None
 
         def give_up() -> None:
-            # Runs in the heartbeat's thread: the step's own thread is stuck.
+            # Runs in a thread of the heartbeat's: the step's own thread is stuck.
             settle(
                 [Finished(claim=claim, decision=decide_failure(timeout_failure(claim.position.step), claim.position))]
             )

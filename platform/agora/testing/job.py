@@ -12,7 +12,7 @@ from agora.events.types import job_event
 from agora.ids import new_id
 from agora.jobs import children as child_rules
 from agora.jobs import fan_out
-from agora.jobs.conclude import conclude, encode
+from agora.jobs.conclude import WorkerDied, conclude, encode
 from agora.jobs.decide import (
     Decision,
     NextStep,
@@ -31,7 +31,7 @@ from agora.outcomes import Answer, Child, ChildResult, TimedOut
 from agora.settings import Settings
 from agora.testing.faults import FailStep, LoseWorker, RequestCancel
 from agora.testing.rows import JobRows
-from agora.testing.runtime import TryRuntime, WorkerDied, context_of
+from agora.testing.runtime import TryRuntime, context_of
 from agora.testing.state import StepRecord
 
 MOST_TRIES = 1_000
