@@ -83,6 +83,14 @@ def ask_briefly(ctx) -> WaitFor:
     return WaitFor({"type": "integer"}, "How many?", until=ctx.clock() + PAST)
 
 
+def ask_in_vain(ctx) -> WaitFor:
+    return WaitFor({"type": "whole number"}, "How many?")
+
+
+def ask_elsewhere(ctx) -> WaitFor:
+    return WaitFor({"$ref": "#/$defs/missing"}, "How many?")
+
+
 def nap(ctx) -> Snooze:
     return Snooze(ctx.clock() + PAST)
 
@@ -241,6 +249,8 @@ CASES = {
     "nan": Case([(nan, {"retry": Retry(attempts=1)}), double], status="failed"),
     "an answer": Case([ask, double], answers=[3]),
     "no answer in time": Case([ask_briefly, double]),
+    "a question with a schema that is none": Case([ask_in_vain, double], status="failed"),
+    "a question with a schema that is elsewhere": Case([ask_elsewhere, double], status="failed"),
     "a nap": Case([nap, double]),
     "a naive time": Case([naive, double], status="failed"),
     "a loop with a carry": Case([nap, loop]),

@@ -25,7 +25,7 @@ from agora.jobs.decide import (
 )
 from agora.jobs.leases import TIMEOUT_GRACE
 from agora.jobs.record import events_of
-from agora.jobs.resume import RESULTS
+from agora.jobs.resume import RESULTS, check_suspension
 from agora.jobs.states import STEP_OPEN, JobState, StepState
 from agora.outcomes import Answer, Child, ChildResult, TimedOut
 from agora.settings import Settings
@@ -225,6 +225,7 @@ def _pack(name: str, decision: Decision) -> tuple[Decision, str | None]:
     if following is not None and following.new_carry:
         carry = encode(following.carry, "the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
+    check_suspension(decision.suspension)
     if not decision.has_result:
         return decision, None
     return decision, encode(decision.result, f"the result of step {name}")
