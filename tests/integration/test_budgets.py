@@ -9,7 +9,7 @@ from agora.agents import Retry, StepContext, TransactionContext, Transient, Wait
 from agora.clock import now
 from agora.dispatcher import duties
 from agora.errors import Conflict, Invalid, NotFound
-from agora.jobs import approval, lineage, service
+from agora.jobs import approval, budgets, lineage, service
 from agora.jobs.types import Budget
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -119,6 +119,26 @@ def test_an_approval_with_limits_sets_them_and_refuses_too_low_ones(monkeypatch)
     assert rig.job(job).status == "waiting", "nothing was done"
     approval.approve_job(job.id, team_id=rig.team_id, limits={"max_tokens": 500})
     assert (rig.job(job).status, rig.job(job).budget["max_tokens"]) == ("running", 500)
+
+
+def test_a_limit_that_an_approval_added_grants_once_more_what_it_was_set_to(monkeypatch):
+    rig = chain(monkeypatch, pay, named(pay, "pay2"), named(pay, "pay3"), end)
+    job = rig.submit("chain", budget=Budget(max_cost_usd=Decimal("0.5"), on_exceeded="ask"))
+    rig.run()
+    approval.approve_job(job.id, team_id=rig.team_id, limits={"max_cost_usd": "5", "max_tokens": 100})
+    rig.run()
+    assert rig.job(job).waits["budget"] == {"limit": "max_tokens", "allowed": 100, "used": 120}
+    approval.approve_job(job.id, team_id=rig.team_id)
+    assert (rig.job(job).budget["max_tokens"], rig.job(job).budget["max_cost_usd"]) == (220, "5")
+    rig.run()
+    ended = rig.job(job)
+    assert (ended.status, ended.budget["initial"]) == ("succeeded", {"max_cost_usd": "0.5", "max_tokens": 100})
+
+
+def test_a_limit_that_was_added_before_this_was_known_is_learnt_by_the_next_approval():
+    budget = {"max_cost_usd": "5", "max_tokens": 100, "on_exceeded": "ask", "initial": {"max_cost_usd": "0.5"}}
+    made = budgets.raised(budget, {}, {"tokens": 120, "cost_usd": "1"}, 0.0)
+    assert (made["max_tokens"], made["initial"]) == (220, {"max_cost_usd": "0.5", "max_tokens": 100})
 
 
 def test_an_approval_that_is_sent_twice_approves_nothing_else(monkeypatch):

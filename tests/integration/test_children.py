@@ -1,5 +1,7 @@
 """Child jobs: made once, waited for without a worker, cancelled with their parent."""
 
+import json
+
 import pytest
 from pydantic import BaseModel
 
@@ -185,6 +187,41 @@ def test_a_worker_that_dies_before_it_tells_the_parent_leaves_that_to_the_dispat
     assert (duties.settle_parts(), duties.settle_parts()) == (1, 0)
     rig.run()
     assert rig.job(job).output["numbers"] == [0, 10]
+
+
+def test_a_parent_that_cannot_be_settled_takes_nothing_from_its_childs_turn_nor_from_other_parents(monkeypatch):
+    rig = Rig(monkeypatch, agent_of())
+    broken, fine = rig.submit("parent", {"n": 1}), rig.submit("parent", {"n": 1})
+    settle_step = children.settle_step
+
+    def away(step):
+        if step["job_id"] == broken.id or not is_back:
+            raise OSError("the file store is away")
+        return settle_step(step)
+
+    is_back = []
+    monkeypatch.setattr(children, "settle_step", away)
+    assert rig.run() == ["suspended", "suspended", "succeeded", "succeeded"]
+    assert (rig.job(broken).status, rig.job(fine).status) == ("waiting", "waiting")
+    is_back.append(True)
+    assert duties.settle_parts() == 1
+    rig.run()
+    assert (rig.job(broken).status, rig.job(fine).status) == ("waiting", "succeeded")
+
+
+def test_a_childs_output_that_the_store_lost_fails_the_parent(monkeypatch):
+    rig = Rig(monkeypatch, agent_of())
+    job = rig.submit("parent", {"n": 2})
+    with monkeypatch.context() as dead:
+        dead.setattr(children, "settle_children", lambda _: None)
+        rig.run()
+    lost = jobs_of(rig, job)[1]["id"]
+    reference = json.dumps({"ref": "values/gone", "size": 3})
+    rig.sql("UPDATE jobs SET output = CAST(:ref AS jsonb) WHERE id = :id", ref=reference, id=lost)
+    assert duties.settle_parts() == 1
+    ended = rig.job(job)
+    assert (ended.status, ended.error["code"], ended.error["retryable"]) == ("failed", "value-lost", False)
+    assert lost in ended.error["message"]
 
 
 def test_a_step_that_lost_its_fence_spawns_nothing(monkeypatch):

@@ -217,6 +217,40 @@ def test_a_question_waits_without_a_worker_and_the_first_valid_answer_wins(monke
     assert rig.job(job).output == {"n": 3}
 
 
+def end(ctx: StepContext[Number]) -> Number:
+    return ctx.input
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "whole number"}, {"$ref": "#/$defs/missing"}, {"$ref": "http://127.0.0.1/"}]
+)
+def test_a_question_that_nobody_could_answer_fails_its_step(monkeypatch, schema):
+    def ask(_: StepContext[Number]) -> WaitFor:
+        return WaitFor(schema, "How many?")
+
+    rig = Rig(monkeypatch, agent_with(ask=[ask, end]))
+    job = rig.submit("ask")
+    assert rig.run() == ["failed"]
+    assert (rig.job(job).status, rig.job(job).error["code"]) == ("failed", "invalid-schema")
+
+
+def test_an_answer_to_a_question_with_a_schema_that_is_none_is_a_conflict(monkeypatch):
+    def ask(_: StepContext[Number]) -> WaitFor:
+        return WaitFor({}, "How many?")
+
+    rig = Rig(monkeypatch, agent_with(ask=[ask, end]))
+    job = rig.submit("ask")
+    rig.run()
+    rig.sql(
+        "UPDATE steps SET suspension = jsonb_set(suspension, '{schema}', '{\"type\": \"whole number\"}')"
+        " WHERE job_id = :id",
+        id=job.id,
+    )
+    with pytest.raises(Conflict, match="schema cannot be used"):
+        service.give_input(job.id, team_id=rig.team_id, value=3)
+    assert service.cancel_job(job.id, team_id=rig.team_id).status == "cancelled"
+
+
 def test_an_unanswered_question_times_out_as_a_value(monkeypatch):
     def ask(_: StepContext[Number]) -> WaitFor:
         return WaitFor({"type": "integer"}, "How many?", until=now() - timedelta(seconds=1))

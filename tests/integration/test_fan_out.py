@@ -187,6 +187,37 @@ def test_a_worker_that_dies_before_it_settles_leaves_that_to_the_dispatcher(monk
     assert rig.job(job).status == "succeeded"
 
 
+def test_a_map_that_cannot_be_settled_takes_nothing_from_its_items_turn_nor_from_other_maps(monkeypatch):
+    rig = Rig(monkeypatch, agent_of(square))
+    broken, fine = rig.submit("crunch", {"n": 1}), rig.submit("crunch", {"n": 1})
+    settle_head, is_back = fan_out.settle_head, []
+
+    def away(head):
+        if head["job_id"] == broken.id or not is_back:
+            raise OSError("the file store is away")
+        return settle_head(head)
+
+    monkeypatch.setattr(fan_out, "settle_head", away)
+    assert "succeeded" in rig.run()
+    duties.refill_rings()
+    rig.run()
+    assert (rig.job(broken).status, rig.job(fine).status) == ("running", "running")
+    is_back.append(True)
+    assert duties.settle_parts() == 1
+    rig.run()
+    assert (rig.job(broken).status, rig.job(fine).status) == ("running", "succeeded")
+
+
+def test_a_process_remembers_the_progress_of_so_many_maps_and_no_more(monkeypatch):
+    monkeypatch.setattr(fan_out, "MOST_REPORTED", 3)
+    rig = Rig(monkeypatch, agent_of(square))
+    for _ in range(5):
+        job = rig.submit("crunch", {"n": 1})
+        rig.run()
+        assert rig.job(job).status == "succeeded"
+        assert len(fan_out._reported) <= 3
+
+
 def test_two_last_items_on_two_workers_join_once(monkeypatch):
     meet = threading.Barrier(2, timeout=20)
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from agora.agents import Retry, StepContext, WaitFor
 from agora.clock import now
@@ -184,6 +185,22 @@ def test_who_is_to_be_replaced_is_cancelled_by_the_dispatcher_if_nobody_else_did
     monkeypatch.setattr(service, "_tell", lambda *_, **__: None)  # the process dies after its commit
     newest = keyed(rig, policy="cancel_running")
     assert rig.job(older).status == "queued"
+    duties.finish_cancels()
+    rig.run()
+    assert statuses(rig, older, newest) == ["cancelled", "succeeded"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("CANCEL", {}, Exception("away")), NotFound("its file is gone")])
+def test_a_job_is_answered_as_made_when_whom_it_replaces_cannot_be_cancelled_just_now(rig, monkeypatch, error):
+    older = keyed(rig)
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as away:
+        away.setattr(service, "request_cancel", fails)
+        newest = keyed(rig, policy="cancel_running")
+    assert rig.job(older).cancel_requested_at is not None, "that was committed with the new job"
     duties.finish_cancels()
     rig.run()
     assert statuses(rig, older, newest) == ["cancelled", "succeeded"]

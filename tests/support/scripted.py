@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from agora.agents import Child, Failures, Repeat, Retry, Snooze, Spawn, WaitFor
+from agora.jobs.conclude import WorkerDied
 from agora.outcomes import Cancel, Done, Draining, Permanent, Transient
 from agora.testing import FailOnce, FailStep, LoseWorker, RequestCancel, run_action
 from tests.support.probes import Number, agent_with
@@ -14,7 +15,7 @@ QUICKLY = {"retry": Retry(attempts=3, first=timedelta(0))}
 PAST = timedelta(seconds=-1)
 
 
-class WorkerGone(BaseException):
+class WorkerGone(WorkerDied):
     """Tears the step out of the real engine: nothing is recorded, as if its process had been killed."""
 
 
@@ -80,6 +81,14 @@ def ask(ctx) -> WaitFor:
 
 def ask_briefly(ctx) -> WaitFor:
     return WaitFor({"type": "integer"}, "How many?", until=ctx.clock() + PAST)
+
+
+def ask_in_vain(ctx) -> WaitFor:
+    return WaitFor({"type": "whole number"}, "How many?")
+
+
+def ask_elsewhere(ctx) -> WaitFor:
+    return WaitFor({"$ref": "#/$defs/missing"}, "How many?")
 
 
 def nap(ctx) -> Snooze:
@@ -240,6 +249,8 @@ CASES = {
     "nan": Case([(nan, {"retry": Retry(attempts=1)}), double], status="failed"),
     "an answer": Case([ask, double], answers=[3]),
     "no answer in time": Case([ask_briefly, double]),
+    "a question with a schema that is none": Case([ask_in_vain, double], status="failed"),
+    "a question with a schema that is elsewhere": Case([ask_elsewhere, double], status="failed"),
     "a nap": Case([nap, double]),
     "a naive time": Case([naive, double], status="failed"),
     "a loop with a carry": Case([nap, loop]),

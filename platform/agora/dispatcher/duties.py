@@ -34,6 +34,7 @@ from agora.jobs import (
 )
 from agora.jobs import queries as job_queries
 from agora.jobs.announce import Announcement
+from agora.jobs.apart import settle_each
 from agora.jobs.budgets import heed, queue_timeout
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.decide import Position, cancelled, decide_lost
@@ -101,7 +102,7 @@ def settle_parts() -> int:
     with transaction() as session:
         heads = item_queries.find_any_over(session, slice_=SLICE)
         parents = child_queries.find_any_over(session, slice_=SLICE)
-    return sum([fan_out.settle_head(head) for head in heads]) + sum([children.settle_step(one) for one in parents])
+    return settle_each(fan_out.settle_head, heads) + settle_each(children.settle_step, parents)
 
 
 def release_due() -> int:

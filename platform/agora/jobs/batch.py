@@ -95,10 +95,13 @@ class Batch:
     def relieve(self) -> None:
         """Record what has ended, and give back what waits; the running step goes on alone."""
         finished = self.take_finished()
-        if finished:
-            settle([one for one, _ in finished])
+        try:
+            if finished:
+                settle([one for one, _ in finished])
+        finally:
+            # What could not be recorded nobody has in hand any more: its leases run out, and it is run again.
             heartbeat().drop([lease for _, lease in finished])
-        self.release()
+            self.release()
 
     def release(self) -> int:
         """Give back what waits, without burning an attempt; returns how much it was."""
@@ -129,7 +132,7 @@ class Watch:
                 self._pid, self._thread = os.getpid(), None
                 self._batches.clear()
             self._batches.add(batch)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="agora-watch", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -157,3 +160,5 @@ class Watch:
         except SQLAlchemyError as error:
             # Their leases run out by themselves, as nobody renews them any more.
             log.warning("a held-up turn was not relieved", error=type(error).__name__)
+        except Exception:  # the other turns of this process are looked after all the same
+            log.exception("a held-up turn was not relieved")

@@ -167,7 +167,9 @@ def raised(
     Raises:
         Invalid: the job would be over its budget at once.
     """
-    initial = budget.get("initial") or {name: budget[name] for name in LIMITS if name in budget}
+    # An approval may have added a limit that the job began without: what it was first set to is what it grants.
+    first = {**wanted, **budget, **budget.get("initial", {})}
+    initial = {name: first[name] for name in LIMITS if name in first}
     made = {**budget, "initial": initial, **wanted}
     used = used_of(usage, run_seconds)
     if not wanted:

@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agora.caching.generations import view
 from agora.db.session import Row, statement, transaction
-from agora.errors import Conflict, TooLarge
+from agora.errors import Conflict, NotFound, TooLarge
 from agora.events.types import JobRef, job_event
 from agora.ids import new_id
 from agora.jobs import catalogue, child_queries, queries, values
+from agora.jobs.apart import settle_each
 from agora.jobs.claim import Claim
 from agora.jobs.decide import Failure
 from agora.jobs.intake import Lineage, NewJob, check
@@ -114,14 +115,15 @@ def settle_children(jobs: Sequence[str]) -> None:
     try:
         with statement() as session:
             over = child_queries.find_over(session, jobs=jobs)
-        for step in over:
-            settle_step(step)
+        settle_each(settle_step, over)
     except SQLAlchemyError as error:
         log.warning(
             "a parent was not told of its children, the dispatcher will",
             error=type(error).__name__,
             detail=str(error)[:300],
         )
+    except Exception:  # the commit is done: what follows in the turn must not be lost with this
+        log.exception("a parent was not told of its children, the dispatcher will")
 
 
 def settle_step(waiting: Row) -> bool:
@@ -144,6 +146,8 @@ def settle_step(waiting: Row) -> bool:
             announcement = resume_with(session, row, step, value)
     except TooLarge as error:
         return fail_job(row, step, Failure(code=error.slug, type="TooLarge", message=str(error), retryable=False))
+    except NotFound as error:
+        return fail_job(row, step, Failure(code="value-lost", type="NotFound", message=str(error), retryable=False))
     except Conflict:
         return False
     announcement.make()
@@ -151,9 +155,11 @@ def settle_step(waiting: Row) -> bool:
 
 
 def _result(child: Row) -> ChildResult:
-    return ChildResult(
-        job_id=child["id"], status=child["status"], output=values.unpack(child["output"]), error=child["error"]
-    )
+    try:
+        output = values.unpack(child["output"])
+    except NotFound as error:
+        raise NotFound(f"the output of child {child['id']} is lost: {error}") from error
+    return ChildResult(job_id=child["id"], status=child["status"], output=output, error=child["error"])
 
 
 def too_many(step: Row, children: Sequence[Any], missed: Sequence[Row]) -> Failure:

@@ -27,6 +27,10 @@ NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class WorkerDied(BaseException):
+    """The death of the worker in the middle of a step, as tests inject it: nobody is left to conclude anything."""
+
+
 def conclude(
     function: Callable[[], Any],
     action: Action[Any, Any],
@@ -38,8 +42,9 @@ def conclude(
     """Call a step's function and decide; returns the decision and its packed result.
 
     ``pack`` makes the decision's values storable and may raise, as the step's failure. The decision is None when
-    another worker may own the step: then nothing is written. Other than Exception, SystemExit, Interrupted and
-    ``hard_timeouts``, what the step raises goes through.
+    another worker may own the step: then nothing is written. Whatever else the step raises is its failure:
+    SystemExit too, and what cancels a task of asyncio or a greenlet, which no library of an agent may make ours. Only
+    KeyboardInterrupt, which means this process, and WorkerDied go through.
     """
     try:
         return pack(decide(as_json(function(), action, action.named(at.step.name)), at))
@@ -47,7 +52,9 @@ def conclude(
         return decide_interrupted(interrupted, at), None
     except hard_timeouts:
         return decide_failure(timeout_failure(at.step), at), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a step may raise anything; it is the step's failure
+    except (KeyboardInterrupt, WorkerDied):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a step may raise anything; it is the step's failure
         return decide_failure(failure_of(error), at), None
 
 

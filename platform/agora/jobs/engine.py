@@ -32,6 +32,7 @@ from agora.jobs.decide import Decision, cancelled, decide_failure, failure_of, t
 from agora.jobs.leases import TIMEOUT_GRACE, Lease
 from agora.jobs.pace import Pace
 from agora.jobs.record import CancelSeen, FenceLost, record
+from agora.jobs.resume import check_suspension
 from agora.jobs.settle import Ended, Finished, recorded, report, settle
 from agora.jobs.states import StepState
 from agora.jobs.turn import Onward, Turn
@@ -77,7 +78,7 @@ class Engine:
         timeout = claim.step.timeout.total_seconds() if claim.step.timeout else None
 
         def give_up() -> None:
-            # Runs in the heartbeat's thread: the step's own thread is stuck.
+            # Runs in a thread of the heartbeat's: the step's own thread is stuck.
             settle(
                 [Finished(claim=claim, decision=decide_failure(timeout_failure(claim.position.step), claim.position))]
             )
@@ -204,11 +205,12 @@ class _Undo(Exception):
 
 
 def _pack(claim: Claim, decision: Decision) -> tuple[Decision, str | None]:
-    """The decision with its values as their rows will hold them. Raises TooLarge or Invalid, as the step's failure."""
+    """The decision with its values as their rows will hold them. What it raises is the step's failure."""
     team_id, following = claim.job.team_id, decision.next_step
     if following is not None and following.new_carry:
         carry = values.pack(following.carry, team_id=team_id, what="the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
+    check_suspension(decision.suspension)
     if decision.children is not None:
         prepared = children.prepare(claim, decision.children)
         suspension = {**(decision.suspension or {}), "taken": prepared.taken}

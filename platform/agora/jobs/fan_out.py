@@ -17,6 +17,7 @@ from agora.errors import Conflict
 from agora.events.types import job_event
 from agora.jobs import item_queries, queries
 from agora.jobs.announce import Announcement
+from agora.jobs.apart import settle_each
 from agora.jobs.budgets import find_excess
 from agora.jobs.chronicle import record as record_events
 from agora.jobs.claim import Claim
@@ -62,13 +63,14 @@ def settle_items(claims: Sequence[Claim]) -> None:
     try:
         with statement() as session:
             over = item_queries.find_over(session, items=[claim.step_id for claim in claims])
-        for head in over:
-            settle_head(head)
+        settle_each(settle_head, over)
         _report({(claim.job.id, claim.step.name, claim.position.iteration): claim for claim in claims})
     except SQLAlchemyError as error:
         log.warning(
             "a fan-out was not settled, the dispatcher will", error=type(error).__name__, detail=str(error)[:300]
         )
+    except Exception:  # the commit is done: what follows in the turn must not be lost with this
+        log.exception("a fan-out was not settled, the dispatcher will")
 
 
 _reported: dict[tuple[str, str, int], float] = {}
@@ -79,10 +81,10 @@ def _report(steps: Mapping[tuple[str, str, int], Claim]) -> None:
     """Write how far map steps are, about once a second for each process that works on them."""
     moment = time.monotonic()
     for identity, claim in steps.items():
+        if identity not in _reported and len(_reported) >= MOST_REPORTED:
+            _reported.clear()
         if moment - _reported.setdefault(identity, moment) < PROGRESS_SECONDS:
             continue
-        if len(_reported) > MOST_REPORTED:
-            _reported.clear()
         _reported[identity] = moment
         _write_progress(claim)
 

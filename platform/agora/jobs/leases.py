@@ -16,6 +16,8 @@ from agora.telemetry import get_logger
 
 TIMEOUT_GRACE = 2.0
 """Seconds past its time-out at which a step that did not end by itself is written off."""
+MOST_GIVING_UP = 2
+"""Steps of a process that are written off at once: each may wait for a row with a connection of the pool in hand."""
 
 log = get_logger(__name__)
 
@@ -70,12 +72,13 @@ class Heartbeat:
         self._held: dict[str, Lease] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._giving_up = threading.Semaphore(MOST_GIVING_UP)
 
     def hold(self, leases: Sequence[Lease]) -> None:
         """Begin to renew leases."""
         with self._changed:
             self._held.update({lease.step_id: lease for lease in leases})
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="agora-heartbeat", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -97,7 +100,10 @@ class Heartbeat:
             with self._changed:
                 held = list(self._held.values())
             if held:
-                self._beat(held)
+                try:
+                    self._beat(held)
+                except Exception:  # every lease of this process hangs on this thread
+                    log.exception("a beat failed", leases=len(held))
 
     def _beat(self, held: list[Lease]) -> None:
         now = time.monotonic()
@@ -105,7 +111,7 @@ class Heartbeat:
             lease.lost = True
             self.drop([lease])
             if lease.give_up is not None:
-                lease.give_up()
+                self._give_up(lease.give_up)
         alive = {lease.step_id: lease for lease in held if not lease.lost}
         if not alive:
             return
@@ -114,6 +120,21 @@ class Heartbeat:
         except SQLAlchemyError as error:
             # Leases that cannot be renewed run out by themselves; Lease.check() sees it on this process's clock.
             log.warning("leases not renewed", leases=len(alive), error=type(error).__name__)
+
+    def _give_up(self, give_up: Callable[[], None]) -> None:
+        """Write a step off, in a thread of its own: a transactional one may hold its row for as long as it likes.
+
+        What does not come about here, the dispatcher does when the lease has run out.
+        """
+
+        def run() -> None:
+            with self._giving_up:
+                try:
+                    give_up()
+                except Exception:
+                    log.exception("an overdue step was not written off, its lease runs out")
+
+        threading.Thread(target=run, name="agora-give-up", daemon=True).start()
 
     def _renew(self, alive: dict[str, Lease]) -> None:
         asked = time.monotonic()

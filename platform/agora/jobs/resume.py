@@ -1,9 +1,11 @@
 """A suspended step gets its result: somebody's answer, a time that has come, a time-out. Needs no agent code."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import jsonschema_rs
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
@@ -20,15 +22,32 @@ from agora.jobs.decide import Failure, Position, advance
 from agora.jobs.models import JobRow
 from agora.jobs.record import CancelSeen, FenceLost, Try, record
 from agora.jobs.states import JobState, may_become
-from agora.outcomes import Answer, TimedOut
+from agora.outcomes import Answer, Permanent, TimedOut
 
 RESULTS = TypeAdapter[Answer | TimedOut](Answer | TimedOut)
+NO_SCHEMA = (ValueError, jsonschema_rs.ReferencingError)
+"""What compiling says of something that is no JSON Schema, or that refers to one that is not in it."""
 
 
 class AlreadyAnswered(Conflict):
     """The question has another answer already, or its time has passed."""
 
     slug = "already-answered"
+
+
+def check_suspension(suspension: Mapping[str, Any] | None) -> None:
+    """Raise Permanent, as the step's failure, when it asks a question that nobody could answer."""
+    if suspension is None or suspension["kind"] != "input":
+        return
+    try:
+        compile_schema(suspension["schema"])
+    except NO_SCHEMA as error:
+        message = f"the schema of the question cannot be used: {_reason(error)}"
+        raise Permanent(message, code="invalid-schema") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "message", error))
 
 
 def resume_with_answer(session: Session, row: JobRow, value: Any, *, question: str | None) -> Announcement | None:
@@ -38,7 +57,7 @@ def resume_with_answer(session: Session, row: JobRow, value: Any, *, question: s
     next one.
 
     Raises:
-        Conflict: the job asks nothing now.
+        Conflict: the job asks nothing now, or what nobody can answer.
         AlreadyAnswered: the question has another answer, or timed out.
         Invalid: the answer does not satisfy the question's schema.
     """
@@ -50,7 +69,12 @@ def resume_with_answer(session: Session, row: JobRow, value: Any, *, question: s
     if not asking:
         raise Conflict(f"job {row.id} is {row.status} and asks nothing now", state=row.status)
     step = asking[0]
-    raise_faults(compile_schema(step["suspension"]["schema"]), value, "/value")
+    try:
+        validator = compile_schema(step["suspension"]["schema"])
+    except NO_SCHEMA as error:
+        message = f"job {row.id} asks what nobody can answer, its question's schema cannot be used: {_reason(error)}"
+        raise Conflict(message, state=row.status) from error
+    raise_faults(validator, value, "/value")
     return resume(session, row, step, Answer(value=value, answered_at=now()))
 
 

@@ -1,17 +1,17 @@
 """What callers do with jobs: submit, look, list, cancel, answer. API handlers and the CLI's back end call only this."""
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import fill_pool, transaction
-from agora.errors import IllegalTransition, NotFound, invalid_field
+from agora.errors import AgoraError, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import job_event
 from agora.idempotency.keys import IdempotencyKey, earlier, forward
@@ -47,10 +47,13 @@ from agora.jobs.types import (
 from agora.jobs.waits import waits_of
 from agora.paging import NEWEST_FIRST, Page, Span, cut
 from agora.quotas.daily import Allowance, allowance
+from agora.telemetry import get_logger
 from agora.webhooks import service as webhooks
 
 MAX_ATTEMPTS_SHOWN = 1_000
 MAX_USAGE_SHOWN = 1_000
+
+log = get_logger(__name__)
 
 
 def get_ready() -> None:
@@ -117,8 +120,14 @@ def _tell(accepted: Accepted, *, team_id: str) -> None:
     """Tell the world, after the commit; whom this job replaces is cancelled now."""
     accepted.announcement.make()
     for older in accepted.replaced:
-        with suppress(IllegalTransition):  # it has ended by itself
+        try:
             request_cancel(older, team_id=team_id)
+        except IllegalTransition:  # it has ended by itself
+            continue
+        except (AgoraError, SQLAlchemyError) as error:
+            # The job is made, and that the older one shall stop was committed with it: its worker sees that, or else
+            # the dispatcher cancels it.
+            log.warning("a replaced job was not cancelled at once", job_id=older, error=type(error).__name__)
 
 
 def get_job(job_id: str, *, team_id: str, whole: bool = True, deliveries: bool = False) -> Job:

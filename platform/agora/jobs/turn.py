@@ -128,11 +128,16 @@ class Turn:
             # This process was frozen while the step waited its turn: somebody else may run it by now.
             self._batch.finish(Finished(claim=claim, decision=None), lease)
             return
-        if claim.step.transactional:
-            self._flush()
-        started = time.monotonic()
-        lease.begin()
-        made = self._runner.attempt(claim, lease, lambda decision: self._onward(claim, decision))
+        try:
+            if claim.step.transactional:
+                self._flush()
+            started = time.monotonic()
+            lease.begin()
+            made = self._runner.attempt(claim, lease, lambda decision: self._onward(claim, decision))
+        except BaseException:
+            # Nobody records it: were its lease renewed for as long as the process lives, nobody else would run it.
+            self._batch.drop(lease)
+            raise
         seconds = time.monotonic() - started
         if not _is_killable(claim.position.step):
             self._runner.pace.note(claim.label, seconds)

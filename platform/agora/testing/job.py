@@ -12,7 +12,7 @@ from agora.events.types import job_event
 from agora.ids import new_id
 from agora.jobs import children as child_rules
 from agora.jobs import fan_out
-from agora.jobs.conclude import conclude, encode
+from agora.jobs.conclude import WorkerDied, conclude, encode
 from agora.jobs.decide import (
     Decision,
     NextStep,
@@ -25,13 +25,13 @@ from agora.jobs.decide import (
 )
 from agora.jobs.leases import TIMEOUT_GRACE
 from agora.jobs.record import events_of
-from agora.jobs.resume import RESULTS
+from agora.jobs.resume import RESULTS, check_suspension
 from agora.jobs.states import STEP_OPEN, JobState, StepState
 from agora.outcomes import Answer, Child, ChildResult, TimedOut
 from agora.settings import Settings
 from agora.testing.faults import FailStep, LoseWorker, RequestCancel
 from agora.testing.rows import JobRows
-from agora.testing.runtime import TryRuntime, WorkerDied, context_of
+from agora.testing.runtime import TryRuntime, context_of
 from agora.testing.state import StepRecord
 
 MOST_TRIES = 1_000
@@ -225,6 +225,7 @@ def _pack(name: str, decision: Decision) -> tuple[Decision, str | None]:
     if following is not None and following.new_carry:
         carry = encode(following.carry, "the carry")
         decision = replace(decision, next_step=replace(following, stored_carry=carry))
+    check_suspension(decision.suspension)
     if not decision.has_result:
         return decision, None
     return decision, encode(decision.result, f"the result of step {name}")

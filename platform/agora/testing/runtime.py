@@ -10,7 +10,7 @@ from agora import outcomes
 from agora.agents import ItemContext, MapStep, Step, StepContext, TransactionContext
 from agora.events.types import job_event, own_event
 from agora.gathered import Item
-from agora.jobs.conclude import encode
+from agora.jobs.conclude import WorkerDied, encode
 from agora.jobs.decide import Position
 from agora.jobs.states import JobState
 from agora.telemetry import get_logger
@@ -20,10 +20,6 @@ from agora.testing.state import StepRecord
 from agora.usage import Spent
 
 log = get_logger(__name__)
-
-
-class WorkerDied(BaseException):
-    """The injected death of the worker, in the middle of the step."""
 
 
 @dataclass(kw_only=True)
