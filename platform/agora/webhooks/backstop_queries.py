@@ -35,7 +35,8 @@ def return_lost(session: Session, *, slice_: int, limit: int) -> Sequence[Row[An
 
 
 # From one endpoint with something pending to the next, by index: the rows of a backlog are not read. What is full is
-# left alone, since settling looks at it again, and what waits for its rate is due when that has a token.
+# left alone, since settling looks at it again, and what waits for its rate is due when that has a token: counted from
+# now, if the clock was set back since it was noted.
 MARK_DUE = text(f"""
 WITH RECURSIVE busy AS (
     (SELECT endpoint_id, next_attempt_at, 1 AS n FROM webhook_deliveries
@@ -53,7 +54,7 @@ WITH RECURSIVE busy AS (
     SELECT e.id, d.due
     FROM busy JOIN webhook_endpoints e ON e.id = busy.endpoint_id CROSS JOIN LATERAL (
         SELECT GREATEST(busy.next_attempt_at, e.open_until,
-                        e.tokens_at + make_interval(secs => (1 - e.tokens) / e.rate_limit)) AS due
+                        LEAST(e.tokens_at, now()) + make_interval(secs => (1 - e.tokens) / e.rate_limit)) AS due
     ) d
     WHERE e.status = 'active' AND busy.next_attempt_at IS NOT NULL  -- null: all wait for their turn
       AND (e.next_due_at IS NULL OR e.next_due_at > d.due) AND {ROOM} > 0
