@@ -7,11 +7,10 @@ from agora.webhooks import exchange, replays, stats
 from agora.webhooks.operation_types import IMPORTED
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
-from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.webhook_operations import ExportArgs, ExportPage, ImportIn, ImportOut, StatsOut, StatsQuery
 from api.schemas.webhooks import DeliveryOut
-from api.v1.webhooks import MISSING, deliveries, endpoints
+from api.v1.webhooks import MISSING, check_nested, deliveries, endpoints
 
 exchange_ = Blueprint(
     "webhook-endpoint-exchange", __name__, url_prefix="/api/v1", description="Endpoints out of and into a team."
@@ -68,7 +67,7 @@ def import_endpoints(fields: dict[str, Any]) -> Any:
     one, whose secret is shown this once. What an item does not name stays as it is.
     """
     for number, item in enumerate(fields["endpoints"]):
-        check_json(item.get("metadata"), f"/endpoints/{number}/metadata")
+        check_nested(item, f"/endpoints/{number}")
     done = exchange.import_endpoints(fields["endpoints"], team_id=team_id(), dry_run=fields["dry_run"])
     counted = Counter(one.action for one in done)
     return {"dry_run": fields["dry_run"], "endpoints": done, **{action: counted[action] for action in IMPORTED}}
