@@ -23,7 +23,9 @@ __all__ = ["deliveries", "endpoints", "exchange_"]
 @deliveries.response(202, DeliveryOut, description="Accepted: it is sent, or held while its endpoint is not active.")
 @deliveries.alt_response(404, schema=Problem, description="The team has no such delivery.")
 @deliveries.alt_response(
-    409, schema=Problem, description="It is being sent just now, waits for its turn, or its endpoint was deleted."
+    409,
+    schema=Problem,
+    description="It is being sent just now, was cancelled, waits for its turn, or its endpoint was deleted.",
 )
 def resend_delivery(delivery_id: str) -> Any:
     """Send a delivery again, now: the same id, the same bytes, and its whole schedule anew.
