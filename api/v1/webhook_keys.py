@@ -26,7 +26,7 @@ key_rotations = Blueprint(
 )
 CREATED = 201
 MISSING = "The team has no such endpoint or key."
-LAST = "It is the last key that signs, or there are ten already."
+LAST = "It is the last key that signs, there are ten already, or the team's keys sign for this endpoint."
 
 
 _new = NewWebhookKeyOut()

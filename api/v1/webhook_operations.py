@@ -7,11 +7,10 @@ from agora.webhooks import exchange, replays, stats
 from agora.webhooks.operation_types import IMPORTED
 from api.auth import scope, team_id
 from api.blueprint import Blueprint
-from api.limits import check_json
 from api.schemas.common import Problem
 from api.schemas.webhook_operations import ExportArgs, ExportPage, ImportIn, ImportOut, StatsOut, StatsQuery
 from api.schemas.webhooks import DeliveryOut
-from api.v1.webhooks import MISSING, deliveries, endpoints
+from api.v1.webhooks import MISSING, check_nested, deliveries, endpoints
 
 exchange_ = Blueprint(
     "webhook-endpoint-exchange", __name__, url_prefix="/api/v1", description="Endpoints out of and into a team."
@@ -24,7 +23,9 @@ __all__ = ["deliveries", "endpoints", "exchange_"]
 @deliveries.response(202, DeliveryOut, description="Accepted: it is sent, or held while its endpoint is not active.")
 @deliveries.alt_response(404, schema=Problem, description="The team has no such delivery.")
 @deliveries.alt_response(
-    409, schema=Problem, description="It is being sent just now, waits for its turn, or its endpoint was deleted."
+    409,
+    schema=Problem,
+    description="It is being sent just now, was cancelled, waits for its turn, or its endpoint was deleted.",
 )
 def resend_delivery(delivery_id: str) -> Any:
     """Send a delivery again, now: the same id, the same bytes, and its whole schedule anew.
@@ -68,7 +69,7 @@ def import_endpoints(fields: dict[str, Any]) -> Any:
     one, whose secret is shown this once. What an item does not name stays as it is.
     """
     for number, item in enumerate(fields["endpoints"]):
-        check_json(item.get("metadata"), f"/endpoints/{number}/metadata")
+        check_nested(item, f"/endpoints/{number}")
     done = exchange.import_endpoints(fields["endpoints"], team_id=team_id(), dry_run=fields["dry_run"])
     counted = Counter(one.action for one in done)
     return {"dry_run": fields["dry_run"], "endpoints": done, **{action: counted[action] for action in IMPORTED}}

@@ -11,6 +11,7 @@ from api.auth import scope, team_id
 from api.blueprint import Blueprint
 from api.conditions import expected, note
 from api.idempotency import idempotency_key, mark_replayed
+from api.limits import check_json
 from api.schemas.common import PageArgs, Problem
 from api.schemas.webhooks import (
     DeliveryOut,
@@ -35,7 +36,14 @@ deliveries = Blueprint(
 CREATED = 201
 ROUTE = "POST /api/v1/webhook-endpoints"
 MISSING = "The team has no such endpoint."
+NESTED = ("metadata", "metadata_filter")
 _new = NewEndpointOut()
+
+
+def check_nested(fields: dict[str, Any], at: str = "") -> None:
+    """Refuse an endpoint, which is ``at`` this pointer, whose JSON nests too deep. Raises Invalid."""
+    for name in NESTED:
+        check_json(fields.get(name), f"{at}/{name}")
 
 
 @endpoints.post("")
@@ -46,6 +54,7 @@ _new = NewEndpointOut()
 @endpoints.alt_response(422, schema=Problem, description="A field is not acceptable.")
 def create_endpoint(fields: dict[str, Any]) -> Response:
     """Make an endpoint. Its secret is shown this once."""
+    check_nested(fields)
     created = service.create_endpoint(
         NewEndpoint(**given(fields)), team_id=team_id(), idempotency=idempotency_key(ROUTE)
     )
@@ -83,6 +92,7 @@ def get_endpoint(ref: str) -> Any:
 @endpoints.alt_response(404, schema=Problem, description=MISSING)
 def update_endpoint(fields: dict[str, Any], ref: str) -> Any:
     """Change an endpoint."""
+    check_nested(fields)
     return service.update_endpoint(ref, given(fields), team_id=team_id(), expected=expected())
 
 

@@ -78,8 +78,11 @@ def is_id(text: str, prefix: str) -> bool:
 
 
 def floor_id(prefix: str, moment: datetime) -> str:
-    """The smallest id of this kind made at ``moment`` (to the millisecond): a bound for partitions and scans."""
-    milliseconds = int(moment.timestamp() * 1000)
+    """The smallest id of this kind made at ``moment`` (to the millisecond): a bound for partitions and scans.
+
+    Ids begin with 1970, so of what is before it is the smallest of all.
+    """
+    milliseconds = max(0, int(moment.timestamp() * 1000))
     return str(TypeID.from_uuid(UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT), prefix))
 
 

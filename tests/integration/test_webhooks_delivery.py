@@ -82,6 +82,21 @@ def test_410_disables_the_endpoint_and_what_comes_is_held_until_it_is_resumed(te
     assert team.statuses() == ["succeeded"] * 3
 
 
+def test_410_on_the_last_try_loses_nothing_and_leaves_one_more(team, receiver, engines):
+    made = team.endpoint(receiver.behave("/hook", 500, 500, 410, 500, 204), schedule=QUICK).endpoint
+    team.happen()
+    engine = engines()
+    run_until_ended(engine, team)
+    [held] = team.deliveries()
+    assert (held.status, held.attempt, held.ended_at) == ("held", 3, None)
+    assert service.get_endpoint(made.id, team_id=team.id).status == "disabled"
+    service.resume_endpoint(made.id, team_id=team.id)
+    run_until_ended(engine, team)
+    [spent] = team.deliveries()
+    assert (spent.status, spent.attempt) == ("exhausted", 4)
+    assert [one.status_code for one in spent.attempts] == [500, 500, 410, 500]
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_a_failure_and_is_never_followed(team, receiver, engines, status):
     target = receiver.behave("/target", 204)

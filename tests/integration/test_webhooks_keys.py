@@ -2,6 +2,7 @@
 
 import base64
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -14,6 +15,7 @@ from agora.settings import get_settings
 from agora.webhooks import keys, service, signing, vault
 from agora.webhooks.signing import VerificationFailed
 from agora.webhooks.types import InlineWebhook, NewEndpoint
+from tests.support.locks import until_waiting
 from tests.support.webhooks import Team, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
@@ -192,6 +194,33 @@ def test_the_teams_last_key_stays_while_jobs_rely_on_it_and_nothing_goes_out_uns
     [delivery] = team.deliveries()
     assert (delivery.status, delivery.attempts[0].error_class) == ("pending", "secret")
     assert receiver.got["/hook"] == []
+
+
+def test_an_endpoint_that_the_team_signs_for_gets_no_key_that_would_never_sign(team, receiver):
+    keys.add_key(None, team_id=team.id)
+    job_id, _ = inline(team, receiver.url("/hook"))
+    [endpoint] = service.list_endpoints(team_id=team.id, job_id=job_id).items
+    for refused in (keys.add_key, keys.rotate_key):
+        with pytest.raises(Conflict, match="the team's keys sign"):
+            refused(endpoint.id, team_id=team.id)
+    assert keys.list_keys(endpoint.id, team_id=team.id) == []
+    own, _ = inline(team, receiver.url("/hook"), secret=signing.generate().text)
+    [endpoint] = service.list_endpoints(team_id=team.id, job_id=own).items
+    assert keys.rotate_key(endpoint.id, team_id=team.id).secret
+
+
+def test_the_teams_last_key_stays_while_a_job_that_relies_on_it_is_being_submitted(team, receiver):
+    shared = keys.add_key(None, team_id=team.id)
+    webhook = InlineWebhook(url=receiver.url("/hook"), events=("job.succeeded",))
+    with ThreadPoolExecutor(1) as beside:
+        with transaction() as session, transaction() as other:
+            for one in (session, other):  # two that are submitted at once do not wait for each other
+                assert service.create_inline(one, team_id=team.id, job_id=new_id("job"), webhook=webhook) is None
+            revoked = beside.submit(keys.revoke_key, None, shared.key.id, team_id=team.id)
+            until_waiting()
+        with pytest.raises(Conflict, match="only key"):
+            revoked.result(30)
+    assert [one.id for one in keys.list_keys(None, team_id=team.id)] == [shared.key.id]
 
 
 def test_everything_at_rest_is_encrypted_anew_while_it_is_in_use(team, receiver, engines, monkeypatch):

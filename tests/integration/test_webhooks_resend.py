@@ -295,3 +295,24 @@ def test_a_held_one_that_nobody_said_would_be_drained_is_found(team, receiver, e
     eventually(lambda: duties.drain_held() and not (set(team.statuses()) & {"held"}))
     run_until_ended(engine, team)
     assert set(team.statuses()) == {"succeeded"}
+
+
+def test_a_cancelled_delivery_is_refused_and_nothing_is_said_to_have_been_done(team, receiver, engines):
+    """That of a job whose one-off receiver wants no more; its endpoint is still there."""
+    receiver.behave("/hook", 503, 410)
+    job_id = new_id("job")
+    with transaction() as session:
+        webhook = InlineWebhook(url=receiver.url("/hook"), events=("job.*",))
+        service.create_inline(session, team_id=team.id, job_id=job_id, webhook=webhook)
+    team.happen("job.created", job_id=job_id)
+    engines().run_once()
+    sql("UPDATE webhook_endpoints SET open_until = NULL, next_due_at = now()")
+    team.happen("job.started", job_id=job_id)
+    engines().run_once()
+    assert duties.cancel_orphans() == 1
+    [cancelled] = [one for one in team.deliveries() if one.status == "cancelled"]
+    with pytest.raises(IllegalTransition, match="was cancelled: the receiver answered 410 Gone") as caught:
+        resend(team, cancelled)
+    assert caught.value.extra == {"state": "cancelled", "allowed": []}
+    assert team.deliveries(statuses=("cancelled",)) == [cancelled]
+    assert sql("SELECT count(*) AS n FROM audit_outbox WHERE team_id = :id", id=team.id)[0]["n"] == 0

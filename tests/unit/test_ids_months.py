@@ -25,3 +25,8 @@ def test_rows_of_a_host_whose_clock_is_behind_lie_at_or_above_the_bound_of_their
 def test_an_id_tells_when_it_was_made():
     moment = datetime(2031, 3, 15, 12, 13, 14, 567_000, tzinfo=UTC)
     assert made_at(floor_id("job", moment)) == moment
+
+
+@pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, tzinfo=UTC)])
+def test_no_id_is_older_than_1970(moment):
+    assert floor_id("job", moment) == floor_id("job", datetime(1970, 1, 1, tzinfo=UTC))

@@ -34,7 +34,8 @@ def ended(status=None, *, attempt=1, pauses=(0, 10, 100), inline=False, retry_af
         (ended(429, retry_after="-60"), DeliveryState.PENDING, 10),
         (ended(410), DeliveryState.HELD, 10),
         (ended(410, inline=True), DeliveryState.EXHAUSTED, None),
-        (ended(410, attempt=3), DeliveryState.EXHAUSTED, None),
+        (ended(410, attempt=3), DeliveryState.HELD, 0.0),
+        (ended(410, attempt=3, inline=True), DeliveryState.EXHAUSTED, None),
     ],
 )
 def test_the_next_state_of_a_delivery(try_, state, pause):

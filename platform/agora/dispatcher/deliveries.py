@@ -1,7 +1,7 @@
 """What the dispatcher does for webhook deliveries: the backstop of rings, of senders that died, and slow work."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agora import broker
 from agora.db.session import transaction
@@ -11,6 +11,10 @@ from agora.webhooks import backstop_queries, delivery_queries, drain_queries, fa
 SLICE = 500
 LOST_LEASE_LIMIT = 20
 """A delivery whose sender is lost so often is given up: something about it kills senders."""
+LONGEST_WORK = 0.1
+"""Seconds after which a duty that has still more to do lets the others have their turn."""
+ORPHANS_MOST = 1_000
+"""Endpoints that are looked at in one go for what was left open when they were deleted."""
 MARK_SECONDS = 5.0
 MARK_MOST = 5_000
 LATE_SECONDS = 0.2
@@ -31,6 +35,7 @@ class Reached:
     due: str = ""
     draining: str = ""
     order: tuple[str, str] = order_queries.BEGINNING
+    orphans: dict[str, str] = field(default_factory=lambda: {"pending": "", "held": ""})
 
 
 reached = Reached()
@@ -76,9 +81,21 @@ def sweep() -> int:
 
 
 def cancel_orphans() -> int:
-    """Cancel deliveries to endpoints that are gone for good; how many."""
+    """Cancel deliveries to endpoints that are gone for good, for a while; how many."""
+    end, total = time.monotonic() + LONGEST_WORK, 0
+    while True:
+        cancelled = sum(_cancel_some(status) for status in reached.orphans)
+        total += cancelled
+        if cancelled < SLICE or time.monotonic() >= end:
+            return total
+
+
+def _cancel_some(status: str) -> int:
     with transaction() as session:
-        return backstop_queries.cancel_orphans(session, slice_=SLICE)
+        cancelled, reached.orphans[status] = backstop_queries.cancel_orphans(
+            session, status=status, slice_=SLICE, most=ORPHANS_MOST, after=reached.orphans[status]
+        )
+    return cancelled
 
 
 def drain_held() -> int:

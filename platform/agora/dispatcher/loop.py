@@ -84,7 +84,7 @@ def all_duties() -> list[Duty]:
         Duty(deliveries.return_lost, every=0.2, after_outage=True),
         Duty(deliveries.tend_deliveries, every=0.2),
         Duty(deliveries.expand_fan_outs, every=0.1),
-        Duty(deliveries.cancel_orphans, every=10 * MINUTE),
+        Duty(deliveries.cancel_orphans, every=1.0),
         Duty(deliveries.drain_held, every=0.5),
         Duty(replay_duties.work_off, every=0.05),
         Duty(identity_duties.send_mails, every=0.5, needs_auth=True),

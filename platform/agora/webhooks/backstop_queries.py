@@ -35,7 +35,8 @@ def return_lost(session: Session, *, slice_: int, limit: int) -> Sequence[Row[An
 
 
 # From one endpoint with something pending to the next, by index: the rows of a backlog are not read. What is full is
-# left alone, since settling looks at it again, and what waits for its rate is due when that has a token.
+# left alone, since settling looks at it again, and what waits for its rate is due when that has a token: counted from
+# now, if the clock was set back since it was noted.
 MARK_DUE = text(f"""
 WITH RECURSIVE busy AS (
     (SELECT endpoint_id, next_attempt_at, 1 AS n FROM webhook_deliveries
@@ -53,7 +54,7 @@ WITH RECURSIVE busy AS (
     SELECT e.id, d.due
     FROM busy JOIN webhook_endpoints e ON e.id = busy.endpoint_id CROSS JOIN LATERAL (
         SELECT GREATEST(busy.next_attempt_at, e.open_until,
-                        e.tokens_at + make_interval(secs => (1 - e.tokens) / e.rate_limit)) AS due
+                        LEAST(e.tokens_at, now()) + make_interval(secs => (1 - e.tokens) / e.rate_limit)) AS due
     ) d
     WHERE e.status = 'active' AND busy.next_attempt_at IS NOT NULL  -- null: all wait for their turn
       AND (e.next_due_at IS NULL OR e.next_due_at > d.due) AND {ROOM} > 0
@@ -112,22 +113,52 @@ def next_due(session: Session, *, failing: bool = True) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-CANCEL_ORPHANS = text("""
-UPDATE webhook_deliveries u SET status = 'cancelled', ended_at = now(),
-    last_error = COALESCE((SELECT e.status_reason FROM webhook_endpoints e WHERE e.id = u.endpoint_id),
-                          'the endpoint was deleted')
-WHERE status IN ('pending', 'held') AND id IN (
-    SELECT d.id FROM webhook_deliveries d
-    WHERE d.status IN ('pending', 'held')
-      AND NOT EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = d.endpoint_id
-                        AND (e.kind = 'endpoint' OR e.status <> 'disabled'))
-    LIMIT :slice)
-""")
+# From one endpoint with something open to the next, by index: the rows of a backlog are not read.
+_CANCEL_ORPHANS = """
+WITH RECURSIVE waiting AS (
+    (SELECT endpoint_id, 1 AS n FROM webhook_deliveries
+     WHERE status = '{status}' AND endpoint_id > :after
+     ORDER BY endpoint_id, {then} LIMIT 1)
+    UNION ALL
+    SELECT following.endpoint_id, waiting.n + 1
+    FROM waiting CROSS JOIN LATERAL (
+        SELECT d.endpoint_id FROM webhook_deliveries d
+        WHERE d.status = '{status}' AND d.endpoint_id > waiting.endpoint_id
+        ORDER BY d.endpoint_id, d.{then} LIMIT 1
+    ) following
+    WHERE waiting.n < :most
+), gone AS MATERIALIZED (
+    SELECT w.endpoint_id, COALESCE(e.status_reason, 'the endpoint was deleted') AS why
+    FROM waiting w LEFT JOIN webhook_endpoints e ON e.id = w.endpoint_id
+    WHERE e.id IS NULL OR (e.kind = 'inline' AND e.status = 'disabled')
+), chosen AS MATERIALIZED (
+    SELECT d.id, g.why FROM gone g CROSS JOIN LATERAL (
+        SELECT id FROM webhook_deliveries
+        WHERE endpoint_id = g.endpoint_id AND status = '{status}'
+        LIMIT :slice
+        FOR UPDATE SKIP LOCKED
+    ) d
+    LIMIT :slice
+), cancelled AS (
+    UPDATE webhook_deliveries u SET status = 'cancelled', ended_at = now(), last_error = c.why
+    FROM chosen c WHERE u.id = c.id
+    RETURNING u.id
+)
+SELECT (SELECT count(*) FROM cancelled) AS n,
+       CASE WHEN (SELECT count(*) FROM chosen) < :slice THEN (SELECT endpoint_id FROM waiting WHERE n = :most)
+            ELSE :after END AS reached
+"""
+CANCEL_ORPHANS = {
+    "pending": text(_CANCEL_ORPHANS.format(status="pending", then="next_attempt_at")),
+    "held": text(_CANCEL_ORPHANS.format(status="held", then="id")),
+}
 
 
-def cancel_orphans(session: Session, *, slice_: int) -> int:
-    """Cancel what is open for endpoints that are gone.
+def cancel_orphans(session: Session, *, status: str, slice_: int, most: int, after: str = "") -> tuple[int, str]:
+    """Cancel up to ``slice_`` of this status for endpoints that are gone, of ``most`` behind ``after``.
 
-    Events that were being recorded when these were deleted, and those of jobs whose one-off receiver answered 410.
+    The rest of large backlogs, events that were being recorded when their endpoint was deleted, and those of jobs whose
+    one-off receiver answered 410. Returns how many, and where to go on; empty when that is the beginning.
     """
-    return session.execute(CANCEL_ORPHANS, {"slice": slice_}).rowcount  # type: ignore[attr-defined,no-any-return]
+    row = session.execute(CANCEL_ORPHANS[status], {"slice": slice_, "most": most, "after": after}).one()
+    return int(row.n), row.reached or ""

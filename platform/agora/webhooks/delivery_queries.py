@@ -28,15 +28,16 @@ ROOM = """GREATEST(0, (
     FROM webhook_deliveries l WHERE l.endpoint_id = e.id AND l.status = 'leased'))"""
 
 # The lock of CHOOSE makes claims on one endpoint follow one another, and this second statement counts with a snapshot
-# of its own: so the cap holds. A rate is a bucket of one second's worth, at least one. Of deliveries that keep an
-# order, one that is due although another is before it gives up its time until it is the first.
+# of its own: so the cap holds. A rate is a bucket of one second's worth, at least one; a clock that was set back takes
+# nothing out of it. Of deliveries that keep an order, one that is due although another is before it gives up its time
+# until it is the first.
 LEASE = text(f"""
 WITH bucket AS MATERIALIZED (
     SELECT e.id, e.rate_limit,
            CASE WHEN e.rate_limit IS NOT NULL THEN LEAST(
                GREATEST(1, e.rate_limit),
                COALESCE(e.tokens, GREATEST(1, e.rate_limit))
-               + e.rate_limit * extract(epoch FROM now() - COALESCE(e.tokens_at, now()))) END AS tokens,
+               + e.rate_limit * GREATEST(0, extract(epoch FROM now() - COALESCE(e.tokens_at, now())))) END AS tokens,
            {ROOM} AS room,
            CASE e.signing WHEN 'own' THEN ARRAY(
                SELECT k.sealed FROM webhook_keys k
@@ -49,7 +50,8 @@ WITH bucket AS MATERIALIZED (
     FROM webhook_endpoints e
     WHERE e.id = ANY(:endpoint_ids)
 ), room AS MATERIALIZED (
-    SELECT id, rate_limit, tokens, keys, LEAST(room, floor(tokens)) AS free, floor(tokens) <= room AS metered
+    SELECT id, rate_limit, tokens, keys, GREATEST(0, LEAST(room, floor(tokens))) AS free,
+           floor(tokens) <= room AS metered
     FROM bucket
 ), picked AS MATERIALIZED (
     SELECT d.id, r.id AS endpoint_id, r.keys,
@@ -211,7 +213,7 @@ UPDATE webhook_endpoints e SET
         LEAST((SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
                ORDER BY d.next_attempt_at LIMIT 1), clock_timestamp() + make_interval(secs => :second_look)),
         CASE WHEN n.rest IS NULL THEN e.open_until ELSE now() + make_interval(secs => n.rest) END,
-        e.tokens_at + make_interval(secs => (1 - e.tokens) / e.rate_limit))
+        LEAST(e.tokens_at, now()) + make_interval(secs => (1 - e.tokens) / e.rate_limit))
 FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS n (
     id text, failures integer, allowance integer, tries integer, failed integer, since timestamptz,
     rest double precision, delivered boolean, healthy boolean, warn smallint, disabled text)

@@ -56,9 +56,16 @@ def delete_key(session: Session, *, team_id: str, key_id: str) -> None:
 
 def lock_team_keys(session: Session, *, team_id: str) -> None:
     """Let changes to a team's own keys follow one another, until the transaction ends."""
-    session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"webhook_keys {team_id}"}
-    )
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), _lock_of(team_id))
+
+
+def share_team_keys(session: Session, *, team_id: str) -> None:
+    """Let nobody change a team's own keys until this transaction ends, which relies on them; others may do so too."""
+    session.execute(text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:name, 0))"), _lock_of(team_id))
+
+
+def _lock_of(team_id: str) -> dict[str, str]:
+    return {"name": f"webhook_keys {team_id}"}
 
 
 SEALED_KEYS = text("SELECT id, sealed FROM webhook_keys WHERE id > :after ORDER BY id LIMIT :slice FOR UPDATE")

@@ -14,7 +14,7 @@ from agora.ids import new_id
 from agora.webhooks import key_queries, queries, signing, vault
 from agora.webhooks.models import KeyRow
 from agora.webhooks.signing import SigningKey
-from agora.webhooks.states import Algorithm
+from agora.webhooks.states import Algorithm, Signing
 from agora.webhooks.types import CreatedKey, Key
 
 MAX_KEYS = 10
@@ -69,11 +69,11 @@ def add_key(
         IdempotencyKeyReused: the key stands for another request.
         NotFound: the team has no such endpoint.
         Invalid: the secret or the algorithm is not acceptable.
-        Conflict: there are ten keys already, or this one is among them.
+        Conflict: there are ten keys already, or this one is among them; or the team's keys sign for this endpoint.
     """
     key = new_key(secret, algorithm)
     with transaction() as session:
-        endpoint_id = _owner(session, ref, team_id=team_id, lock=True)
+        endpoint_id = _owner(session, ref, team_id=team_id, lock=True, signer=True)
         made = _add(session, key, endpoint_id, idempotency, team_id=team_id)
         if made.secret is not None:
             told = _told(made.key, endpoint_id)
@@ -114,14 +114,14 @@ def rotate_key(
     Raises:
         NotFound: the team has no such endpoint.
         Invalid: the secret, the algorithm or the overlap is not acceptable.
-        Conflict: there are ten keys already, or this one is among them.
+        Conflict: there are ten keys already, or this one is among them; or the team's keys sign for this endpoint.
     """
     if not 0 <= overlap <= LONGEST_OVERLAP:
         message = f"overlap must be 0 to {LONGEST_OVERLAP:.0f} seconds"
         raise invalid_field("/overlap", "range", message, overlap)
     key = new_key(secret, algorithm)
     with transaction() as session:
-        endpoint_id = _owner(session, ref, team_id=team_id, lock=True)
+        endpoint_id = _owner(session, ref, team_id=team_id, lock=True, signer=True)
         made = _add(session, key, endpoint_id, idempotency, team_id=team_id)
         if made.secret is None:
             return made
@@ -158,7 +158,10 @@ def revoke_key(ref: str | None, key_id: str, *, team_id: str) -> None:
         key_queries.delete_key(session, team_id=team_id, key_id=key_id)
 
 
-def _owner(session: Session, ref: str | None, *, team_id: str, lock: bool = False) -> str | None:
+def _owner(
+    session: Session, ref: str | None, *, team_id: str, lock: bool = False, signer: bool = False
+) -> str | None:  # fmt: skip
+    """Whose keys they are: an endpoint's, or the team's for None. As a ``signer`` it is to get one more that signs."""
     if ref is None:
         if lock:
             key_queries.lock_team_keys(session, team_id=team_id)
@@ -166,6 +169,8 @@ def _owner(session: Session, ref: str | None, *, team_id: str, lock: bool = Fals
     row = queries.find_endpoint(session, team_id=team_id, ref=ref, lock=lock)
     if row is None:
         raise NotFound(f"there is no webhook endpoint {ref}")
+    if signer and row.signing == Signing.TEAM:
+        raise Conflict(f"the team's keys sign for endpoint {ref}, whose job gave no secret: add or rotate one of those")
     return row.id
 
 

@@ -134,6 +134,10 @@ class Pump:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
             return 0
+        except Exception:  # it must not end the tries that are under way: each would go out twice
+            log.exception("deliveries cannot be claimed")
+            await asyncio.sleep(OUTAGE_PAUSE)
+            return 0
         for delivery in claimed:
             task = asyncio.create_task(self._deliver(session, delivery, claimed_at))
             self._tasks[task] = claimed_at
@@ -216,6 +220,9 @@ class Pump:
                 return
             pause = await self._pause()
         except SQLAlchemyError:
+            pause = OUTAGE_PAUSE
+        except Exception:
+            log.exception("it cannot be told what is due")
             pause = OUTAGE_PAUSE
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):

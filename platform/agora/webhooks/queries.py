@@ -71,14 +71,27 @@ CANCEL = text("""
 UPDATE webhook_deliveries
 SET status = 'cancelled', ended_at = now(), lease_token = NULL, lease_expires_at = NULL,
     last_error = 'the endpoint was deleted'
-WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status IN ('pending', 'held', 'leased')
+WHERE team_id = :team_id AND status IN ('pending', 'held', 'leased') AND id IN (
+    SELECT id FROM webhook_deliveries
+    WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'leased'
+    UNION ALL
+    (SELECT id FROM webhook_deliveries
+     WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'pending' LIMIT :most)
+    UNION ALL
+    (SELECT id FROM webhook_deliveries
+     WHERE endpoint_id = :endpoint_id AND team_id = :team_id AND status = 'held' LIMIT :most))
 """)
+MOST_CANCELLED = 5_000
+"""Of what is pending, and of what is held: senders wait for this transaction."""
 
 
 def delete_endpoint(session: Session, *, team_id: str, endpoint_id: str) -> None:
-    """Delete an endpoint that the caller has locked; what it was still to get is cancelled."""
+    """Delete an endpoint that the caller has locked; what is being sent to it, and some thousand others, are cancelled.
+
+    The dispatcher cancels the rest: none of it is sent, since claims go by endpoints.
+    """
     parameters = {"endpoint_id": endpoint_id, "team_id": team_id}
-    session.execute(CANCEL, parameters)
+    session.execute(CANCEL, parameters | {"most": MOST_CANCELLED})
     session.execute(DELETE, parameters)
 
 

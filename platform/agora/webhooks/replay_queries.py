@@ -4,7 +4,7 @@ Lock order, as everywhere: endpoints by id, then deliveries.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
@@ -17,6 +17,8 @@ from agora.webhooks.operation_types import CANCELLED, COMPLETED, RUNNING, Replay
 
 COUNTED = 1_000_000
 """Deliveries that a count looks at, the newest."""
+OLDEST = datetime(1970, 1, 2, tzinfo=UTC)
+"""Ids tell no time before 1970."""
 
 # Numbers in the log of tries go on where they were; it counts in small integers, however often somebody sends again.
 _ANEW = """
@@ -65,7 +67,7 @@ def _in_scope(team_id: str, endpoint_id: str | None, filters: ReplayFilter) -> S
     if filters.job_id is not None:
         found = found.where(DeliveryRow.job_id == filters.job_id)
     if filters.since is not None:
-        found = found.where(DeliveryRow.id >= floor_id("whd", filters.since - CLOCKS))
+        found = found.where(DeliveryRow.id >= floor_id("whd", max(filters.since, OLDEST) - CLOCKS))
     return found
 
 

@@ -36,7 +36,7 @@ def resend_delivery(delivery_id: str, *, team_id: str) -> Delivery:
     Raises:
         NotFound: the team has no such delivery.
         Conflict: its endpoint was deleted.
-        IllegalTransition: it is being sent just now, or waits for its turn in an order.
+        IllegalTransition: it is being sent just now, was cancelled, or waits for its turn in an order.
     """
     with transaction() as session:
         row = _find_delivery(session, delivery_id, team_id=team_id)
@@ -47,6 +47,9 @@ def resend_delivery(delivery_id: str, *, team_id: str) -> Delivery:
             raise NotFound(f"there is no webhook delivery {delivery_id}")
         if locked.status == DeliveryState.LEASED:
             raise IllegalTransition(f"delivery {delivery_id} is being sent just now", state=locked.status)
+        if locked.status == DeliveryState.CANCELLED:
+            message = f"delivery {delivery_id} was cancelled: {locked.last_error}"
+            raise IllegalTransition(message, state=locked.status, allowed=[])
         if locked.next_attempt_at is None:
             message = f"delivery {delivery_id} waits for its turn behind others of its order"
             raise IllegalTransition(message, state=locked.status)

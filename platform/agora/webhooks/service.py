@@ -97,9 +97,7 @@ def create_inline(session: Session, *, team_id: str, job_id: str, webhook: Inlin
         raise invalid_field(INLINE_POINTER + first.pointer, first.rule, first.message, first.value) from None
     types = shapes.check_event_types(webhook.events, pointer=f"{INLINE_POINTER}/events")
     key = keys.new_key(webhook.secret, pointer=f"{INLINE_POINTER}/secret")
-    by_team = webhook.secret is None and any(
-        one.expires_at is None for one in key_queries.list_keys(session, team_id=team_id, endpoint_id=None)
-    )
+    by_team = webhook.secret is None and _team_signs(session, team_id=team_id)
     row = queries.insert_endpoint(
         session, team_id=team_id, id=new_id("whe"), kind="inline", job_id=job_id, url=url, event_types=types,
         signing=Signing.TEAM if by_team else Signing.OWN,
@@ -108,6 +106,13 @@ def create_inline(session: Session, *, team_id: str, job_id: str, webhook: Inlin
         return None
     keys.insert(session, key, team_id=team_id, endpoint_id=row.id)
     return key.text if webhook.secret is None else None
+
+
+def _team_signs(session: Session, *, team_id: str) -> bool:
+    """Whether the team has a key that signs for good; it cannot be revoked before this transaction has ended."""
+    key_queries.share_team_keys(session, team_id=team_id)
+    keys_ = key_queries.list_keys(session, team_id=team_id, endpoint_id=None)
+    return any(one.expires_at is None for one in keys_)
 
 
 def get_endpoint(ref: str, *, team_id: str) -> Endpoint:
@@ -162,7 +167,7 @@ def update_endpoint(
 
 
 def delete_endpoint(ref: str, *, team_id: str, expected: Expected = ANYTHING) -> None:
-    """Delete an endpoint. What it was still to get is cancelled; what it got stays readable.
+    """Delete an endpoint. What it was still to get is cancelled, of many a little later; what it got stays readable.
 
     Raises NotFound, PreconditionFailed.
     """

@@ -88,10 +88,13 @@ def decide(ended: Ended, *, rng: Callable[[], float] = random.random) -> tuple[D
     if outcome is Outcome.DELIVERED:
         return DeliveryState.SUCCEEDED, None
     pause = schedule.next_try(delivery.pauses, delivery.attempt, retry_after=ended.retry_after, rng=rng)
-    if pause is None or (outcome is Outcome.GONE and delivery.inline):
+    if outcome is Outcome.GONE and not delivery.inline:
+        # A disabled endpoint's deliveries are held for the day its owner enables it again. One whose schedule is spent
+        # then gets one more try.
+        return DeliveryState.HELD, pause or 0.0
+    if pause is None or outcome is Outcome.GONE:
         return DeliveryState.EXHAUSTED, None
-    # A disabled endpoint's deliveries are held for the day its owner enables it again.
-    return (DeliveryState.HELD if outcome is Outcome.GONE else DeliveryState.PENDING), pause
+    return DeliveryState.PENDING, pause
 
 
 def row_of(ended: Ended, state: DeliveryState, pause: float | None) -> dict[str, Any]:
