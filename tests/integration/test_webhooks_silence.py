@@ -10,9 +10,11 @@ from aiohttp import web
 from agora.db.session import transaction
 from agora.dispatcher import deliveries as duty
 from agora.ids import new_id
-from agora.webhooks import backstop_queries, delivery, delivery_queries
+from agora.webhooks import backstop_queries, delivery, delivery_queries, service
+from agora.webhooks.pump import INLINE_SHARE
+from agora.webhooks.types import InlineWebhook
 from tests.support.receiver import hang
-from tests.support.webhooks import eventually, sql
+from tests.support.webhooks import Team, eventually, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
 LEASE = 30.0
@@ -70,6 +72,25 @@ def test_endpoints_whose_last_try_failed_get_a_share_of_the_places(team, receive
     assert engines(capacity=8, timeout=1.0).run_once() == 8
     assert len(receiver.got["/healthy"]) == 7
     assert len(team.statuses(statuses=("pending",))) == 13 + 32
+
+
+def test_in_line_endpoints_of_one_team_leave_places_to_others(team, receiver, engines, monkeypatch):
+    """Each job has one of its own, of which nothing is known: twice as many hang as there are places."""
+    monkeypatch.setattr(delivery, "WAITING", 32)
+    others, hook = Team(), InlineWebhook(url=receiver.behave("/hang", hang), events=("job.succeeded",))
+    others.endpoint(receiver.url("/healthy"))
+    for job_id in (new_id("job") for _ in range(80)):
+        with transaction() as session:
+            service.create_inline(session, team_id=team.id, job_id=job_id, webhook=hook)
+        team.happen(job_id=job_id)
+    engine = engines(capacity=8, timeout=30.0)
+    engine.start()
+    eventually(lambda: receiver.under_way["/hang"] >= 40 // INLINE_SHARE, seconds=20)
+    for count in range(1, 6):
+        others.happen(count=4)
+        engine.ring()
+        eventually(lambda count=count: len(receiver.got["/healthy"]) == 4 * count)
+    assert receiver.under_way["/hang"] <= 40 // INLINE_SHARE + 8  # and what was claimed before these were seen to wait
 
 
 def test_endpoints_whose_last_try_failed_get_none_while_tries_that_wait_take_half_of_the_places(

@@ -100,16 +100,17 @@ SELECT extract(epoch FROM (
     SELECT next_due_at FROM webhook_endpoints
     WHERE status = 'active' AND next_due_at IS NOT NULL AND (open_until IS NULL OR open_until <= now())
       AND (consecutive_failures = 0 OR :failing)
+      AND (kind <> 'inline' OR team_id <> ALL(CAST(:crowded AS text[])))
     ORDER BY next_due_at LIMIT 1) - clock_timestamp())
 """)
 
 
-def next_due(session: Session, *, failing: bool = True) -> float | None:
+def next_due(session: Session, *, failing: bool = True, crowded: Collection[str] = ()) -> float | None:
     """Seconds until an endpoint should be looked at; negative: it is late; None: nothing is pending.
 
-    Without ``failing``, those whose last try found nobody do not count.
+    Without ``failing``, those whose last try found nobody do not count; nor do in-line ones of ``crowded`` teams.
     """
-    seconds = session.execute(NEXT_DUE, {"failing": failing}).scalar()
+    seconds = session.execute(NEXT_DUE, {"failing": failing, "crowded": list(crowded)}).scalar()
     return None if seconds is None else float(seconds)
 
 

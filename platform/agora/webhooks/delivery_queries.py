@@ -4,7 +4,7 @@ Lock order everywhere: endpoints by id, then deliveries. What locks deliveries f
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -14,6 +14,7 @@ CHOOSE = text("""
 SELECT id FROM webhook_endpoints
 WHERE status = 'active' AND next_due_at <= now() AND (open_until IS NULL OR open_until <= now())
   AND (CAST(:failing AS boolean) IS NULL OR (consecutive_failures > 0) = :failing)
+  AND (kind <> 'inline' OR team_id <> ALL(CAST(:crowded AS text[])))
 ORDER BY last_served_at NULLS FIRST, id
 LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
@@ -115,17 +116,25 @@ def lease_of(timeout: float) -> float:
 
 
 def claim(
-    session: Session, *, room: int, slice_: int, token: str, lease: float, failing: bool | None = None
+    session: Session,
+    *,
+    room: int,
+    slice_: int,
+    token: str,
+    lease: float,
+    failing: bool | None = None,
+    crowded: Collection[str] = (),
 ) -> Sequence[RowMapping]:
     """Lease up to ``room`` due deliveries for ``lease`` seconds: the least recently served endpoints first.
 
-    ``failing``: only to endpoints whose last try found nobody, or only to all others.
+    ``failing``: only to endpoints whose last try found nobody, or only to all others. ``crowded``: teams whose in-line
+    endpoints get nothing now.
     """
     most, parameters = min(room, slice_), {
         "token": token, "lease": lease, "silent": SILENT_SECONDS, "second_look": SECOND_LOOK,
     }  # fmt: skip
     for _ in range(MOST_LOOKS):
-        endpoint_ids = session.scalars(CHOOSE, {"slice": most, "failing": failing}).all()
+        endpoint_ids = session.scalars(CHOOSE, {"slice": most, "failing": failing, "crowded": list(crowded)}).all()
         if not endpoint_ids:
             break
         chosen = {"endpoint_ids": list(endpoint_ids), "share": room // len(endpoint_ids)}

@@ -1,7 +1,7 @@
 """What the pump does in the database: claims, looks, corrections; each a transaction, in a thread beside the loop."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import RowMapping
 
@@ -21,25 +21,25 @@ class Outbox:
         self._lease = delivery_queries.lease_of(timeout)
         self._marked_up_to = ""
 
-    def claim(self, room: int, probes: int) -> list[Leased]:
+    def claim(self, room: int, probes: int, crowded: Collection[str] = ()) -> list[Leased]:
         """Lease up to ``room`` due deliveries, with their full bodies where these are asked for.
 
         Up to ``probes`` of them are for endpoints whose last try found nobody. They are asked first, so that a full
-        house does not keep them from recovering.
+        house does not keep them from recovering. Teams that are ``crowded`` get none for their in-line endpoints.
         """
         rows = list[RowMapping]()
         if probes > 0:
-            rows += self._claim(min(room, probes), failing=True)
+            rows += self._claim(min(room, probes), failing=True, crowded=crowded)
         if len(rows) < room:
-            rows += self._claim(room - len(rows), failing=False)
+            rows += self._claim(room - len(rows), failing=False, crowded=crowded)
         default = get_settings().webhook_schedule
         return full.complete([Leased.of(row, default) for row in rows])
 
-    def _claim(self, room: int, *, failing: bool) -> Sequence[RowMapping]:
+    def _claim(self, room: int, *, failing: bool, crowded: Collection[str]) -> Sequence[RowMapping]:
         with transaction() as session:
             return delivery_queries.claim(
                 session, room=room, slice_=ENDPOINTS_PER_CLAIM, token=secrets.token_hex(8), lease=self._lease,
-                failing=failing,
+                failing=failing, crowded=crowded,
             )  # fmt: skip
 
     def owns(self, delivery: Leased) -> bool:
@@ -63,10 +63,10 @@ class Outbox:
                 backstop_queries.wake(session, endpoint_ids=[endpoint_id for endpoint_id, _ in keys])
         return promoted
 
-    def next_due(self, failing: bool) -> float | None:
+    def next_due(self, failing: bool, crowded: Collection[str] = ()) -> float | None:
         """Seconds until an endpoint should be looked at; None: nothing is pending."""
         with transaction() as session:
-            return backstop_queries.next_due(session, failing=failing)
+            return backstop_queries.next_due(session, failing=failing, crowded=crowded)
 
     def release(self, unsent: Sequence[Leased]) -> int:
         """Give leases back without spending a try; how many were still ours."""

@@ -6,6 +6,7 @@ receiver is called.
 
 import asyncio
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,9 @@ WAITING_SECONDS = 0.5
 PROBED_SHARE = 16
 """A sixteenth of all places is for endpoints whose last try found nobody. Else many that are silent would fill all of
 them for as long as it takes to see that they are."""
+INLINE_SHARE = 8
+"""An eighth of all places is what tries for one team's in-line endpoints may take that only wait. Each job has one of
+its own, so that none is known to be silent before it was tried: a stream of jobs would fill all places for good."""
 PROBE_SECONDS = 0.25
 """Between two looks for what such endpoints may get."""
 SHORTEST_PAUSE = 0.02
@@ -75,6 +79,8 @@ class Pump:
         """With when each began, in that order."""
         self._probing: set[asyncio.Task[None]] = set()
         self._probed_at = 0.0
+        self._inline: dict[asyncio.Task[None], str] = {}
+        """Those for in-line endpoints, with their team."""
         self._ended: list[Ended] = []
         self._unsent: list[Leased] = []
         self._has_ended = asyncio.Event()
@@ -129,7 +135,7 @@ class Pump:
             return 0
         claimed_at = time.monotonic()
         try:
-            claimed = await self._in_thread(self._outbox.claim, room, self._probes())
+            claimed = await self._in_thread(self._outbox.claim, room, self._probes(), self._crowded())
         except SQLAlchemyError as error:
             log.warning("deliveries cannot be claimed", error=type(error).__name__, detail=str(error)[:300])
             await asyncio.sleep(OUTAGE_PAUSE)
@@ -143,6 +149,8 @@ class Pump:
             self._tasks[task] = claimed_at
             if delivery.failing:
                 self._probing.add(task)
+            if delivery.inline:
+                self._inline[task] = delivery.team_id
             task.add_done_callback(self._finished)
         IN_FLIGHT.set(len(self._tasks))
         return len(claimed)
@@ -170,9 +178,16 @@ class Pump:
         fresh = sum(not _only_waits(self._tasks[task]) for task in self._probing)
         return max(1, self._capacity // PROBED_SHARE) - fresh
 
+    def _crowded(self) -> list[str]:
+        """Teams whose in-line endpoints have as many places as they may."""
+        waiting = Tally(team for task, team in self._inline.items() if _only_waits(self._tasks[task]))
+        most = max(1, (self._capacity + self._waiting) // INLINE_SHARE)
+        return [team for team, count in waiting.items() if count >= most]
+
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         self._probing.discard(task)
+        self._inline.pop(task, None)
         IN_FLIGHT.set(len(self._tasks))
         if not task.cancelled() and task.exception() is not None:
             log.error("a delivery ended in a fault of ours", exc_info=task.exception())
@@ -238,7 +253,7 @@ class Pump:
     async def _pause(self) -> float:
         if self._room() <= 0:
             return WAITING_SECONDS  # by then some of them do
-        due = await self._in_thread(self._outbox.next_due, self._probe_room() > 0)
+        due = await self._in_thread(self._outbox.next_due, self._probe_room() > 0, self._crowded())
         longest = MARK_SECONDS if self._rung else LONGEST_PAUSE
         return longest if due is None else min(longest, max(SHORTEST_PAUSE, due))
 
