@@ -25,6 +25,8 @@ from agora.settings import get_settings
 from agora.telemetry import get_logger
 
 SLICE = 500
+STEPS = 10_000
+"""So many steps go with the jobs of a slice at most, unless one job alone has more: items of a map are steps too."""
 REST_SECONDS = 60.0
 DAY = 24 * 3600.0
 GRACE_SECONDS = DAY
@@ -91,7 +93,7 @@ def remove_old_jobs() -> int:
         if not removal_queries.try_alone(session):
             return 0
         last, free = removal_queries.lock_old_jobs(
-            session, after=jobs_walk.after, before=_before("job", min(finite)), ages=ages, slice_=SLICE
+            session, after=jobs_walk.after, before=_before("job", min(finite)), ages=ages, slice_=SLICE, steps=STEPS
         )
         leftover_queries.note_leftovers(session, job_ids=free)
         removed = removal_queries.remove_jobs(session, ids=free) if free else 0
