@@ -1,9 +1,14 @@
 """Retention goes in slices: whatever there is to remove, one transaction removes no more than it may."""
 
+from datetime import timedelta
+
 import pytest
 
 from agora.agents import StepContext
-from agora.retention import duties
+from agora.clock import now
+from agora.db.session import transaction
+from agora.ids import floor_id, new_id
+from agora.retention import duties, removal_queries
 from tests.support.aging import aged, begin_anew
 from tests.support.probes import Number, agent_with
 from tests.support.rig import Rig
@@ -54,3 +59,44 @@ def test_a_slice_of_jobs_with_few_steps_goes_at_once(rig):
     jobs = [old(rig, action) for action in ("one", "three", "one")]
     duties.remove_old_jobs()
     assert left(rig, jobs) == []
+
+
+def bulk_of(rig, *, made, ended=None, items=0):
+    """A bulk action of so many days ago, and what it noted of its jobs."""
+    bulk_id, begun = floor_id("blk", now() - timedelta(days=made)), now() - timedelta(days=made)
+    rig.sql(
+        """INSERT INTO bulk_actions (id, team_id, action, filter, options, status, matched, created_at, ended_at)
+           VALUES (:id, :team, 'cancel', '{}', '{}', :status, 3, :made, :ended)""",
+        id=bulk_id, team=rig.team_id, status="running" if ended is None else "completed", made=begun,
+        ended=None if ended is None else now() - timedelta(days=ended),
+    )  # fmt: skip
+    for _ in range(items):
+        rig.sql(
+            "INSERT INTO bulk_items (bulk_id, job_id, team_id, outcome) VALUES (:id, :job, :team, 'done')",
+            id=bulk_id, job=new_id("job"), team=rig.team_id,
+        )  # fmt: skip
+    return bulk_id
+
+
+def test_bulk_actions_go_after_the_longest_time_for_which_jobs_are_kept(rig, monkeypatch):
+    monkeypatch.setattr(duties, "ITEMS", 2)
+    few, many = bulk_of(rig, made=93, ended=93, items=1), bulk_of(rig, made=92, ended=91, items=3)
+    kept = [bulk_of(rig, made=96), bulk_of(rig, made=95, ended=89, items=1), bulk_of(rig, made=60, ended=60)]
+    seen = []
+    for _ in range(3):
+        duties.remove_old_batches()
+        bulks = {row["id"] for row in rig.sql("SELECT id FROM bulk_actions")}
+        seen.append((sorted(bulks - set(kept)), len(rig.sql("SELECT FROM bulk_items WHERE bulk_id = :id", id=many))))
+        assert set(kept) <= bulks
+    assert few < many
+    assert seen == [([many], 2), ([], 0), ([], 0)]
+    with transaction() as session:
+        assert removal_queries.list_removed(session) == {"bulk": 2}
+
+
+def test_bulk_actions_stay_where_jobs_stay_for_ever(rig, setting):
+    bulk = bulk_of(rig, made=4_000, ended=4_000)
+    for name in ("SUCCEEDED", "FAILED", "CANCELLED"):
+        setting(f"AGORA_RETENTION_{name}", 0)
+    duties.remove_old_batches()
+    assert [row["id"] for row in rig.sql("SELECT id FROM bulk_actions")] == [bulk]

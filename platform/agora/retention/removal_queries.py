@@ -36,8 +36,8 @@ WITH RECURSIVE seen AS (
       AND NOT EXISTS (SELECT FROM jobs p WHERE p.id = j.parent_id AND p.ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.job_id = j.id AND d.ended_at IS NULL)
-      -- Children of an ended job that a retry of it has taken over, while it waits for its other ones. NOT IN is hashed:
-      -- the open steps with such are read once.
+      -- Children of an ended job that a retry of it has taken over, while it waits for its other ones. NOT IN is
+      -- hashed: the open steps that have such are read once.
       AND j.id NOT IN (
           SELECT jsonb_array_elements_text(s.suspension -> 'taken') FROM steps s
           WHERE s.item = 0 AND s.status = 'suspended' AND s.suspension ->> 'kind' = 'children'
@@ -128,6 +128,37 @@ def remove_batches(session: Session, *, before: str, slice_: int) -> int:
     """Delete completed batches none of whose jobs is left."""
     parameters = {"before": before, "slice": slice_}
     return session.execute(OLD_BATCHES, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+OLD_BULKS = """
+    SELECT id FROM bulk_actions
+    WHERE id < :before AND ended_at < now() - make_interval(secs => :age)
+    ORDER BY id LIMIT :slice
+"""
+OLD_ITEMS = text(f"""
+WITH old AS MATERIALIZED ({OLD_BULKS}), items AS MATERIALIZED (
+    SELECT i.bulk_id, i.job_id FROM old CROSS JOIN LATERAL (
+        SELECT bulk_id, job_id FROM bulk_items WHERE bulk_id = old.id ORDER BY job_id LIMIT :items
+    ) i
+    LIMIT :items
+)
+DELETE FROM bulk_items WHERE (bulk_id, job_id) IN (SELECT bulk_id, job_id FROM items)
+""")
+REMOVE_BULKS = text(f"""
+WITH old AS MATERIALIZED ({OLD_BULKS})
+DELETE FROM bulk_actions b USING old
+WHERE b.id = old.id AND NOT EXISTS (SELECT FROM bulk_items i WHERE i.bulk_id = b.id)
+""")
+
+
+def remove_bulks(session: Session, *, before: str, age: float, slice_: int, items: int) -> int:
+    """Delete bulk actions that ended more than ``age`` seconds ago; how many went.
+
+    What they noted of jobs goes first, no more than ``items`` of it at once: an action with more goes another time.
+    """
+    given = {"before": before, "age": age, "slice": slice_}
+    session.execute(OLD_ITEMS, given | {"items": items})
+    return session.execute(REMOVE_BULKS, given).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 COUNT = text("""
