@@ -165,11 +165,13 @@ def end_job(
 ) -> Announcement | None:
     """End one job from outside its steps, in a transaction of its own; None when it has left ``sources`` meanwhile.
 
-    Without ``sources``: when it has ended.
+    Without ``sources``: when it has ended. None as well when somebody has locked one of its steps: a transactional one
+    is for as long as it runs, and all other jobs would wait for it. The duty comes again.
     """
     job_id, team_id = row["id"], row["team_id"]
     with transaction() as session:
-        job_queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
+        if job_queries.try_lock_open_steps(session, team_id=team_id, job_id=job_id) is None:
+            return None
         job_queries.end_open_steps(session, team_id=team_id, job_id=job_id)
         moved = job_queries.move_job(
             session, team_id=team_id, job_id=job_id, target=target, sources=sources or may_become(target),

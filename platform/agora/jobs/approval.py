@@ -1,6 +1,6 @@
 """Somebody approves that a job goes on which is over its budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -33,7 +33,9 @@ def approve_job(
     announcement = Announcement(jobs={job_id})
     with transaction() as session:
         row = service.find(session, job_id, team_id=team_id)
-        open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
+        open_steps: Sequence[Row] = ()
+        if row.status == JobState.WAITING:  # no other asks, and a step that runs may be locked for as long
+            open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
         asking = next((step for step in open_steps if _asks(step)), None)
         pending = asking["suspension"]["id"] if asking else None
         if asking is not None and approval in {None, pending}:

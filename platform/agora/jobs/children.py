@@ -127,7 +127,10 @@ def settle_children(jobs: Sequence[str]) -> None:
 
 
 def settle_step(waiting: Row) -> bool:
-    """Give a step the results of its children, or fail its job when too many did not succeed; False if neither."""
+    """Give a step the results of its children; False when it does not wait for them any more.
+
+    Its job fails instead when too many of them did not succeed, or when some are not there any more.
+    """
     with transaction() as session:
         row = queries.find_job(session, team_id=waiting["team_id"], job_id=waiting["job_id"])
         step = child_queries.find_waiting(session, step_id=waiting["id"])
@@ -140,6 +143,8 @@ def settle_step(waiting: Row) -> bool:
     missed = [child for child in children if child["status"] in {"failed", "cancelled"}]
     if len(missed) > step["suspension"]["tolerated"]:
         return fail_job(row, step, too_many(step, children, missed))
+    if len(children) != step["suspension"]["count"]:
+        return fail_job(row, step, incomplete(step, children))
     try:
         value = RESULTS.dump_python([_result(child) for child in children], mode="json")
         with transaction() as session:
@@ -171,3 +176,12 @@ def too_many(step: Row, children: Sequence[Any], missed: Sequence[Row]) -> Failu
         f" {step['suspension']['tolerated']} are tolerated; the first, {first['id']}: {cause}"
     )
     return Failure(code="children-failed", type="ChildrenFailed", message=message, retryable=False)
+
+
+def incomplete(step: Row, children: Sequence[Any]) -> Failure:
+    """Children of a step are not there any more: the next step must not take the others for all of them."""
+    message = (
+        f"step {step['name']} waited for {step['suspension']['count']} children,"
+        f" {len(children)} of which are still there: the others were removed"
+    )
+    return Failure(code="children-missing", type="ChildrenMissing", message=message, retryable=False)

@@ -16,6 +16,7 @@ from agora.ids import new_id
 from agora.jobs import item_queries, step_queries, usage_queries, values
 from agora.jobs.chronicle import fan_out
 from agora.jobs.claim import Claim
+from agora.jobs.conclude import encode
 from agora.jobs.leases import Lease
 from agora.jobs.meter import Meter
 from agora.jobs.patience import surely
@@ -95,9 +96,9 @@ class Runtime:
         claim = self._claim
         if claim.position.item:
             raise ValueError("an item of a map step shows no partial output: its job has one, and many items")
-        packed = values.pack(value, team_id=claim.job.team_id, what="the partial output")
+        encoded = encode(value, "the partial output")
         with self._lock:
-            self._unshown = packed
+            self._unshown = encoded
         self._show()
 
     def begin(self) -> None:
@@ -113,7 +114,9 @@ class Runtime:
         with self._lock:
             if self._unshown is None or (not now and time.monotonic() - self._shown < PROGRESS_SECONDS):
                 return
-            packed, self._unshown, self._shown = self._unshown, None, time.monotonic()
+            encoded, self._unshown, self._shown = self._unshown, None, time.monotonic()
+        # Stored only now: what came too soon, and was replaced, has no row that would ever refer to it.
+        packed = values.put(encoded, team_id=self._claim.job.team_id)
 
         def write() -> None:
             step, size = self._claim.step.name, len(packed)

@@ -147,6 +147,8 @@ class Engine:
                 )
                 if decision is None or decision.step_status is not StepState.SUCCEEDED:
                     raise _Undo(decision)  # noqa: TRY301  # the only way out of a transaction that undoes it
+                if lease.late:  # as any step that is taken away; this one's lock has kept the dispatcher from it
+                    raise _Undo(None)  # noqa: TRY301
                 finished = Finished(claim=claim, decision=decision, stored=stored, lease=onward(decision))
                 attempt = finished.as_try()
                 announcement = record(session, heed(session, attempt) if claim.budgeted else attempt)

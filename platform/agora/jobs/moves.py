@@ -48,8 +48,8 @@ def _move(session: Session, row: JobRow, spec: ActionSpec, announcement: Announc
     if row.ended_at is not None:
         raise IllegalTransition(f"job {row.id} is {row.status} and stays on its version", state=row.status, allowed=[])
     scope = {"team_id": row.team_id, "job_id": row.id}
-    open_steps = queries.lock_open_steps(session, **scope)
-    if any(step["status"] == "running" for step in open_steps):
+    open_steps = queries.try_lock_open_steps(session, **scope)
+    if open_steps is None or any(step["status"] == "running" for step in open_steps):
         raise Conflict(f"a step of job {row.id} runs; move it when it has ended", state=row.status)
     _check_chain(row, spec, move_queries.list_steps(session, **scope))
     if not move_queries.set_version(session, **scope, before=row.version, version=spec.version):

@@ -102,13 +102,42 @@ FOR UPDATE
 
 
 def lock_open_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[RowMapping]:
-    """Lock the open steps of a job: everybody locks steps before their job, so that nobody waits in a circle."""
+    """Lock the open steps of a job: everybody locks steps before their job, so that nobody waits in a circle.
+
+    A transactional step is locked for as long as it runs. Who cannot wait for that uses :func:`try_lock_open_steps`.
+    """
     return session.execute(LOCK_STEPS, {"team_id": team_id, "job_id": job_id}).mappings().all()
 
 
+TRY_LOCK_STEPS = text("""
+WITH mine AS (
+    SELECT id, name, status FROM steps
+    WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running', 'suspended')
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+), open AS (
+    SELECT count(*) AS steps FROM steps
+    WHERE job_id = :job_id AND team_id = :team_id AND status IN ('ready', 'running', 'suspended')
+)
+SELECT open.steps, mine.* FROM open LEFT JOIN mine ON true
+""")
+
+
+def try_lock_open_steps(session: Session, *, team_id: str, job_id: str) -> Sequence[RowMapping] | None:
+    """Lock the open steps of a job without a wait; None when somebody else has one: it runs, or is just recorded."""
+    found = session.execute(TRY_LOCK_STEPS, {"team_id": team_id, "job_id": job_id}).mappings().all()
+    mine = [row for row in found if row["id"] is not None]
+    return mine if len(mine) == found[0]["steps"] else None
+
+
+# Jobs are locked in order, as records lock them: the index would give the newest first.
 CANCEL_CHILDREN = text("""
 UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()), cancel_reason = 'its parent has ended'
-WHERE parent_id = :job_id AND team_id = :team_id AND ended_at IS NULL
+WHERE id IN (
+    SELECT id FROM jobs WHERE parent_id = :job_id AND team_id = :team_id AND ended_at IS NULL
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
 """)
 
 END_STEPS = text("""
@@ -131,13 +160,17 @@ def end_open_steps(session: Session, *, team_id: str, job_id: str) -> None:
 REQUEST_CANCEL = text("""
 UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, now()),
     cancel_reason = COALESCE(NULLIF(:reason, ''), cancel_reason, '')
-WHERE id = :job_id AND team_id = :team_id AND status IN ('running')
+WHERE id = :job_id AND team_id = :team_id AND ended_at IS NULL
 """)
 
 
-def request_cancel(session: Session, *, team_id: str, job_id: str, reason: str) -> None:
-    """Ask a running job to stop: its step sees it, and so does the record of its outcome."""
-    session.execute(REQUEST_CANCEL, {"team_id": team_id, "job_id": job_id, "reason": reason})
+def request_cancel(session: Session, *, team_id: str, job_id: str, reason: str) -> bool:
+    """Ask an open job to stop: its step sees it, and so does the record of its outcome; False when it has ended.
+
+    What no step sees, because none runs any more, the dispatcher does.
+    """
+    parameters = {"team_id": team_id, "job_id": job_id, "reason": reason}
+    return session.execute(REQUEST_CANCEL, parameters).rowcount == 1  # type: ignore[attr-defined,no-any-return]
 
 
 MOVE = text("""

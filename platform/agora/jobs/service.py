@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import fill_pool, transaction
-from agora.errors import AgoraError, IllegalTransition, NotFound, invalid_field
+from agora.errors import AgoraError, Conflict, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import job_event
 from agora.idempotency.keys import IdempotencyKey, earlier, forward
@@ -232,12 +232,20 @@ def cancel_in(session: Session, job_id: str, *, team_id: str, reason: str) -> An
     """As :func:`cancel_job`, in the caller's transaction; what to tell after the commit."""
     announcement = Announcement(jobs={job_id})
     find(session, job_id, team_id=team_id)
-    open_steps = queries.lock_open_steps(session, team_id=team_id, job_id=job_id)
-    if any(step["status"] == "running" for step in open_steps):
-        queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason)
+    open_steps = queries.try_lock_open_steps(session, team_id=team_id, job_id=job_id)
+    # Whoever has a step, or just records it, is not waited for: the record heeds the request, or the dispatcher does.
+    if open_steps is None or any(step["status"] == "running" for step in open_steps):
+        if not queries.request_cancel(session, team_id=team_id, job_id=job_id, reason=reason):
+            raise _cannot_cancel(find(session, job_id, team_id=team_id))
     else:
         _cancel_now(session, job_id, announcement, team_id=team_id, reason=reason)
     return announcement
+
+
+def _cannot_cancel(row: JobRow) -> IllegalTransition:
+    sources = ", ".join(may_become(JobState.CANCELLED))
+    message = f"job {row.id} is {row.status}; only {sources} jobs can be cancelled"
+    return IllegalTransition(message, state=row.status, allowed=[])
 
 
 def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, team_id: str, reason: str) -> None:
@@ -248,10 +256,7 @@ def _cancel_now(session: Session, job_id: str, announcement: Announcement, *, te
     )  # fmt: skip
     row = find(session, job_id, team_id=team_id)
     if not moved:
-        raise IllegalTransition(
-            f"job {job_id} is {row.status}; only {', '.join(may_become(JobState.CANCELLED))} jobs can be cancelled",
-            state=row.status, allowed=[],
-        )  # fmt: skip
+        raise _cannot_cancel(row)
     if row.limited:
         announcement.ended.add(job_id)
     event = job_event(
@@ -273,6 +278,8 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
     """
     with transaction() as session:
         row = find(session, job_id, team_id=team_id)
+        if question is None and row.status == JobState.RUNNING:  # its step may be locked for as long as it runs
+            raise Conflict(f"job {job_id} is {row.status} and asks nothing now", state=row.status)
         announcement = resume_with_answer(session, row, value, question=question)
         if announcement is not None:
             told = {"question": question, "answer": "given"}

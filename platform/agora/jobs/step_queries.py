@@ -247,15 +247,24 @@ def find_result(session: Session, *, job_id: str, name: str, iteration: int) -> 
 PROGRESS = text("""
 WITH held AS (
     SELECT job_id, team_id FROM steps WHERE id = :step_id AND fence = :fence AND status = 'running' FOR KEY SHARE
+), before AS (
+    SELECT j.partial_output ->> 'ref' AS ref FROM jobs j WHERE j.id = (SELECT job_id FROM held) FOR NO KEY UPDATE
 ), job AS (
     UPDATE jobs j
     SET progress = GREATEST(j.progress, :fraction),
         progress_message = COALESCE(CAST(:message AS text), j.progress_message),
         partial_output = COALESCE(CAST(:partial AS jsonb), j.partial_output),
         event_seq = j.event_seq + jsonb_array_length(CAST(:events AS jsonb))
-    FROM held
+    FROM held, before
     WHERE j.id = held.job_id AND j.status = 'running'
-    RETURNING j.id, j.event_seq
+    RETURNING j.id, j.event_seq, before.ref AS ref_before
+), replaced AS (
+    -- The content of a large partial output that this row refers to no longer: retention sees whether another does.
+    INSERT INTO leftovers (location, team_id)
+    SELECT job.ref_before, held.team_id FROM held, job
+    WHERE job.ref_before IS DISTINCT FROM CAST(:partial AS jsonb) ->> 'ref'
+      AND job.ref_before IS NOT NULL AND CAST(:partial AS jsonb) IS NOT NULL
+    ON CONFLICT DO NOTHING
 ), happened AS (
     INSERT INTO events (id, team_id, job_id, seq, type, data)
     SELECT e.id, held.team_id, job.id, job.event_seq - jsonb_array_length(CAST(:events AS jsonb)) + e.n,

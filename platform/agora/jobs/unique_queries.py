@@ -62,7 +62,14 @@ def hold_waiting(session: Session, *, team_id: str, job_id: str) -> RowMapping |
 
 
 PUSH = text("""
-WITH job AS (
+WITH replaced AS (
+    -- The content of a large input that this row refers to no longer: retention sees whether another does.
+    INSERT INTO leftovers (location, team_id)
+    SELECT input ->> 'ref', team_id FROM jobs
+    WHERE id = :job_id AND team_id = :team_id AND input ? 'ref'
+      AND input ->> 'ref' IS DISTINCT FROM CAST(:input AS jsonb) ->> 'ref'
+    ON CONFLICT DO NOTHING
+), job AS (
     UPDATE jobs
     SET input = CAST(:input AS jsonb), metadata = CAST(:metadata AS jsonb), priority = :priority,
         deadline = COALESCE(CAST(:deadline AS timestamptz), deadline),

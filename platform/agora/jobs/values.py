@@ -15,7 +15,11 @@ def pack(value: Any, *, team_id: str, what: str) -> str:
     Raises:
         TooLarge, Invalid: the value cannot be stored; ``what`` names it in the message.
     """
-    text = encode(value, what)
+    return put(encode(value, what), team_id=team_id)
+
+
+def put(text: str, *, team_id: str) -> str:
+    """As :func:`pack`, of a value's JSON text: a large one is in the file store then, so a row should refer to it."""
     size = len(text.encode())
     if size <= get_settings().inline_value_bytes:
         return f'{{"v":{text}}}'

@@ -25,6 +25,10 @@ from agora.settings import get_settings
 from agora.telemetry import get_logger
 
 SLICE = 500
+STEPS = 10_000
+"""So many steps go with the jobs of a slice at most, unless one job alone has more: items of a map are steps too."""
+ITEMS = 10_000
+"""So many notes of bulk actions go at once."""
 REST_SECONDS = 60.0
 DAY = 24 * 3600.0
 GRACE_SECONDS = DAY
@@ -91,7 +95,7 @@ def remove_old_jobs() -> int:
         if not removal_queries.try_alone(session):
             return 0
         last, free = removal_queries.lock_old_jobs(
-            session, after=jobs_walk.after, before=_before("job", min(finite)), ages=ages, slice_=SLICE
+            session, after=jobs_walk.after, before=_before("job", min(finite)), ages=ages, slice_=SLICE, steps=STEPS
         )
         leftover_queries.note_leftovers(session, job_ids=free)
         removed = removal_queries.remove_jobs(session, ids=free) if free else 0
@@ -119,7 +123,10 @@ def remove_old_deliveries() -> int:
 
 
 def remove_old_batches() -> int:
-    """Delete completed batches whose jobs were removed."""
+    """Delete completed batches whose jobs were removed, and bulk actions that ended longer ago than any job is kept.
+
+    Than any that is not kept for ever.
+    """
     finite = [age for age in job_ages().values() if age is not None]
     if not finite:
         return 0
@@ -129,7 +136,19 @@ def remove_old_batches() -> int:
         removed = removal_queries.remove_batches(session, before=_before("bat", min(finite)), slice_=SLICE)
         _count(session, "batches", removed)
     _tell("batches", removed)
+    _remove_old_bulks(max(finite))
     return 0
+
+
+def _remove_old_bulks(age: float) -> None:
+    with transaction() as session:
+        if not removal_queries.try_alone(session):
+            return
+        removed = removal_queries.remove_bulks(
+            session, before=_before("blk", age), age=age, slice_=SLICE, items=ITEMS
+        )  # fmt: skip
+        _count(session, "bulk", removed)
+    _tell("bulk", removed)
 
 
 def drop_old_partitions() -> int:

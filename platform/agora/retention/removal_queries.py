@@ -22,7 +22,7 @@ def try_alone(session: Session) -> bool:
 
 
 OLD_JOBS = text(f"""
-WITH seen AS (
+WITH RECURSIVE seen AS (
     SELECT id FROM jobs WHERE id > :after AND id < :before ORDER BY id LIMIT :slice
 ), free AS (
     SELECT j.id FROM jobs j
@@ -36,21 +36,43 @@ WITH seen AS (
       AND NOT EXISTS (SELECT FROM jobs p WHERE p.id = j.parent_id AND p.ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.job_id = j.id AND d.ended_at IS NULL)
+      -- Children of an ended job that a retry of it has taken over, while it waits for its other ones. NOT IN is
+      -- hashed: the open steps that have such are read once.
+      AND j.id NOT IN (
+          SELECT jsonb_array_elements_text(s.suspension -> 'taken') FROM steps s
+          WHERE s.item = 0 AND s.status = 'suspended' AND s.suspension ->> 'kind' = 'children'
+      )
     ORDER BY j.id
     FOR UPDATE OF j SKIP LOCKED
+), numbered AS (
+    SELECT ARRAY(SELECT id FROM free ORDER BY id) AS ids
+), fits (n, steps) AS (
+    -- How many steps go with the first n of them, counted no further than to the first that is too many.
+    SELECT 0, CAST(0 AS bigint)
+    UNION ALL
+    SELECT n + 1, fits.steps + (
+        SELECT count(*) FROM (SELECT FROM steps s WHERE s.job_id = ids[n + 1] LIMIT :steps + 1) counted
+    )
+    FROM fits, numbered WHERE n < cardinality(ids) AND fits.steps <= :steps
+), cut AS (
+    -- A job that has too many by itself goes alone.
+    SELECT GREATEST(max(n) FILTER (WHERE steps <= :steps), LEAST(1, max(n))) AS n FROM fits
 )
-SELECT (SELECT max(id) FROM seen) AS last, ARRAY(SELECT id FROM free) AS free
+SELECT CASE WHEN n < cardinality(ids) THEN ids[n] ELSE (SELECT max(id) FROM seen) END AS last, ids[1:n] AS free
+FROM cut, numbered
 """)
 
 
 def lock_old_jobs(
-    session: Session, *, after: str, before: str, ages: dict[str, float | None], slice_: int
+    session: Session, *, after: str, before: str, ages: dict[str, float | None], slice_: int, steps: int
 ) -> tuple[str | None, list[str]]:
     """Look at a slice of jobs between two ids; the last id seen (None: no more), and those that may go, locked.
 
-    ``ages`` are seconds since the end by status; None keeps for ever.
+    ``ages`` are seconds since the end by status; None keeps for ever. Those that may go have ``steps`` steps together
+    at most, or it is one job: the last id seen is then theirs.
     """
-    row = session.execute(OLD_JOBS, {"after": after, "before": before, "slice": slice_, **ages}).one()
+    given = {"after": after, "before": before, "slice": slice_, "steps": steps}
+    row = session.execute(OLD_JOBS, given | ages).one()
     return row.last, list(row.free)
 
 
@@ -106,6 +128,37 @@ def remove_batches(session: Session, *, before: str, slice_: int) -> int:
     """Delete completed batches none of whose jobs is left."""
     parameters = {"before": before, "slice": slice_}
     return session.execute(OLD_BATCHES, parameters).rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+OLD_BULKS = """
+    SELECT id FROM bulk_actions
+    WHERE id < :before AND ended_at < now() - make_interval(secs => :age)
+    ORDER BY id LIMIT :slice
+"""
+OLD_ITEMS = text(f"""
+WITH old AS MATERIALIZED ({OLD_BULKS}), items AS MATERIALIZED (
+    SELECT i.bulk_id, i.job_id FROM old CROSS JOIN LATERAL (
+        SELECT bulk_id, job_id FROM bulk_items WHERE bulk_id = old.id ORDER BY job_id LIMIT :items
+    ) i
+    LIMIT :items
+)
+DELETE FROM bulk_items WHERE (bulk_id, job_id) IN (SELECT bulk_id, job_id FROM items)
+""")
+REMOVE_BULKS = text(f"""
+WITH old AS MATERIALIZED ({OLD_BULKS})
+DELETE FROM bulk_actions b USING old
+WHERE b.id = old.id AND NOT EXISTS (SELECT FROM bulk_items i WHERE i.bulk_id = b.id)
+""")
+
+
+def remove_bulks(session: Session, *, before: str, age: float, slice_: int, items: int) -> int:
+    """Delete bulk actions that ended more than ``age`` seconds ago; how many went.
+
+    What they noted of jobs goes first, no more than ``items`` of it at once: an action with more goes another time.
+    """
+    given = {"before": before, "age": age, "slice": slice_}
+    session.execute(OLD_ITEMS, given | {"items": items})
+    return session.execute(REMOVE_BULKS, given).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 COUNT = text("""

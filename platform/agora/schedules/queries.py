@@ -55,6 +55,23 @@ def note_fired(session: Session, *, team_id: str, schedule_id: str, values: Mapp
     session.execute(statement.values(dict(values)))
 
 
+LEFT_OVER = text("""
+INSERT INTO leftovers (location, team_id)
+SELECT input ->> 'ref', team_id FROM schedules
+WHERE id = :schedule_id AND team_id = :team_id AND input ? 'ref'
+  AND input ->> 'ref' IS DISTINCT FROM CAST(:location AS text)
+ON CONFLICT DO NOTHING
+""")
+
+
+def note_leftover(session: Session, *, team_id: str, schedule_id: str, location: str | None) -> None:
+    """Note the content of a large input, before its schedule refers to ``location`` instead, or to none.
+
+    Retention sees whether a job refers to it.
+    """
+    session.execute(LEFT_OVER, {"team_id": team_id, "schedule_id": schedule_id, "location": location})
+
+
 def delete_schedule(session: Session, *, team_id: str, schedule_id: str) -> None:
     """Delete a schedule with its runs; its jobs stay."""
     session.execute(delete(ScheduleRow).where(ScheduleRow.id == schedule_id, ScheduleRow.team_id == team_id))

@@ -153,6 +153,9 @@ def update_schedule(
             if set(changes) & {*KINDS, "timezone", "ends_at"}:
                 check_timetable(_table(new, anchor=row.created_at), now=moment)
             told = _told(row)
+            if "input" in changes:
+                ref = columns["input"].get("ref")
+                queries.note_leftover(session, team_id=team_id, schedule_id=row.id, location=ref)
             queries.update_schedule(session, team_id=team_id, schedule_id=row.id, values=columns)
             audit.record(session, "schedule.updated", row.id, team_id=team_id, before=told, after=_told(row))
             return _set_going(session, row, moment)
@@ -253,6 +256,7 @@ def delete_schedule(ref: str, *, team_id: str, expected: Expected = ANYTHING) ->
         row = _find(session, ref, team_id=team_id, lock=True)
         expected.check(row)
         audit.record(session, "schedule.deleted", row.id, team_id=team_id, before=_told(row))
+        queries.note_leftover(session, team_id=team_id, schedule_id=row.id, location=None)
         queries.delete_schedule(session, team_id=team_id, schedule_id=row.id)
 
 
