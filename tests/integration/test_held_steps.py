@@ -13,7 +13,8 @@ from agora.bulk import service as bulk_service
 from agora.bulk.types import NewBulk
 from agora.db.session import transaction
 from agora.dispatcher import duties
-from agora.errors import Conflict, IllegalTransition
+from agora.errors import Conflict, IllegalTransition, Invalid
+from agora.ids import new_id
 from agora.jobs import approval, leases, moves, queries, service
 from agora.jobs.types import JobFilter, Submission
 from tests.support.locks import until_waiting
@@ -151,12 +152,13 @@ def test_who_wants_a_running_job_to_wait_or_to_move_is_answered_at_once(rig):
     job = rig.submit("last", version=1)
     asked = (
         lambda job_id: service.give_input(job_id, team_id=rig.team_id, value=3),
+        lambda job_id: service.give_input(job_id, team_id=rig.team_id, value=3, question=new_id("stp")),
         lambda job_id: approval.approve_job(job_id, team_id=rig.team_id),
         lambda job_id: moves.move_job(job_id, team_id=rig.team_id, version=2),
     )
     rig.meanwhile = lambda ctx: [at_once(lambda do=do: do(ctx.job_id)) for do in asked]
     assert rig.run() == ["succeeded"]
-    assert [type(answer) for answer in rig.found[0]] == [Conflict] * 3
+    assert [type(answer) for answer in rig.found[0]] == [Conflict, Invalid, Conflict, Conflict]
     assert all(f"job {job.id}" in str(answer) for answer in rig.found[0])
 
 

@@ -1,7 +1,7 @@
 """A suspended step gets its result: somebody's answer, a time that has come, a time-out. Needs no agent code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,7 +61,9 @@ def resume_with_answer(session: Session, row: JobRow, value: Any, *, question: s
         AlreadyAnswered: the question has another answer, or timed out.
         Invalid: the answer does not satisfy the question's schema.
     """
-    steps = queries.lock_open_steps(session, team_id=row.team_id, job_id=row.id)
+    steps: Sequence[Row] = ()
+    if row.status == JobState.WAITING:  # no other asks, and a step that runs may be locked for as long as it does
+        steps = queries.lock_open_steps(session, team_id=row.team_id, job_id=row.id)
     asking = [step for step in steps if step["status"] == "suspended" and step["suspension"]["kind"] == "input"]
     if question is not None and question not in [step["id"] for step in asking]:
         _check_repeated(session, row, value, question=question)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from agora.audit import service as audit
 from agora.clock import now
 from agora.db.session import fill_pool, transaction
-from agora.errors import AgoraError, Conflict, IllegalTransition, NotFound, invalid_field
+from agora.errors import AgoraError, IllegalTransition, NotFound, invalid_field
 from agora.events import queries as event_queries
 from agora.events.types import job_event
 from agora.idempotency.keys import IdempotencyKey, earlier, forward
@@ -278,8 +278,6 @@ def give_input(job_id: str, *, team_id: str, value: Any, question: str | None = 
     """
     with transaction() as session:
         row = find(session, job_id, team_id=team_id)
-        if question is None and row.status == JobState.RUNNING:  # its step may be locked for as long as it runs
-            raise Conflict(f"job {job_id} is {row.status} and asks nothing now", state=row.status)
         announcement = resume_with_answer(session, row, value, question=question)
         if announcement is not None:
             told = {"question": question, "answer": "given"}
