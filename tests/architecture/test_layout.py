@@ -47,6 +47,7 @@ NOT_SCOPED = {
     "agora/webhooks/replay_queries.py:end": "of a replay that was just locked for its team",
     "agora/webhooks/replay_queries.py:forget_replays": "retention works for all teams",
     "agora/webhooks/fan_out_queries.py:next_team": "the dispatcher works for all teams",
+    "agora/webhooks/key_queries.py:forget_expired": "retention works for all teams",
     "agora/webhooks/key_queries.py:lock_sealed": "encrypting anew concerns all teams",
     "agora/webhooks/key_queries.py:reseal": "of rows that lock_sealed has just found",
     "agora/jobs/step_queries.py": "a worker's statements are guarded by step id and fence",
