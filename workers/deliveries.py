@@ -4,6 +4,7 @@ It returns at once: the leases are in Postgres, so an early acknowledgement lose
 """
 
 import os
+import threading
 from typing import Any
 
 from celery import signals
@@ -12,15 +13,18 @@ from agora.broker import DELIVER_TASK, app
 from agora.webhooks.delivery import DeliveryEngine
 
 _engines: dict[int, DeliveryEngine] = {}
+_making = threading.Lock()
+"""Of two rings that come at once in a pool of threads, one makes the engine."""
 
 
 def engine() -> DeliveryEngine:
     """The delivery engine of this process: threads do not cross a fork."""
     pid = os.getpid()
-    if pid not in _engines:
-        _engines.clear()
-        _engines[pid] = DeliveryEngine()
-    return _engines[pid]
+    with _making:
+        if pid not in _engines:
+            _engines.clear()
+            _engines[pid] = DeliveryEngine()
+        return _engines[pid]
 
 
 @app.task(name=DELIVER_TASK)

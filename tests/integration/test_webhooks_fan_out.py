@@ -1,5 +1,7 @@
 """Which endpoints get an event, and how that goes when there are many of them."""
 
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy import text
 
@@ -15,6 +17,12 @@ from agora.webhooks.types import InlineWebhook
 from tests.support.webhooks import Team, run_until_ended, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
+
+
+@pytest.fixture(autouse=True)
+def _from_the_beginning(monkeypatch):
+    monkeypatch.setattr(duty, "reached", duty.Reached())
+    monkeypatch.setattr(duty, "LONGEST_WORK", 10.0)
 
 
 def test_an_event_for_many_endpoints_is_one_row_until_the_dispatcher_expands_it(team, receiver, engines, setting):
@@ -43,11 +51,11 @@ def test_an_expansion_goes_on_in_slices_and_after_a_crash(team, receiver, settin
         team.endpoint(receiver.url(f"/{n}"))
     team.happen(count=2)
     monkeypatch.setattr(duty, "EXPAND_MOST", 7)  # of two events each: three endpoints
-    monkeypatch.setattr(duty, "EXPAND_ROUNDS", 1)
+    monkeypatch.setattr(duty, "LONGEST_WORK", 0.0)  # one round
     assert duty.expand_fan_outs() == 6
 
     with transaction() as session:
-        assert expand_fan_out(session, most=7) == (True, 6)
+        assert expand_fan_out(session, team_id=team.id, most=7) == (True, 6)
         session.rollback()  # as when the dispatcher dies before its commit
     assert len(team.deliveries()) == 6
     assert [duty.expand_fan_outs() for _ in range(4)] == [6, 2, 0, 0]
@@ -157,8 +165,9 @@ def test_two_dispatchers_do_not_overtake_each_other_within_a_team(team, receiver
         other_team.endpoint(receiver.url(f"/other/{n}"))
     other_team.happen()
     with transaction() as one, transaction() as other:
-        assert expand_fan_out(one, most=2) == (True, 2)
-        assert expand_fan_out(other, most=2) == (True, 2)  # the other team's
+        assert expand_fan_out(one, team_id=team.id, most=2) == (True, 2)
+        assert expand_fan_out(other, team_id=team.id, most=2) == (False, 0)
+        assert expand_fan_out(other, team_id=other_team.id, most=2) == (True, 2)
         assert {row["team_id"] for row in other.execute(text("SELECT team_id FROM webhook_deliveries")).mappings()} == {
             other_team.id
         }
@@ -194,3 +203,58 @@ def test_an_inline_webhook_that_is_gone_gets_nothing_more_and_keeps_nothing_open
     assert found.keys() == {"job.created", "job.started"}
     assert found["job.created"] == ("cancelled", "the receiver answered 410 Gone")
     assert found["job.started"][0] == "exhausted"
+
+
+def happened_to_many(setting, counts):
+    """Teams with so many endpoints each, all of which an event is put off for; in the order of their turns."""
+    setting("AGORA_WEBHOOK_FAN_OUT_LIMIT", 1)
+    teams = sorted((Team() for _ in counts), key=lambda team: team.id)
+    for team, count in zip(teams, counts, strict=True):
+        for n in range(count):
+            team.endpoint(f"https://127.0.0.1/{n}")
+        team.happen()
+    return teams
+
+
+def made_for(teams):
+    return [len(team.deliveries()) for team in teams]
+
+
+def test_teams_take_turns_so_that_none_waits_for_all_of_another(setting, monkeypatch):
+    teams = happened_to_many(setting, [9, 2, 5])
+    teams[0].happen()
+    monkeypatch.setattr(duty, "EXPAND_MOST", 2)
+    monkeypatch.setattr(duty, "LONGEST_WORK", 0.0)  # one round
+    seen = []
+    for _ in range(6):
+        duty.expand_fan_outs()
+        seen.append(made_for(teams))
+    assert seen == [[2, 0, 0], [2, 2, 0], [2, 2, 2], [4, 2, 2], [4, 2, 2], [4, 2, 4]]  # the end takes a look of its own
+    monkeypatch.setattr(duty, "LONGEST_WORK", 10.0)
+    duty.expand_fan_outs()
+    assert made_for(teams) == [18, 2, 5]
+    assert sql("SELECT count(*) AS n FROM webhook_fan_outs")[0]["n"] == 0
+
+
+def test_events_that_cannot_be_expanded_stop_no_other_team(setting, monkeypatch):
+    teams = happened_to_many(setting, [3, 3])
+    sql("UPDATE webhook_fan_outs SET events = '{}' WHERE team_id = :id", id=teams[0].id)
+    teams[0].happen()  # behind it, so it waits
+    assert duty.expand_fan_outs() == 3
+    assert made_for(teams) == [0, 3]
+    assert duty.expand_fan_outs() == 0
+    sql("DELETE FROM webhook_fan_outs WHERE events = '{}'")
+    assert duty.expand_fan_outs() == 0  # it is not looked at again and again
+    monkeypatch.setattr(duty.reached, "stuck", dict.fromkeys(duty.reached.stuck, 0.0))
+    assert duty.expand_fan_outs() == 3
+    assert made_for(teams) == [3, 3]
+
+
+def test_a_tick_expands_for_a_tenth_of_a_second_and_no_longer(setting, monkeypatch):
+    [team] = happened_to_many(setting, [12])
+    monkeypatch.setattr(duty, "EXPAND_MOST", 1)
+    monkeypatch.setattr(duty, "LONGEST_WORK", 0.1)
+    moments = iter([0.0, 0.04, 0.09, 0.11])
+    monkeypatch.setattr(duty, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    assert duty.expand_fan_outs() == 3
+    assert made_for([team]) == [3]

@@ -284,5 +284,29 @@ def test_two_dispatchers_drain_without_getting_into_each_others_way(team, receiv
     team.happen(count=9)
     service.resume_endpoint(made.id, team_id=team.id)
     with transaction() as one, transaction() as other:
-        assert drain_queries.drain_held(one, slice_=10, most=5) == 5
-        assert drain_queries.drain_held(other, slice_=10, most=5) == 0
+        assert drain_queries.drain_held(one, slice_=10, most=5) == (5, "")
+        assert drain_queries.drain_held(other, slice_=10, most=5) == (0, "")
+
+
+def held(team, count):
+    """Endpoints that drain twenty deliveries each, in the order of their turns."""
+    made = [team.endpoint(f"{DEAD}/{n}").endpoint for n in range(count)]
+    for one in made:
+        service.pause_endpoint(one.id, team_id=team.id)
+    team.happen(count=20)
+    sql("UPDATE webhook_endpoints SET status = 'active', draining = true")
+    return [one.id for one in made]
+
+
+def test_endpoints_that_drain_take_turns_and_keep_their_pace(team, setting, monkeypatch):
+    setting("AGORA_WEBHOOK_DRAIN_RATE", 2)
+    monkeypatch.setattr(duty, "reached", duty.Reached())
+    monkeypatch.setattr(duty, "SLICE", 2)
+    ids = held(team, 5)
+    duty._last["drained"] = time.monotonic() - 1.0
+    rounds = [duty.drain_held() for _ in range(3)]
+    assert rounds == [4, 4, 2]  # a second's worth for each, however many calls it takes to come round
+    rows = sql("SELECT endpoint_id, count(*) AS n FROM webhook_deliveries WHERE status = 'pending' GROUP BY 1")
+    assert {row["endpoint_id"]: row["n"] for row in rows} == dict.fromkeys(ids, 2)
+    duty._last["drained"] = time.monotonic() - 1.5
+    assert [duty.drain_held() for _ in range(3)] == [6, 6, 3]

@@ -3,9 +3,13 @@
 import time
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from agora import broker
 from agora.db.session import transaction
 from agora.settings import get_settings
+from agora.telemetry import get_logger
 from agora.webhooks import backstop_queries, delivery_queries, drain_queries, fan_out_queries, notices, order_queries
 
 SLICE = 500
@@ -23,8 +27,10 @@ RING_SECONDS = 1.0
 LONGEST_DRAIN = 2.0
 """Seconds of its pace that a drain catches up with at once, after a dispatcher that was away."""
 EXPAND_MOST = 500
-EXPAND_ROUNDS = 20
+STUCK_SECONDS = 60.0
+OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
+log = get_logger(__name__)
 _last = {"marked": float("-inf"), "rung": float("-inf"), "drained": float("-inf")}
 
 
@@ -35,6 +41,12 @@ class Reached:
     due: str = ""
     draining: str = ""
     order: tuple[str, str] = order_queries.BEGINNING
+    drained: str = ""
+    drained_for: float = 0.0
+    """Seconds since the round before this one began."""
+    team: str = ""
+    stuck: dict[str, float] = field(default_factory=dict)
+    """Teams whose fan-outs are let alone until a time."""
     orphans: dict[str, str] = field(default_factory=lambda: {"pending": "", "held": ""})
 
 
@@ -99,27 +111,51 @@ def _cancel_some(status: str) -> int:
 
 
 def drain_held() -> int:
-    """Release what resumed endpoints still hold, at the pace of the settings; how many deliveries."""
-    moment = time.monotonic()
-    elapsed = min(moment - _last["drained"], LONGEST_DRAIN)
-    _last["drained"] = moment
-    most = max(1, round(get_settings().webhook_drain_rate * elapsed))
+    """Release what resumed endpoints still hold, at the pace of the settings; how many deliveries.
+
+    Of many such endpoints some hundred have their turn, then the next; each gets what fits the time of a whole round.
+    """
+    if not reached.drained:
+        moment = time.monotonic()
+        reached.drained_for, _last["drained"] = min(moment - _last["drained"], LONGEST_DRAIN), moment
+    most = max(1, round(get_settings().webhook_drain_rate * reached.drained_for))
     with transaction() as session:
-        released = drain_queries.drain_held(session, slice_=SLICE, most=most)
+        released, reached.drained = drain_queries.drain_held(session, slice_=SLICE, most=most, after=reached.drained)
     if released:
         broker.ring_deliveries()
     return released
 
 
 def expand_fan_outs() -> int:
-    """Make the deliveries of events that concern many endpoints, some hundred at a time; how many."""
-    total = 0
-    for _ in range(EXPAND_ROUNDS):
+    """Make the deliveries of events that concern many endpoints, some hundred of a team, then of the next; how many."""
+    begun, total = time.monotonic(), 0
+    reached.stuck = {team_id: until for team_id, until in reached.stuck.items() if until > begun}
+    idle = set(reached.stuck)
+    while True:
         with transaction() as session:
-            found, made = fan_out_queries.expand_fan_out(session, most=EXPAND_MOST)
-        if not found:
+            team_id = fan_out_queries.next_team(session, after=reached.team, but=idle)
+        if team_id is None:
             break
+        reached.team = team_id
+        found, made = _expand_one(team_id)
         total += made
+        if not found:
+            idle.add(team_id)
+        if time.monotonic() >= begun + LONGEST_WORK:
+            break
     if total:
         broker.ring_deliveries()
     return total
+
+
+def _expand_one(team_id: str) -> tuple[bool, int]:
+    try:
+        with transaction() as session:
+            return fan_out_queries.expand_fan_out(session, team_id=team_id, most=EXPAND_MOST)
+    except OUTAGES:
+        raise
+    except SQLAlchemyError:
+        # What cannot be expanded keeps those behind it, which may need its order, but no other team's.
+        log.exception("events for many endpoints cannot be told", team_id=team_id)
+        reached.stuck[team_id] = time.monotonic() + STUCK_SECONDS
+        return False, 0

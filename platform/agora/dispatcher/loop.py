@@ -26,7 +26,7 @@ from agora.schedules import duties as schedule_duties
 from agora.schedules import firing
 from agora.settings import get_settings
 from agora.telemetry import configure_logging, get_logger
-from agora.webhooks import portal_duties, replay_duties
+from agora.webhooks import key_duties, portal_duties, replay_duties
 
 SHORTEST_SLEEP = 0.05
 """Seconds between ticks under backlog: a window of 200 rings then feeds 4,000 steps a second."""
@@ -99,6 +99,7 @@ def all_duties() -> list[Duty]:
         Duty(schedule_duties.forget_runs, every=MINUTE),
         Duty(portal_duties.forget_links, every=MINUTE),
         Duty(replay_duties.forget_replays, every=MINUTE),
+        Duty(key_duties.forget_expired_keys, every=MINUTE),
         Duty(retention.remove_old_jobs, every=1.0),
         Duty(retention.remove_old_deliveries, every=1.0),
         Duty(retention.remove_old_batches, every=MINUTE),

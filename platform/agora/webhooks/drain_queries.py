@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 CHOOSE = text("""
 SELECT id FROM webhook_endpoints
-WHERE draining AND status = 'active' AND (open_until IS NULL OR open_until <= now())
+WHERE draining AND status = 'active' AND (open_until IS NULL OR open_until <= now()) AND id > :after
 ORDER BY id
 LIMIT :slice
 FOR NO KEY UPDATE SKIP LOCKED
@@ -39,12 +39,16 @@ SELECT COALESCE(sum(n), 0) FROM counted
 """)
 
 
-def drain_held(session: Session, *, slice_: int, most: int) -> int:
-    """Make up to ``most`` held deliveries of each endpoint that drains pending, the oldest first; how many in all."""
-    endpoint_ids = session.scalars(CHOOSE, {"slice": slice_}).all()
+def drain_held(session: Session, *, slice_: int, most: int, after: str = "") -> tuple[int, str]:
+    """Make held deliveries pending, the oldest first: up to ``most`` of each of the next endpoints that drain.
+
+    Returns how many in all, and behind which endpoint to go on; empty when that is the beginning.
+    """
+    endpoint_ids = session.scalars(CHOOSE, {"slice": slice_, "after": after}).all()
     if not endpoint_ids:
-        return 0
-    return int(session.execute(DRAIN, {"endpoint_ids": list(endpoint_ids), "most": most}).scalar_one())
+        return 0, ""
+    released = session.execute(DRAIN, {"endpoint_ids": list(endpoint_ids), "most": most}).scalar_one()
+    return int(released), endpoint_ids[-1] if len(endpoint_ids) == slice_ else ""
 
 
 # From one endpoint that holds something to the next, by index: the rows of a backlog are not read.

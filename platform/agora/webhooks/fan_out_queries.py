@@ -6,7 +6,7 @@ off as well, and those of a team are expanded one after the other.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -191,13 +191,27 @@ def body_of(kind: str, data: Mapping[str, Any], occurred_at: datetime) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": bounded(data)}, separators=(",", ":"))
 
 
+NEXT_TEAM = text("""
+SELECT COALESCE(
+    (SELECT team_id FROM webhook_fan_outs
+     WHERE team_id > :after AND team_id <> ALL(CAST(:but AS text[])) ORDER BY team_id LIMIT 1),
+    (SELECT team_id FROM webhook_fan_outs WHERE team_id <> ALL(CAST(:but AS text[])) ORDER BY team_id LIMIT 1))
+""")
+
+
+def next_team(session: Session, *, after: str, but: Collection[str]) -> str | None:
+    """The team whose turn it is after another one's, of those with a fan-out that was put off; not one of ``but``."""
+    found: str | None = session.execute(NEXT_TEAM, {"after": after, "but": list(but)}).scalar()
+    return found
+
+
 # Only the first of a team, so that two dispatchers do not overtake each other.
 EXPAND = text(f"""
 WITH put_off AS MATERIALIZED (
     SELECT id, team_id, events, after, created_at, GREATEST(1, :most / jsonb_array_length(events)) AS size
-    FROM webhook_fan_outs f
-    WHERE NOT EXISTS (SELECT FROM webhook_fan_outs b WHERE b.team_id = f.team_id AND b.number < f.number)
-    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+    FROM webhook_fan_outs
+    WHERE id = (SELECT id FROM webhook_fan_outs WHERE team_id = :team_id ORDER BY number LIMIT 1)
+    FOR UPDATE SKIP LOCKED
 ), slice AS MATERIALIZED (
     SELECT e.* FROM put_off o JOIN LATERAL (
         SELECT * FROM webhook_endpoints e
@@ -221,10 +235,12 @@ SELECT (SELECT count(*) FROM put_off) AS found, (SELECT count(*) FROM made) AS m
 """)
 
 
-def expand_fan_out(session: Session, *, most: int) -> tuple[bool, int]:
-    """Make up to ``most`` deliveries of one fan-out that was put off, for its next endpoints: was there one, how many.
+def expand_fan_out(session: Session, *, team_id: str, most: int) -> tuple[bool, int]:
+    """Make up to ``most`` deliveries of a team's first fan-out that was put off, for its next endpoints.
 
-    Endpoints get all its events together, so it may be as many as there are events.
+    Endpoints get all its events together, so it may be as many as there are events. Returns whether there was one that
+    nobody else is at, and how many it made.
     """
-    row = session.execute(EXPAND, {"most": most, "first": get_settings().webhook_schedule[0]}).one()
+    parameters = {"team_id": team_id, "most": most, "first": get_settings().webhook_schedule[0]}
+    row = session.execute(EXPAND, parameters).one()
     return bool(row.found), int(row.made)

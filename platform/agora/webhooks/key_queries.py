@@ -68,6 +68,28 @@ def _lock_of(team_id: str) -> dict[str, str]:
     return {"name": f"webhook_keys {team_id}"}
 
 
+# By the primary key, some thousand at a time: few keys expire, and no index of its own is kept for them.
+FORGET = text("""
+WITH seen AS MATERIALIZED (
+    SELECT id, expires_at FROM webhook_keys WHERE id > :after ORDER BY id LIMIT :most
+), gone AS (
+    DELETE FROM webhook_keys k USING seen s
+    WHERE k.id = s.id AND s.expires_at < now() - make_interval(days => :days)
+    RETURNING k.id
+)
+SELECT (SELECT count(*) FROM gone) AS n, (SELECT max(id) FROM seen HAVING count(*) = :most) AS reached
+""")
+
+
+def forget_expired(session: Session, *, after: str, days: int, most: int) -> tuple[int, str]:
+    """Delete keys that no longer sign since so many days, of ``most`` keys of all teams behind ``after``.
+
+    Returns how many, and where to go on; empty when that is the beginning.
+    """
+    row = session.execute(FORGET, {"after": after, "days": days, "most": most}).one()
+    return int(row.n), row.reached or ""
+
+
 SEALED_KEYS = text("SELECT id, sealed FROM webhook_keys WHERE id > :after ORDER BY id LIMIT :slice FOR UPDATE")
 RESEAL_KEYS = text("""
 UPDATE webhook_keys k SET sealed = n.sealed
