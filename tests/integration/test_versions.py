@@ -1,18 +1,24 @@
 """Versions of an action side by side: who runs what, and that nobody's absence stops the others."""
 
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import text
 
 from agora.agents import Agent, Retry, StepContext
+from agora.db.session import transaction
 from agora.dispatcher import duties
 from agora.errors import Conflict, IllegalTransition, Invalid, NotFound
 from agora.ids import new_id
-from agora.jobs import catalogue, manned, moves, rings, service
+from agora.jobs import catalogue, manned, moves, rings, service, step_queries
 from agora.jobs.engine import Engine
 from agora.settings import get_settings, override_environment
+from agora.webhooks import service as webhooks
+from agora.webhooks.types import NewEndpoint
+from tests.support.locks import until_waiting
 from tests.support.probes import Number
 from tests.support.rig import Rig
 
@@ -278,6 +284,68 @@ def test_a_running_step_is_not_moved(db, monkeypatch):
     job = rig.submit("count", version=1)
     rig.run()
     assert (refused, rig.job(job).version, rig.job(job).status) == ([1], 1, "succeeded")
+
+
+PAUSE = 4711
+
+
+@pytest.fixture
+def paused_claims(db, monkeypatch):
+    """Claims have their snapshot and wait before they lock a step, for as long as somebody holds PAUSE."""
+    with transaction() as session:
+        body = f"BEGIN PERFORM pg_advisory_xact_lock_shared({PAUSE}); RETURN true; END"
+        session.execute(text(f"CREATE OR REPLACE FUNCTION pause() RETURNS boolean LANGUAGE plpgsql AS $$ {body} $$"))
+    for name in ("CLAIM_ONE", "CLAIM_NEXT", "CLAIM_RUNG"):
+        slow = getattr(step_queries, name).text.replace("AND s.status = 'ready'", "AND s.status = 'ready' AND pause()")
+        assert "pause()" in slow
+        monkeypatch.setattr(step_queries, name, text(slow))
+    yield
+    with transaction() as session:
+        session.execute(text("DROP FUNCTION pause()"))
+
+
+def claim_one(engine, step_id):
+    return engine.claimer.one(step_id).claims
+
+
+def claim_some(engine, _):
+    return engine.claimer.some(queue="cpu", quick=["probe.count.begin"], count=5).claims
+
+
+def claim_rung(engine, _):
+    return engine.claimer.rung(queue="cpu", quick=["probe.count.begin"], count=5).claims
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("claim", [claim_one, claim_some, claim_rung])
+def test_a_claim_that_meets_a_move_takes_the_step_on_its_new_version_or_not_at_all(
+    monkeypatch, paused_claims, claim, both, subscribed
+):
+    rig, old, new = two_versions(monkeypatch)
+    engine = worker_of(rig.agent, 1, 2) if both else old
+    if subscribed:
+        endpoint = NewEndpoint(url="https://receiver.example/hook", event_types=["job.*"])
+        webhooks.create_endpoint(endpoint, team_id=rig.team_id)
+    job, taken = rig.submit("count", version=1), []
+    step_id = rig.job(job).steps[0].id
+    rung = "now()" if claim is claim_rung else "NULL"
+    rig.sql(f"UPDATE steps SET rung_at = {rung} WHERE id = :id", id=step_id)
+    turn = threading.Thread(target=lambda: taken.extend(claim(engine, step_id)))
+    with transaction() as held:
+        held.execute(text(f"SELECT pg_advisory_xact_lock({PAUSE})"))
+        turn.start()
+        until_waiting()
+        assert moves.move_job(job.id, team_id=rig.team_id, version=2).version == 2
+        rig.sql(f"UPDATE steps SET rung_at = {rung} WHERE id = :id", id=step_id)
+    turn.join(30)
+    assert [claim.job.version for claim in taken] == ([2] if both else [])
+    step = rig.job(job).steps[0]
+    assert (step.status, step.attempt) == (("running", 1) if both else ("ready", 0))
+    started = rig.sql("SELECT count(*) AS n FROM webhook_deliveries WHERE event_type = 'job.started'")[0]["n"]
+    assert started == (1 if both and subscribed else 0)
+    if not both:
+        assert [claim.job.version for claim in claim_one(new, step_id)] == [2]
 
 
 def test_all_open_jobs_of_a_version_are_moved_and_those_that_cannot_be_are_named(db, monkeypatch):

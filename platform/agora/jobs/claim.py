@@ -113,7 +113,7 @@ class Claimer:
             with transaction() as session:
                 more = query(session, replace(who, may_fan_out=True))
                 for row in more:
-                    announcement.deliveries |= row["fans_out"] and _begin(session, row)
+                    announcement.deliveries |= row["claimed"] and row["fans_out"] and _begin(session, row)
             rows += list(more)
         taken = [row for row in rows if row["claimed"]]
         announcement.jobs.update(row["job_id"] for row in taken if row["first"])

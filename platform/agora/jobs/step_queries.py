@@ -12,7 +12,7 @@ from agora.ids import new_id
 from agora.jobs.order import FAIR_ORDER
 
 ONE = """
-    SELECT s.id, s.job_id, j.status AS job_status
+    SELECT s.id, s.xmin, s.job_id, j.status AS job_status
     FROM steps s
     JOIN jobs j ON j.id = s.job_id
     WHERE s.id = :step_id
@@ -29,7 +29,7 @@ ONE = """
 QUICK = """(
         -- Looked up by id, one by one, until there are enough. Its lock keeps Postgres from planning it as a join: with
         -- statistics from a long queue that joins all of it.
-        SELECT s.id, s.job_id, j.status AS job_status
+        SELECT s.id, s.xmin, s.job_id, j.status AS job_status
         FROM steps s
         JOIN jobs j ON j.id = s.job_id
         WHERE s.id = front.id
@@ -49,7 +49,7 @@ NEXT = f"""
     SELECT s.*
     FROM front, LATERAL {QUICK.format(rung="NULL")} s
     WHERE NOT EXISTS (SELECT FROM paused_queues q WHERE q.name = :queue)
-    ORDER BY front.turn, front.place, front.id
+    ORDER BY turn, place, front.id
     LIMIT :count
 """
 
@@ -73,7 +73,7 @@ CLAIM = """
 WITH {order} due AS (
     {due}
 ), numbered AS (
-    SELECT due.*, row_number() OVER () AS n,
+    SELECT *, row_number() OVER () AS n,
            due.job_status = 'queued'
                AND EXISTS (SELECT FROM webhook_endpoints w JOIN jobs j ON j.team_id = w.team_id WHERE j.id = due.job_id)
                AS fans_out
@@ -88,7 +88,9 @@ WITH {order} due AS (
         started_at = now(),
         rung_at = NULL
     FROM numbered d
-    WHERE s.id = d.id AND (:may_fan_out OR NOT d.fans_out)
+    -- What was locked is the row of now, this reads that of the snapshot. Was it written in between, then its job may
+    -- have been moved to another version, of which the snapshot knows nothing. So it is looked at once more.
+    WHERE s.id = d.id AND s.xmin = d.xmin AND (:may_fan_out OR NOT d.fans_out)
     RETURNING s.*, d.job_status, d.n
 ), begun AS (
     UPDATE jobs j
@@ -143,7 +145,8 @@ class Claimant:
     """Who claims: its actions (``agent.action@version``), its fresh fence, its lease in seconds.
 
     A step whose team has webhook endpoints and whose job begins with it makes a delivery; it is claimed only with
-    ``may_fan_out``, in a transaction that goes on to make it.
+    ``may_fan_out``, in a transaction that goes on to make it. Nor is a step claimed that was written while the
+    statement was on its way to it. Both are told as rows that are not ``claimed``: another look is to be taken.
     """
 
     known: Sequence[str]
@@ -154,7 +157,7 @@ class Claimant:
 
 
 def claim_step(session: Session | Direct, claimant: Claimant, *, step_id: str) -> Rows:
-    """Take one due step; no row when it is not to be had, ``claimed`` false when that takes ``may_fan_out``."""
+    """Take one due step; no row when it is not to be had, ``claimed`` false when that takes another look."""
     return _claim(session, CLAIM_ONE, claimant, 1, step_id=step_id)
 
 
