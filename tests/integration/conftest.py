@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from agora import broker
 from agora.caching import generations
+from agora.caching.cache import Cache
 from agora.caching.generations import LEASE_SECONDS
 from agora.db.session import transaction
 from agora.identity import administrators, oidc_provider
@@ -99,6 +100,12 @@ def one_process():
     patch.setattr(generations, "LEASE_SECONDS", 0.0)
     yield
     patch.undo()
+
+
+@pytest.fixture
+def cache(db):
+    """A cache of a few values, of tags of its own."""
+    return Cache("tried", seconds=30.0, size=3)
 
 
 @pytest.fixture

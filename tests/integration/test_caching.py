@@ -4,11 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-import structlog
 from prometheus_client import REGISTRY
 
 from agora import broker
-from agora.caching import epoch, generations, link
+from agora.caching import generations, link
 from agora.caching.cache import Cache, forget_all
 from agora.caching.generations import CATALOGUE, PREFIX, changed, changing
 from agora.cli import common, run
@@ -19,13 +18,13 @@ from agora.identity.models import MemberRow
 from agora.identity.roles import Role
 from agora.jobs import catalogue, service
 from agora.quotas import queries, tiers
-from agora.settings import environment, get_settings
+from agora.settings import environment
 from agora.teams.erase import erase_team
 from tests.support import people
 from tests.support.caller import Caller
 from tests.support.people import Browser
 from tests.support.probes import Number, agent_with
-from tests.support.reading import Here, Process
+from tests.support.reading import Here, Process, Source
 
 pytestmark = pytest.mark.usefixtures("as_many_processes")
 JOBS, QUOTAS, AGENTS = "/api/v1/jobs", "/api/v1/quotas", "/api/v1/agents"
@@ -116,22 +115,6 @@ def test_a_write_is_seen_by_the_next_read_in_every_process(app, others, monkeypa
 # --- one cache
 
 
-@pytest.fixture
-def cache(db):
-    return Cache("tried", seconds=30.0, size=3)
-
-
-class Source:
-    """What is cached: counts how often it is read."""
-
-    def __init__(self, value="a"):
-        self.value, self.reads = value, 0
-
-    def __call__(self):
-        self.reads += 1
-        return self.value
-
-
 def test_a_value_is_read_once_until_its_tag_changes(cache):
     source = Source()
     assert [cache.get("k", ("x", "y"), source) for _ in range(3)] == ["a"] * 3
@@ -155,60 +138,6 @@ def test_nothing_that_is_read_while_somebody_writes_is_kept(cache):
     assert source.reads == 4
     assert 2 * max(identity.REMEMBER_SECONDS, tiers.KEEP_SECONDS, catalogue.LATEST_SECONDS) < generations.MARK_SECONDS
     assert generations.TAG_SECONDS > generations.MARK_SECONDS
-
-
-def test_a_redis_that_has_forgotten_everything_makes_everybody_forget(cache):
-    source = Source()
-    cache.get("k", ("x",), source)
-    source.value = "b"
-    changed("x")
-    link.ask(lambda client: client.flushdb())
-    assert cache.get("k", ("x",), source) == "b"
-
-
-def test_a_redis_that_comes_back_with_an_older_state_makes_everybody_forget(cache, own_valkey):
-    """From a snapshot of before a write: its tags are those of before as well."""
-    source = Source()
-    cache.get("k", ("x",), source)
-    link.ask(lambda client: client.save())
-    with changing("x"):
-        source.value = "b"
-    own_valkey.stop()
-    own_valkey.start()
-    link.forget()
-    generations.forget()
-    assert cache.get("k", ("x",), source) == "b"
-    assert cache.get("k", ("x",), source) == "b"
-    assert source.reads == 2
-
-
-def epoch_of(client):
-    client.connection_pool.disconnect()
-    return client.get(epoch.EPOCH)
-
-
-def test_the_epoch_stays_while_the_server_does(cache):
-    client = link.client_of(get_settings().redis_url)
-    assert len({epoch_of(client) for _ in range(3)}) == 1
-    before = epoch_of(client)
-    client.set(epoch.RUN, "another")
-    assert before != epoch_of(client) == epoch_of(client)
-
-
-def test_a_redis_that_does_not_tell_its_run_id_is_used_and_that_is_said_once(cache, own_valkey, setting, monkeypatch):
-    monkeypatch.setattr(epoch, "_warned", False)
-    link.ask(lambda client: client.acl_setuser(
-        "plain", enabled=True, passwords=["+" + own_valkey._password()], keys=["*"], commands=["+@all", "-info"]
-    ))  # fmt: skip
-    setting("REDIS_URL", own_valkey.url.replace("//:", "//plain:"))
-    source = Source()
-    with structlog.testing.capture_logs() as lines:
-        for _ in range(2):
-            link.client_of(get_settings().redis_url).connection_pool.disconnect()
-            assert cache.get("k", ("x",), source) == "a"
-            generations.forget()
-    assert source.reads == 1
-    assert [line["event"][:34] for line in lines] == ["redis does not tell its run id (IN"]
 
 
 def test_while_redis_is_away_each_reads_anew(cache, db, setting):

@@ -153,7 +153,7 @@ def test_an_idle_process_makes_up_for_what_it_owes(db, monkeypatch):
     teller = metrics.start_telling("idle")
     try:
         for _ in range(2):
-            generations._owed.add("x")
+            generations._owed["x"] = object()
             daily._uncounted["agora:jobs-of-day:x"] = object()
             eventually(lambda: not generations._owed and not daily._uncounted)
     finally:

@@ -69,5 +69,16 @@ class Here:
         return {"status": answer.status_code, "json": answer.get_json(silent=True), "headers": dict(answer.headers)}
 
 
+class Source:
+    """What is cached: counts how often it is read."""
+
+    def __init__(self, value="a"):
+        self.value, self.reads = value, 0
+
+    def __call__(self):
+        self.reads += 1
+        return self.value
+
+
 if __name__ == "__main__":
     main()
