@@ -103,6 +103,16 @@ def one_process():
 
 
 @pytest.fixture
+def limit(caller):
+    """Gives the caller's team quotas."""
+
+    def set_(**quotas):
+        tiers.move_team("t", None, quotas)
+
+    return set_
+
+
+@pytest.fixture
 def cache(db):
     """A cache of a few values, of tags of its own."""
     return Cache("tried", seconds=30.0, size=3)

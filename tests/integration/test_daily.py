@@ -11,20 +11,10 @@ from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004  # the p
 
 from agora.caching import link
 from agora.jobs.together import Interrupted
-from agora.quotas import daily, tiers
+from agora.quotas import daily
 
 pytestmark = pytest.mark.usefixtures("as_many_processes")
 AWAY = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def limit(caller):
-    """Gives the caller's team quotas."""
-
-    def set_(**quotas):
-        tiers.move_team("t", None, quotas)
-
-    return set_
 
 
 @pytest.fixture

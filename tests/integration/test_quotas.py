@@ -49,16 +49,6 @@ def rig(db, monkeypatch, caller):
 
 
 @pytest.fixture
-def limit(caller):
-    """Gives the caller's team quotas."""
-
-    def set_(**quotas):
-        tiers.move_team("t", None, quotas)
-
-    return set_
-
-
-@pytest.fixture
 def submit(caller, rig):
     def post(headers=None, **more):
         body = {"agent": rig.agent.name, "action": "job", "input": {"n": 1}, **more}

@@ -277,6 +277,15 @@ def wait_a_day(rig, *, times=1):
         duties.remove_leftovers()
 
 
+def goes_a_day_after_it_was_put_aside(rig, location):
+    with store.open_stream(location) as aside:
+        assert len(aside.read()) > len(LARGE)
+    wait_a_day(rig)
+    with pytest.raises(NotFound):
+        store.open_stream(location)
+    assert count(rig, "leftovers") == 0
+
+
 def test_the_content_of_a_large_value_goes_with_its_last_row_and_not_before(rig):
     first, second = ran(rig, "large"), ran(rig, "half")
     location = rig.job(first).steps[0].result["ref"]
@@ -297,12 +306,7 @@ def test_the_content_of_a_large_value_goes_with_its_last_row_and_not_before(rig)
     sweep()
     wait_a_day(rig)
     assert not store.exists(location)
-    with store.open_stream(location) as aside:
-        assert len(aside.read()) > len(LARGE)
-    wait_a_day(rig)
-    with pytest.raises(NotFound):
-        store.open_stream(location)
-    assert count(rig, "leftovers") == 0
+    goes_a_day_after_it_was_put_aside(rig, location)
 
 
 def test_content_that_is_referred_to_again_comes_back(rig):
@@ -341,12 +345,7 @@ def test_content_that_a_store_did_not_put_aside_is_put_aside_the_next_time(rig, 
             with pytest.raises(OSError, match="no space"):
                 wait_a_day(rig)
     wait_a_day(rig)
-    with store.open_stream(location) as aside:
-        assert len(aside.read()) > len(LARGE)
-    wait_a_day(rig)
-    with pytest.raises(NotFound):
-        store.open_stream(location)
-    assert count(rig, "leftovers") == 0
+    goes_a_day_after_it_was_put_aside(rig, location)
 
 
 def test_content_that_was_put_aside_without_a_mark_comes_back_too(rig):

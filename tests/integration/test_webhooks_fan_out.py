@@ -11,10 +11,9 @@ from agora.dispatcher import deliveries as duty
 from agora.events.types import JobRef, own_event, step_event
 from agora.ids import new_id
 from agora.jobs import chronicle
-from agora.webhooks import fan_out_queries, service
+from agora.webhooks import fan_out_queries
 from agora.webhooks.fan_out_queries import expand_fan_out
-from agora.webhooks.types import InlineWebhook
-from tests.support.webhooks import Team, run_until_ended, sql
+from tests.support.webhooks import Team, gone_in_line, run_until_ended, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
 
@@ -187,16 +186,7 @@ def test_a_commit_makes_no_more_deliveries_than_its_bound_however_many_events_it
 
 def test_an_inline_webhook_that_is_gone_gets_nothing_more_and_keeps_nothing_open(team, receiver, engines):
     """Nobody can enable it again, so nothing is held for it: that would keep its job for ever."""
-    receiver.behave("/hook", 503, 410)
-    job_id = new_id("job")
-    with transaction() as session:
-        webhook = InlineWebhook(url=receiver.url("/hook"), events=("job.*",))
-        service.create_inline(session, team_id=team.id, job_id=job_id, webhook=webhook)
-    team.happen("job.created", job_id=job_id)
-    engines().run_once()
-    sql("UPDATE webhook_endpoints SET open_until = NULL, next_due_at = now()")
-    team.happen("job.started", job_id=job_id)
-    engines().run_once()
+    job_id = gone_in_line(team, receiver, engines)
     team.happen("job.succeeded", job_id=job_id)
     assert duty.cancel_orphans() == 1
     found = {one.event_type: (one.status, one.last_error) for one in team.deliveries()}

@@ -13,7 +13,7 @@ from agora.ids import new_id
 from agora.webhooks import replays, service
 from agora.webhooks.types import InlineWebhook
 from tests.support.caller import Caller
-from tests.support.webhooks import eventually, run_until_ended, sql
+from tests.support.webhooks import eventually, gone_in_line, run_until_ended, sql
 
 pytestmark = pytest.mark.usefixtures("db", "quiet")
 
@@ -299,16 +299,7 @@ def test_a_held_one_that_nobody_said_would_be_drained_is_found(team, receiver, e
 
 def test_a_cancelled_delivery_is_refused_and_nothing_is_said_to_have_been_done(team, receiver, engines):
     """That of a job whose one-off receiver wants no more; its endpoint is still there."""
-    receiver.behave("/hook", 503, 410)
-    job_id = new_id("job")
-    with transaction() as session:
-        webhook = InlineWebhook(url=receiver.url("/hook"), events=("job.*",))
-        service.create_inline(session, team_id=team.id, job_id=job_id, webhook=webhook)
-    team.happen("job.created", job_id=job_id)
-    engines().run_once()
-    sql("UPDATE webhook_endpoints SET open_until = NULL, next_due_at = now()")
-    team.happen("job.started", job_id=job_id)
-    engines().run_once()
+    gone_in_line(team, receiver, engines)
     assert duties.cancel_orphans() == 1
     [cancelled] = [one for one in team.deliveries() if one.status == "cancelled"]
     with pytest.raises(IllegalTransition, match="was cancelled: the receiver answered 410 Gone") as caught:

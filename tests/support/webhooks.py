@@ -11,7 +11,7 @@ from agora.events.types import NewEvent
 from agora.ids import new_id
 from agora.webhooks import service
 from agora.webhooks.fan_out_queries import fan_out
-from agora.webhooks.types import DeliveryFilter, NewEndpoint
+from agora.webhooks.types import DeliveryFilter, InlineWebhook, NewEndpoint
 
 
 class Team:
@@ -61,3 +61,18 @@ def run_until_ended(engine, team, *, rounds=200):
             return
         time.sleep(0.02)
     pytest.fail("deliveries did not end")
+
+
+def gone_in_line(team, receiver, engines):
+    """The id of a job whose own endpoint did not take its first event, and wants no more at its second."""
+    receiver.behave("/hook", 503, 410)
+    job_id = new_id("job")
+    with transaction() as session:
+        webhook = InlineWebhook(url=receiver.url("/hook"), events=("job.*",))
+        service.create_inline(session, team_id=team.id, job_id=job_id, webhook=webhook)
+    team.happen("job.created", job_id=job_id)
+    engines().run_once()
+    sql("UPDATE webhook_endpoints SET open_until = NULL, next_due_at = now()")
+    team.happen("job.started", job_id=job_id)
+    engines().run_once()
+    return job_id

@@ -9,35 +9,11 @@ import pytest
 from agora.client import Agora, ApiError, Unreachable
 from agora.client.retries import TRIES
 from api.v1.events import NO_RETRY_MS
-from tests.support.answering import Told, answering, event, streamed
+from tests.support.answering import Told, event, streamed
 
 ALIVE = b": still here\n\n"
 LAST = event(3, "job.succeeded")
 JOB = Told(body=json.dumps({"id": "job_1", "status": "succeeded"}).encode())
-
-
-class Rested(Agora):
-    """A client that notes how long it would rest, and lets a test do something meanwhile."""
-
-    def __init__(self, url):
-        super().__init__(url, "agora_key", timeout=5)
-        self.rests, self.meanwhile = [], iter(())
-
-    def _rest(self, seconds):
-        self.rests.append(seconds)
-        next(self.meanwhile, None)
-
-
-@pytest.fixture
-def server():
-    with answering() as found:
-        yield found
-
-
-@pytest.fixture
-def api(server):
-    with Rested(server.url) as client:
-        yield client
 
 
 def read(events: Iterator):

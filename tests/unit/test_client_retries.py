@@ -5,36 +5,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from agora.client import Agora, ApiError, Unreachable, retries
+from agora.client import ApiError, Unreachable, retries
 from agora.client.retries import seconds_asked
-from tests.support.answering import Told, answering
+from tests.support.answering import Told
 
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 MADE = Told(status=201, body=b'{"id": "key_2", "secret": "agora_2"}')
 FIRST = Told(status=412, body=b'{"detail": "there is one already", "code": "precondition-failed"}')
-
-
-class Rested(Agora):
-    """A client that notes how long it would rest."""
-
-    def __init__(self, url):
-        super().__init__(url, "agora_key", timeout=5)
-        self.rests = []
-
-    def _rest(self, seconds):
-        self.rests.append(seconds)
-
-
-@pytest.fixture
-def server():
-    with answering() as found:
-        yield found
-
-
-@pytest.fixture
-def api(server):
-    with Rested(server.url) as client:
-        yield client
 
 
 @pytest.mark.parametrize("status", [502, 504])
