@@ -1,9 +1,9 @@
 """Celery's settings: plain assignments, one comment per reliability choice."""
 
+from agora import transport
 from agora.settings import get_settings
-from agora.transport import HEARTBEAT_SECONDS, options_for
 
-broker_url = get_settings().broker_url or get_settings().redis_url or "redis://127.0.0.1:6379/0"
+broker_url = transport.broker_url()
 result_backend = None
 
 # Results live in Postgres; a result backend would be a second truth.
@@ -22,8 +22,8 @@ task_reject_on_worker_lost = False
 task_acks_on_failure = True
 task_acks_on_timeout = True
 
-broker_transport_options = options_for(broker_url)
-broker_heartbeat = HEARTBEAT_SECONDS
+broker_transport_options = transport.options_for(broker_url)
+broker_heartbeat = transport.HEARTBEAT_SECONDS
 broker_connection_timeout = 2
 # Flower's inspecting threads each hold a connection while they wait for another: a small pool locks them up.
 broker_pool_limit = 64

@@ -19,6 +19,7 @@ from agora.settings import get_settings
 RETRY_SECONDS = 1.0
 SOCKET_SECONDS = 5
 """A broker that does not answer in this time is taken to be away."""
+CONNECT_SECONDS = 2
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -32,6 +33,17 @@ class Connection(kombu.Connection):
         return super()._ensure_connection(errback, max_retries, callback=callback, **options | every)
 
 
+def broker_url() -> str:
+    """Where messages go."""
+    settings = get_settings()
+    return settings.broker_url or settings.redis_url or "redis://127.0.0.1:6379/0"
+
+
+def is_redis(url: str) -> bool:
+    """Whether a broker's URL is of Redis, or of the Sentinels that know where it is."""
+    return valkey.is_sentinel(url) or url.startswith(("redis://", "rediss://"))
+
+
 def options_for(url: str) -> dict[str, Any]:
     """What a broker's transport is told, by the scheme of its URL."""
     if url.startswith("amqp"):
@@ -41,7 +53,7 @@ def options_for(url: str) -> dict[str, Any]:
         # nobody keeps books of what is unacknowledged: two round trips to Redis less for each message.
         "ack_emulation": False,
         "socket_timeout": SOCKET_SECONDS,
-        "socket_connect_timeout": 2,
+        "socket_connect_timeout": CONNECT_SECONDS,
         "socket_keepalive": True,
         "health_check_interval": HEARTBEAT_SECONDS,
         "retry_on_timeout": False,

@@ -169,8 +169,10 @@ def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) 
 
 
 def _ping(connection: DBAPIConnection) -> None:
+    """In no transaction: when one rolls back, psycopg lets Postgres forget all plans that the session has."""
+    connection.autocommit = True
     connection.cursor().execute("SELECT 1").close()
-    connection.rollback()
+    connection.autocommit = False
 
 
 def _looker(

@@ -3,12 +3,17 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import Any, cast
 
 import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
+from psycopg.abc import Buffer
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.exc import DBAPIError
@@ -20,10 +25,8 @@ from agora.settings import get_settings
 Rows = Sequence[Mapping[str, Any]]
 Row = RowMapping | Mapping[str, Any]
 
-_names: dict[str, tuple[str, ...]] = {}
-"""The columns of each statement's rows: psycopg would describe them anew at each execution."""
-
-_DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = dialect.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+"""How Postgres itself writes placeholders: hot statements go to libpq as they are."""
 
 
 @contextmanager
@@ -37,20 +40,49 @@ def transaction(database: Database = "main") -> Iterator[Session]:
 
 
 class Direct:
-    """A pooled connection on which each statement commits at once, without SQLAlchemy in between."""
+    """A pooled connection on which each statement commits at once, without SQLAlchemy and psycopg's cursors in between.
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    What those do for a statement takes longer than Postgres does for a small one. Values are sent as texts, whose types
+    Postgres knows from where they stand; what comes back is read as psycopg reads it.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], prepared: set[bytes]) -> None:
+        self._connection, self._prepared = connection, prepared
 
     def rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> Rows:
-        """Execute one statement and return its rows."""
-        written = statement.text
-        cursor = self._connection.cursor(row_factory=tuple_row)
-        cursor.execute(_plain(written), parameters)
-        names = _names.get(written)
-        if names is None:
-            names = _names[written] = tuple(column.name for column in cursor.description or ())
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else ()
+        """Execute one statement and return its rows. Raises psycopg's errors."""
+        hot, reader = _hot(statement.text), Transformer(self._connection)
+        values = reader.dump_sequence([parameters[name] for name in hot.names], hot.formats)
+        try:
+            result = self._execute(hot, values)
+        except psycopg.errors.InvalidSqlStatementName:
+            # psycopg lets Postgres forget all that a session has prepared when a transaction of its own rolls back.
+            self._prepared.clear()
+            result = self._execute(hot, values)
+        if result.status != ExecStatus.TUPLES_OK:
+            return ()
+        reader.set_pgresult(result)
+        if hot.columns is None:
+            hot.columns = [(result.fname(n) or b"").decode() for n in range(result.nfields)]
+        return [dict(zip(hot.columns, row, strict=True)) for row in reader.load_rows(0, result.ntuples, tuple)]
+
+    def _execute(self, hot: "_Hot", values: Sequence[Buffer | None]) -> PGresult:
+        pgconn = self._connection.pgconn
+        if self._connection.prepare_threshold is None:
+            pgconn.send_query_params(hot.written, values)
+            return self._result()
+        if hot.name not in self._prepared:
+            pgconn.send_prepare(hot.name, hot.written)
+            self._result()
+            self._prepared.add(hot.name)
+        pgconn.send_query_prepared(hot.name, values)
+        return self._result()
+
+    def _result(self) -> PGresult:
+        (result,) = self._connection.wait(execute(self._connection.pgconn))
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        return result
 
 
 @contextmanager
@@ -63,17 +95,18 @@ def statement(database: Database = "main") -> Iterator[Direct]:
     try:
         pooled = engine(database).raw_connection()
         connection = cast("psycopg.Connection[Any]", pooled.driver_connection)
-        connection.autocommit = True
-        yield Direct(connection)
+        yield Direct(connection, pooled.info.setdefault("prepared", set()))
     except psycopg.Error as error:
-        gone = connection is None or connection.closed
+        gone = connection is None or connection.closed or isinstance(error, psycopg.errors.FeatureNotSupported)
+        if gone and connection is not None:
+            connection.close()  # a table was changed: what this session has prepared would be refused each time
         raise DBAPIError.instance(
             None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone, dialect=_DIALECT
         ) from error
     finally:
-        if connection is not None and connection.info.transaction_status == TransactionStatus.IDLE:
-            connection.autocommit = False
-        elif pooled is not None:
+        if pooled is not None and (
+            connection is None or connection.pgconn.transaction_status != TransactionStatus.IDLE
+        ):
             pooled.invalidate()  # it is closed, or whoever used it was stopped in the middle of a statement
         if pooled is not None:
             pooled.close()
@@ -97,12 +130,32 @@ def rows(where: Session | Direct, statement: TextClause, parameters: Mapping[str
     return [dict(row) for row in where.execute(statement, parameters).mappings()]
 
 
-@cache
-def _plain(written: str) -> str:
-    """A statement for psycopg: its placeholders, without comments and needless blanks.
+@dataclass(slots=True)
+class _Hot:
+    """A statement as libpq takes it."""
 
-    Statements of up to 4,096 characters are parsed once by psycopg, longer ones each time.
-    """
-    parts = " ".join(re.sub(r"--.*", "", written).split()).split("'")
-    parts[::2] = [re.sub(r" ?([(),]) ?", r"\1", part) for part in parts[::2]]  # what is not quoted
-    return str(TextClause("'".join(parts)).compile(dialect=_DIALECT))
+    name: bytes
+    written: bytes
+    names: Sequence[str]
+    """Of the parameters, in the order of their numbers."""
+    formats: Sequence[PyFormat]
+    columns: Sequence[str] | None = None
+
+
+@cache
+def _hot(written: str) -> _Hot:
+    compiled = TextClause(_plain(written)).compile(dialect=_DIALECT)
+    names = compiled.positiontup or []
+    text = str(compiled).encode()
+    return _Hot(f"agora_{sha256(text).hexdigest()[:16]}".encode(), text, names, [PyFormat.TEXT] * len(names))
+
+
+def _plain(written: str) -> str:
+    """A statement without comments and needless blanks: it goes over the wire, and Postgres keeps it, as it is."""
+    parts = re.sub(r"--.*", "", written).split("'")
+    parts[::2] = [_without_blanks(part) for part in parts[::2]]  # what is not quoted
+    return "'".join(parts).strip()
+
+
+def _without_blanks(part: str) -> str:
+    return re.sub(r" ?([(),]) ?", r"\1", re.sub(r"\s+", " ", part))

@@ -53,7 +53,7 @@ WITH asked AS MATERIALIZED (
 ), room AS MATERIALIZED (
     -- Each queue's window: beyond it nobody rings, and the rows wait in Postgres' order. Nobody jumps a line either.
     SELECT q.queue,
-           :window - (SELECT count(*) FROM (SELECT FROM steps s
+           CAST(:window AS int) - (SELECT count(*) FROM (SELECT FROM steps s
                                             WHERE s.queue = q.queue AND s.status = 'ready' AND s.rung_at IS NOT NULL
                                             LIMIT (SELECT CAST(:window AS int))) rung) AS free
     FROM (SELECT DISTINCT queue FROM given) q

@@ -1,0 +1,71 @@
+"""Messages to workers as kombu's Redis transport writes them, without kombu: half of what a submit took was that.
+
+What is the same in all messages of a kind is written once, by kombu itself, and only the ids are filled in.
+"""
+
+import json
+import threading
+from base64 import b64encode
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import kombu
+import redis
+from kombu.transport import virtual
+
+from agora import transport, valkey
+
+ID, ROOT, BODY = "agora-message-id", "agora-root-id", "agora-body"
+"""What stands in a form where the message's own goes."""
+
+_lock = threading.Lock()
+
+
+class _Channel(virtual.Channel):
+    """Keeps what is put into a queue, and sends nothing."""
+
+    written: dict[str, Any]
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        self.written = message
+
+
+class _Transport(virtual.Transport):
+    Channel = _Channel
+
+
+class Form:
+    """A kind of message, to be filled in: of one queue, with the same headers but for the ids."""
+
+    def __init__(self, message: Any, queue: str) -> None:
+        """``message``: of ``app.amqp.create_task_message``, for the ids :data:`ID` and :data:`ROOT`."""
+        with _lock, kombu.Connection(transport=_Transport) as connection:
+            channel = cast("_Channel", connection.default_channel)
+            kombu.Queue(queue, channel=channel).declare()
+            kombu.Producer(channel).publish(
+                message.body, exchange="", routing_key=queue, serializer="json", headers=message.headers,
+                **message.properties,
+            )  # fmt: skip
+            written = channel.written
+        self._more = message.body[1:]
+        self._tag = written["properties"]["delivery_tag"]
+        self._text = json.dumps(written | {"body": BODY}, separators=(",", ":"))
+
+    def fill(self, args: tuple[str | int, ...], *, id_: str, root_id: str) -> str:
+        """A message, as it lies in its queue's list. The ids are plain ones, which JSON writes as they are."""
+        body = b64encode(json.dumps([args, *self._more], separators=(",", ":")).encode()).decode()
+        text = self._text.replace(ID, id_).replace(ROOT, root_id)
+        return text.replace(self._tag, str(uuid4()), 1).replace(BODY, body, 1)
+
+
+@lru_cache(maxsize=4)
+def client_of(url: str) -> redis.Redis | None:
+    """A client for messages; None for a broker that is not Redis, or one whose options only kombu understands."""
+    if not transport.is_redis(url) or urlsplit(url.partition(";")[0]).query:
+        return None
+    return valkey.client(
+        url, socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
+        socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS),
+    )

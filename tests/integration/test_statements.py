@@ -1,0 +1,99 @@
+"""Hot statements go to libpq: what they say is prepared once for each session, and survives what sessions go through."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from agora.db import engines
+from agora.db.session import statement, transaction
+
+pytestmark = pytest.mark.usefixtures("db")
+
+ECHO = text("""
+SELECT CAST(:some AS text[]) AS some, CAST(:number AS int) AS number, CAST(:yes AS bool) AS yes,  -- a comment
+       CAST(:nothing AS text) AS nothing, CAST(:share AS float8) AS share, CAST(:at AS timestamptz) AS at,
+       CAST(:object AS jsonb) AS object, 'a  (10%)' AS quoted, CAST(:number AS int) + 1 AS more
+""")
+GIVEN = {
+    "some": ["a", 'b"\\,{}', ""], "number": 5, "yes": True, "nothing": None, "share": 0.25,
+    "at": datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC), "object": '{"a": [1, null]}',
+}  # fmt: skip
+PREPARED = text("SELECT count(*) AS n FROM pg_prepared_statements WHERE statement LIKE '%(10!%)%' ESCAPE '!'")
+
+
+def test_values_come_back_as_they_were_given():
+    with statement() as direct:
+        (row,) = direct.rows(ECHO, GIVEN)
+    assert row == GIVEN | {"object": {"a": [1, None]}, "quoted": "a  (10%)", "more": 6}
+
+
+def test_a_statement_is_prepared_once_and_again_after_a_rollback_let_postgres_forget_it():
+    with statement() as direct:
+        for _ in range(3):
+            direct.rows(ECHO, GIVEN)
+        assert direct.rows(PREPARED, {}) == [{"n": 1}]
+        direct._connection.execute("DEALLOCATE ALL")  # as psycopg does when a transaction rolls back
+        direct._connection.rollback()
+        assert direct.rows(ECHO, GIVEN)[0]["number"] == 5
+        assert direct.rows(PREPARED, {}) == [{"n": 1}]
+
+
+def test_a_look_whether_an_idle_connection_is_alive_costs_it_no_plan(monkeypatch):
+    monkeypatch.setattr(engines, "FRESH_SECONDS", 0.0)
+    with statement() as direct:
+        direct.rows(ECHO, GIVEN)
+        before = direct._connection
+        for _ in range(10):  # psycopg prepares what it sees so often
+            before.execute("SELECT 1")
+        before.rollback()
+        direct.rows(ECHO, GIVEN)
+    time.sleep(0.01)
+    with statement() as direct:
+        assert direct._connection is before
+        assert direct.rows(PREPARED, {}) == [{"n": 1}]
+
+
+def test_what_postgres_refuses_is_raised_and_the_connection_used_again():
+    with pytest.raises(DBAPIError, match="division by zero"), statement() as direct:
+        held = direct._connection
+        direct.rows(text("SELECT 1 / CAST(:n AS int) AS n"), {"n": 0})
+    with statement() as direct:
+        assert direct._connection is held
+        assert direct.rows(text("SELECT 1 / CAST(:n AS int) AS n"), {"n": 1}) == [{"n": 1}]
+    twice = text("INSERT INTO queues (name) VALUES (:name)")
+    with pytest.raises(IntegrityError), statement() as direct:
+        assert direct.rows(twice, {"name": "other"}) == ()
+        direct.rows(twice, {"name": "other"})
+    with statement() as direct:
+        assert direct.rows(text("SELECT name FROM queues WHERE name = :name"), {"name": "other"}) == [{"name": "other"}]
+
+
+def test_a_connection_whose_server_process_was_ended_is_an_operational_error_and_not_used_again():
+    ended = text("SELECT pg_terminate_backend(pg_backend_pid()) AS ended")
+    with pytest.raises(OperationalError) as caught, statement() as direct:
+        held = direct._connection
+        direct.rows(ended, {})
+    assert caught.value.connection_invalidated
+    with statement() as direct:
+        assert direct._connection is not held
+
+
+def test_a_table_that_was_changed_costs_one_refusal_and_no_more():
+    with transaction() as session:
+        session.execute(text("CREATE TABLE changing (a int)"))
+        session.execute(text("INSERT INTO changing VALUES (1)"))
+    look = text("SELECT * FROM changing")
+    with statement() as direct:
+        direct.rows(look, {})
+        held = direct._connection
+    with transaction() as session:
+        session.execute(text("ALTER TABLE changing ALTER a TYPE text"))
+    with pytest.raises(DBAPIError, match="cached plan"), statement() as direct:
+        assert direct._connection is held
+        direct.rows(look, {})
+    with statement() as direct:
+        assert direct._connection is not held
+        assert direct.rows(look, {}) == [{"a": "1"}]
