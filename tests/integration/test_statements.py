@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from agora.db import engines
 from agora.db.session import statement, transaction
+from tests.support.webhooks import eventually
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -97,3 +98,23 @@ def test_a_table_that_was_changed_costs_one_refusal_and_no_more():
     with statement() as direct:
         assert direct._connection is not held
         assert direct.rows(look, {}) == [{"a": "1"}]
+
+
+def test_a_connection_that_was_idle_is_asked_only_if_its_server_said_something(monkeypatch):
+    monkeypatch.setattr(engines, "FRESH_SECONDS", 0.0)
+    asked = []
+    monkeypatch.setattr(engines.psycopg.Connection, "autocommit", property(lambda _: False, lambda _, on: asked.append(on)))
+    with statement() as direct:
+        before = direct._connection
+        other = before.info.backend_pid
+    with statement() as direct:
+        assert direct._connection is before
+        assert not asked
+    ended = text("SELECT pg_terminate_backend(:pid)")
+    with transaction("auth") as session:
+        session.execute(ended, {"pid": other})
+    eventually(lambda: engines._has_heard(before))
+    with statement() as direct:
+        assert direct._connection is not before
+        assert direct.rows(text("SELECT 1 AS one"), {}) == [{"one": 1}]
+    assert asked == [True]

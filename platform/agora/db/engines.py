@@ -1,6 +1,8 @@
 """Engines of the two databases, made lazily and once per process id, so that no socket crosses a fork."""
 
+import math
 import os
+import select
 import time
 import weakref
 from collections.abc import Callable
@@ -25,6 +27,9 @@ AUTH_CONNECTIONS = 4
 """The most that a process opens to the auth database: keys are looked up there, and remembered."""
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
+QUIET_SECONDS = 10.0
+"""And one that was used so recently, if its server has said nothing since: whoever closes it says so. The host may be
+gone without a word, but keep-alives are not older either."""
 
 SESSION = {
     "timezone": "UTC",
@@ -175,14 +180,21 @@ def _ping(connection: DBAPIConnection) -> None:
     connection.autocommit = False
 
 
+def _has_heard(connection: DBAPIConnection) -> bool:
+    """Whether its server has said something that nobody asked for, such as good-bye."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _looker(
     look: Callable[[DBAPIConnection], None],
 ) -> Callable[[DBAPIConnection, ConnectionPoolEntry, PoolProxiedConnection], None]:
     """The pool's pre-ping, for connections that were idle: at each use it would cost a round trip per transaction."""
 
     def look_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-        used = record.info.get("used")
-        if used is None or time.monotonic() - used < FRESH_SECONDS:
+        idle = time.monotonic() - record.info.get("used", math.inf)
+        if idle < FRESH_SECONDS or (look is _ping and idle < QUIET_SECONDS and not _has_heard(connection)):
             return
         try:
             look(connection)

@@ -8,6 +8,7 @@ from sqlalchemy import Row, RowMapping, func, select, text
 from sqlalchemy.orm import Session
 
 from agora.agents import QUEUES
+from agora.db.session import Direct, Rows, rows
 from agora.jobs.models import AgentVersion
 
 UPSERT = text("""
@@ -130,9 +131,9 @@ GROUP BY queue
 """)
 
 
-def list_manned(session: Session, *, alive: float) -> Sequence[RowMapping]:
+def list_manned(session: Session | Direct, *, alive: float) -> Rows:
     """For each queue, the action versions that a worker runs there that reported within ``alive`` seconds."""
-    return session.execute(MANNED, {"alive": alive, "queues": list(QUEUES)}).mappings().all()
+    return rows(session, MANNED, {"alive": alive, "queues": list(QUEUES)})
 
 
 UPSERT_WORKER = text("""

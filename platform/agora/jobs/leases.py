@@ -65,27 +65,26 @@ class Lease:
 
 
 class Heartbeat:
-    """Renews the leases of this process. One per process id; its thread lives while there are leases."""
+    """Renews the leases of this process. One per process id; its thread begins with the first lease."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._held: dict[str, Lease] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._giving_up = threading.Semaphore(MOST_GIVING_UP)
 
     def hold(self, leases: Sequence[Lease]) -> None:
         """Begin to renew leases."""
-        with self._changed:
+        with self._lock:
             self._held.update({lease.step_id: lease for lease in leases})
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="agora-heartbeat", daemon=True)
                 self._thread.start()
-            self._changed.notify()
 
     def drop(self, leases: Sequence[Lease]) -> None:
         """Stop renewing leases."""
-        with self._changed:
+        with self._lock:
             for lease in leases:
                 if self._held.get(lease.step_id) is lease:
                     del self._held[lease.step_id]
@@ -93,11 +92,9 @@ class Heartbeat:
     def _run(self) -> None:
         interval = get_settings().heartbeat_seconds
         while True:
-            with self._changed:
-                while not self._held:
-                    self._changed.wait()
+            # It is not woken by a new lease: it would take the interpreter from the step that has just begun.
             time.sleep(interval)
-            with self._changed:
+            with self._lock:
                 held = list(self._held.values())
             if held:
                 try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from agora.db.session import transaction
+from agora.db.session import Direct, statement
 from agora.jobs import catalogue_queries
 
 ALIVE_SECONDS = 15.0
@@ -54,9 +54,9 @@ def forget() -> None:
         _seen = None
 
 
-def _look(session: Session | None) -> Mapping[str, Sequence[str]]:
+def _look(session: Session | Direct | None) -> Mapping[str, Sequence[str]]:
     if session is None:
-        with transaction() as session_of_its_own:
-            return _look(session_of_its_own)
+        with statement() as direct:
+            return _look(direct)
     rows = catalogue_queries.list_manned(session, alive=ALIVE_SECONDS)
     return {row["queue"]: row["labels"] for row in rows}
