@@ -131,7 +131,10 @@ def _ring(rings: Sequence[Ring]) -> None:
         return
     client.lpush(
         rings[0].queue,
-        *(_form(one.queue, one.label, one.limit).fill(_args(one), id_=one.step_id, root_id=one.job_id) for one in rings),
+        *(
+            _form(one.queue, one.label, one.limit).fill(_args(one), id_=one.step_id, root_id=one.job_id)
+            for one in rings
+        ),
     )
 
 

@@ -14,6 +14,8 @@ from uuid import uuid4
 import kombu
 import redis
 from kombu.transport import virtual
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from agora import transport, valkey
 
@@ -28,7 +30,7 @@ class _Channel(virtual.Channel):
 
     written: dict[str, Any]
 
-    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+    def _put(self, queue: str, message: Any, **_: Any) -> None:  # noqa: ARG002  # kombu's signature
         self.written = message
 
 
@@ -62,10 +64,14 @@ class Form:
 
 @lru_cache(maxsize=4)
 def client_of(url: str) -> redis.Redis | None:
-    """A client for messages; None for a broker that is not Redis, or one whose options only kombu understands."""
+    """A client for messages; None for a broker that is not Redis, or one whose options only kombu understands.
+
+    It tries once more at once when its connection was closed while it was idle, and waits for nothing else.
+    """
     if not transport.is_redis(url) or urlsplit(url.partition(";")[0]).query:
         return None
     return valkey.client(
         url, socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
         socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS),
-    )
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )  # fmt: skip

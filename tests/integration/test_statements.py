@@ -1,4 +1,4 @@
-"""Hot statements go to libpq: what they say is prepared once for each session, and survives what sessions go through."""
+"""Hot statements go to libpq: each is prepared once for a session, and survives what sessions go through."""
 
 import time
 from datetime import UTC, datetime
@@ -57,64 +57,62 @@ def test_a_look_whether_an_idle_connection_is_alive_costs_it_no_plan(monkeypatch
         assert direct.rows(PREPARED, {}) == [{"n": 1}]
 
 
+def rows(said, **parameters):
+    with statement() as direct:
+        return direct.rows(text(said), parameters)
+
+
+def held():
+    """The connection that is taken first."""
+    with statement() as direct:
+        return direct._connection
+
+
 def test_what_postgres_refuses_is_raised_and_the_connection_used_again():
-    with pytest.raises(DBAPIError, match="division by zero"), statement() as direct:
-        held = direct._connection
-        direct.rows(text("SELECT 1 / CAST(:n AS int) AS n"), {"n": 0})
-    with statement() as direct:
-        assert direct._connection is held
-        assert direct.rows(text("SELECT 1 / CAST(:n AS int) AS n"), {"n": 1}) == [{"n": 1}]
-    twice = text("INSERT INTO queues (name) VALUES (:name)")
-    with pytest.raises(IntegrityError), statement() as direct:
-        assert direct.rows(twice, {"name": "other"}) == ()
-        direct.rows(twice, {"name": "other"})
-    with statement() as direct:
-        assert direct.rows(text("SELECT name FROM queues WHERE name = :name"), {"name": "other"}) == [{"name": "other"}]
+    before = held()
+    with pytest.raises(DBAPIError, match="division by zero"):
+        rows("SELECT 1 / CAST(:n AS int) AS n", n=0)
+    assert rows("SELECT 1 / CAST(:n AS int) AS n", n=1) == [{"n": 1}]
+    twice = "INSERT INTO queues (name) VALUES (:name)"
+    assert rows(twice, name="other") == ()
+    with pytest.raises(IntegrityError):
+        rows(twice, name="other")
+    assert rows("SELECT name FROM queues WHERE name = :name", name="other") == [{"name": "other"}]
+    assert held() is before
 
 
 def test_a_connection_whose_server_process_was_ended_is_an_operational_error_and_not_used_again():
-    ended = text("SELECT pg_terminate_backend(pg_backend_pid()) AS ended")
-    with pytest.raises(OperationalError) as caught, statement() as direct:
-        held = direct._connection
-        direct.rows(ended, {})
+    before = held()
+    with pytest.raises(OperationalError) as caught:
+        rows("SELECT pg_terminate_backend(pg_backend_pid()) AS ended")
     assert caught.value.connection_invalidated
-    with statement() as direct:
-        assert direct._connection is not held
+    assert held() is not before
 
 
 def test_a_table_that_was_changed_costs_one_refusal_and_no_more():
     with transaction() as session:
         session.execute(text("CREATE TABLE changing (a int)"))
         session.execute(text("INSERT INTO changing VALUES (1)"))
-    look = text("SELECT * FROM changing")
-    with statement() as direct:
-        direct.rows(look, {})
-        held = direct._connection
+    assert rows("SELECT * FROM changing") == [{"a": 1}]
+    before = held()
     with transaction() as session:
         session.execute(text("ALTER TABLE changing ALTER a TYPE text"))
-    with pytest.raises(DBAPIError, match="cached plan"), statement() as direct:
-        assert direct._connection is held
-        direct.rows(look, {})
-    with statement() as direct:
-        assert direct._connection is not held
-        assert direct.rows(look, {}) == [{"a": "1"}]
+    with pytest.raises(DBAPIError, match="cached plan"):
+        rows("SELECT * FROM changing")
+    assert held() is not before
+    assert rows("SELECT * FROM changing") == [{"a": "1"}]
 
 
 def test_a_connection_that_was_idle_is_asked_only_if_its_server_said_something(monkeypatch):
     monkeypatch.setattr(engines, "FRESH_SECONDS", 0.0)
     asked = []
-    monkeypatch.setattr(engines.psycopg.Connection, "autocommit", property(lambda _: False, lambda _, on: asked.append(on)))
-    with statement() as direct:
-        before = direct._connection
-        other = before.info.backend_pid
-    with statement() as direct:
-        assert direct._connection is before
-        assert not asked
-    ended = text("SELECT pg_terminate_backend(:pid)")
+    autocommit = property(lambda _: False, lambda _, on: asked.append(on))
+    monkeypatch.setattr(engines.psycopg.Connection, "autocommit", autocommit)
+    before = held()
+    assert held() is before
+    assert not asked
     with transaction("auth") as session:
-        session.execute(ended, {"pid": other})
+        session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": before.info.backend_pid})
     eventually(lambda: engines._has_heard(before))
-    with statement() as direct:
-        assert direct._connection is not before
-        assert direct.rows(text("SELECT 1 AS one"), {}) == [{"one": 1}]
+    assert held() is not before
     assert asked == [True]

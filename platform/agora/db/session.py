@@ -79,6 +79,7 @@ class Direct:
         return self._result()
 
     def _result(self) -> PGresult:
+        result: PGresult
         (result,) = self._connection.wait(execute(self._connection.pgconn))
         if result.status == ExecStatus.FATAL_ERROR:
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
