@@ -1,8 +1,9 @@
 """Where the time of a lone job goes: ``python -m bench.idle --jobs 300``.
 
-One job of three steps at a time, 10 ms apart, on the peers' stage (bench/peers). Stages follow each other and are
-medians, so their sum is about the whole. Beside it, of the same minute: the least that five durable commits cost on
-this machine, the same pause apart. Ratios against bare Celery and the floor are those of ``python bench/run.py``.
+One job of three steps at a time, 10 ms apart or ``--pause``, on the peers' stage (bench/peers). Stages follow each
+other and are medians, so their sum is about the whole. Beside it, of the same minute: the least that five durable
+commits cost on this machine, the same pause apart. Ratios against bare Celery and the floor are those of
+``python bench/run.py``.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def prepared() -> Traced:
     return peer
 
 
-def timed(peer: Traced, jobs: int) -> list[tuple[float, float, float]]:
+def timed(peer: Traced, jobs: int, pause: float = PAUSE) -> list[tuple[float, float, float]]:
     """When each job was submitted, when that had returned, and when its end was seen."""
     found = []
     for number in range(jobs):
@@ -58,7 +59,7 @@ def timed(peer: Traced, jobs: int) -> list[tuple[float, float, float]]:
         accepted = time.time()
         peer.wait_all([job], poll=POLL)
         found.append((begun, accepted, time.time()))
-        time.sleep(PAUSE)
+        time.sleep(pause)
     return found
 
 
@@ -75,7 +76,7 @@ def stages_of(job: Sequence[float], marks: Sequence[tuple[str, float]]) -> dict[
     return {name: 1000 * seconds for name, seconds in found.items()}
 
 
-def commits(count: int) -> list[float]:
+def commits(count: int, pause: float) -> list[float]:
     """Milliseconds of five inserts, each durable, of a client that paused before."""
     found = []
     with psycopg.connect(common.pg_uri("agora"), autocommit=True) as connection:
@@ -85,7 +86,7 @@ def commits(count: int) -> list[float]:
             for number in range(COMMITS):
                 connection.execute("INSERT INTO lines VALUES (%s, %s)", (number, "x" * 200), prepare=True)
             found.append(1000 * (time.time() - begun))
-            time.sleep(PAUSE)
+            time.sleep(pause)
     return found
 
 
@@ -126,13 +127,14 @@ def main() -> None:
     """Run the jobs and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=300)
+    parser.add_argument("--pause", type=float, default=PAUSE, help="seconds between a job's end and the next job")
     given = parser.parse_args()
 
     def measure(folder: Path) -> None:
         peer = prepared()
         try:
-            jobs = timed(peer, given.jobs)
-            floor = commits(given.jobs)  # meanwhile the last turn is written down
+            jobs = timed(peer, given.jobs, given.pause)
+            floor = commits(given.jobs, given.pause)  # meanwhile the last turn is written down
         finally:
             peer.stop_workers()
             peer.close()

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
 
+import redis
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.utils import uuid
 
-from agora import letters, transport
+from agora import messages, transport
 from agora.telemetry import RINGS, get_logger
 
 
@@ -96,10 +97,13 @@ def is_reachable() -> bool:
 
 def ring(rings: Iterable[Ring]) -> bool:
     """Tell workers of due steps. False when the broker did not take it all; nothing is lost then."""
+    client = messages.client_of(transport.broker_url())
+    if client is None:
+        return all(_try(STEP_TASK, 1, partial(_publish_ring, one)) for one in rings)
     by_queue: dict[str, list[Ring]] = {}
     for one in rings:
         by_queue.setdefault(one.queue, []).append(one)
-    return all(_try(STEP_TASK, len(some), partial(_ring, some)) for some in by_queue.values())
+    return all(_try(STEP_TASK, len(some), partial(_push, client, some)) for some in by_queue.values())
 
 
 def ring_deliveries() -> bool:
@@ -122,20 +126,17 @@ def _try(task: str, count: int, send: Callable[[], None]) -> bool:
     return True
 
 
-def _ring(rings: Sequence[Ring]) -> None:
-    """Ring for steps of one queue: in one round trip where the broker is Redis."""
-    client = letters.client_of(transport.broker_url())
-    if client is None:
-        for one in rings:
-            _publish(_step_message(one.step_id, one.job_id, one.label, one.limit, *_args(one)), one.queue)
-        return
-    client.lpush(
-        rings[0].queue,
-        *(
-            _form(one.queue, one.label, one.limit).fill(_args(one), id_=one.step_id, root_id=one.job_id)
-            for one in rings
-        ),
-    )
+def _push(client: redis.Redis, rings: Sequence[Ring]) -> None:
+    """Ring for steps of one queue in one round trip, where the broker is Redis."""
+    filled = [
+        _template(one.queue, one.label, one.limit).fill(_args(one), id_=one.step_id, root_id=one.job_id)
+        for one in rings
+    ]  # fmt: skip
+    client.lpush(rings[0].queue, *filled)
+
+
+def _publish_ring(one: Ring) -> None:
+    _publish(_step_message(one.step_id, one.job_id, one.label, one.limit, *_args(one)), one.queue)
 
 
 def _args(one: Ring) -> tuple[str | int, ...]:
@@ -143,8 +144,8 @@ def _args(one: Ring) -> tuple[str | int, ...]:
 
 
 @lru_cache(maxsize=1_000)
-def _form(queue: str, label: str, limit: float | None) -> letters.Form:
-    return letters.Form(_step_message(letters.ID, letters.ROOT, label, limit, letters.ID), queue)
+def _template(queue: str, label: str, limit: float | None) -> messages.Template:
+    return messages.Template(_step_message(messages.ID, messages.ROOT, label, limit, messages.ID), queue)
 
 
 def _step_message(step_id: str, job_id: str, label: str, limit: float | None, *args: str | int) -> Any:

@@ -39,11 +39,6 @@ def broker_url() -> str:
     return settings.broker_url or settings.redis_url or "redis://127.0.0.1:6379/0"
 
 
-def is_redis(url: str) -> bool:
-    """Whether a broker's URL is of Redis, or of the Sentinels that know where it is."""
-    return valkey.is_sentinel(url) or url.startswith(("redis://", "rediss://"))
-
-
 def options_for(url: str) -> dict[str, Any]:
     """What a broker's transport is told, by the scheme of its URL."""
     if url.startswith("amqp"):

@@ -1,6 +1,5 @@
 """Engines of the two databases, made lazily and once per process id, so that no socket crosses a fork."""
 
-import math
 import os
 import select
 import time
@@ -27,9 +26,9 @@ AUTH_CONNECTIONS = 4
 """The most that a process opens to the auth database: keys are looked up there, and remembered."""
 FRESH_SECONDS = 0.5
 """A connection that was used so recently is taken to be alive."""
-QUIET_SECONDS = 10.0
-"""And one that was used so recently, if its server has said nothing since: whoever closes it says so. The host may be
-gone without a word, but keep-alives are not older either."""
+QUIET_SECONDS = 3.0
+"""And one that was used so recently, if its server has said nothing since: whoever closes it says so, unless its host
+goes without a word. Whoever comes within these seconds then learns it from the statement instead."""
 
 SESSION = {
     "timezone": "UTC",
@@ -93,6 +92,11 @@ def limit_statements(seconds: float) -> None:
     _statement_ms = round(seconds * 1000)
 
 
+def statement_limit() -> int:
+    """How many milliseconds a statement of this process may run; 0: for ever."""
+    return _statement_ms
+
+
 def engine(database: Database = "main") -> Engine:
     """The engine of one database in this process."""
     key = (os.getpid(), database)
@@ -123,13 +127,13 @@ def _make(database: Database) -> Engine:
     )
     event.listen(made, "checkin", _note_use)
     event.listen(made, "checkin", _closer(made))
-    look = _ping
+    look, quiet = _ping, QUIET_SECONDS
     if settings.db_pooler != "none":
-        look = partial(pooled.check_session, wanted=session_settings(settings))
+        look, quiet = partial(pooled.check_session, wanted=session_settings(settings)), 0.0
         event.listen(made, "connect", lambda connection, _record: look(connection))
         if _statement_ms:  # a session of the pooler is anybody's, so each transaction says it anew
             event.listen(made, "begin", _limit_transaction)
-    event.listen(made, "checkout", _looker(look))
+    event.listen(made, "checkout", _looker(look, quiet))
     return made
 
 
@@ -188,16 +192,18 @@ def _has_heard(connection: DBAPIConnection) -> bool:
 
 
 def _looker(
-    look: Callable[[DBAPIConnection], None],
+    look: Callable[[DBAPIConnection], None], quiet_seconds: float
 ) -> Callable[[DBAPIConnection, ConnectionPoolEntry, PoolProxiedConnection], None]:
     """The pool's pre-ping, for connections that were idle: at each use it would cost a round trip per transaction."""
 
     def look_if_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-        idle = time.monotonic() - record.info.get("used", math.inf)
-        if idle < FRESH_SECONDS or (look is _ping and idle < QUIET_SECONDS and not _has_heard(connection)):
+        used = record.info.get("used")
+        idle = 0.0 if used is None else time.monotonic() - used
+        if idle < FRESH_SECONDS:
             return
         try:
-            look(connection)
+            if idle >= quiet_seconds or _has_heard(connection):
+                look(connection)
         except psycopg.Error as error:
             raise DisconnectionError from error
 

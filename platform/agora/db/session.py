@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from agora.db.engines import Database, engine
+from agora.db.engines import Database, engine, statement_limit
 from agora.settings import get_settings
 
 Rows = Sequence[Mapping[str, Any]]
@@ -59,6 +59,11 @@ class Direct:
             # psycopg lets Postgres forget all that a session has prepared when a transaction of its own rolls back.
             self._prepared.clear()
             result = self._execute(hot, values)
+        except psycopg.errors.FeatureNotSupported:
+            if hot.name not in self._prepared:
+                raise
+            self._prepare_anew(hot)  # its table was changed: Postgres refuses a plan whose columns are others now
+            result = self._execute(hot, values)
         if result.status != ExecStatus.TUPLES_OK:
             return ()
         reader.set_pgresult(result)
@@ -67,23 +72,55 @@ class Direct:
         return [dict(zip(hot.columns, row, strict=True)) for row in reader.load_rows(0, result.ntuples, tuple)]
 
     def _execute(self, hot: "_Hot", values: Sequence[Buffer | None]) -> PGresult:
-        pgconn = self._connection.pgconn
         if self._connection.prepare_threshold is None:
-            pgconn.send_query_params(hot.written, values)
-            return self._result()
+            return self._execute_pooled(hot, values)
         if hot.name not in self._prepared:
-            pgconn.send_prepare(hot.name, hot.written)
-            self._result()
-            self._prepared.add(hot.name)
-        pgconn.send_query_prepared(hot.name, values)
+            self._prepare(hot)
+        self._connection.pgconn.send_query_prepared(hot.name, values)
         return self._result()
 
-    def _result(self) -> PGresult:
-        result: PGresult
-        (result,) = self._connection.wait(execute(self._connection.pgconn))
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    def _execute_pooled(self, hot: "_Hot", values: Sequence[Buffer | None]) -> PGresult:
+        """Behind a pooler nothing is prepared, and what a session is told holds for one transaction."""
+        limit = statement_limit()
+        if limit:
+            self._say(f"BEGIN; SET LOCAL statement_timeout = {limit}")
+        self._connection.pgconn.send_query_params(hot.written, values)
+        try:
+            result = self._result()
+        except psycopg.Error:
+            if limit:
+                self._say("ROLLBACK")
+            raise
+        if limit:
+            self._say("COMMIT")
         return result
+
+    def _say(self, command: str) -> None:
+        self._connection.pgconn.send_query(command.encode())
+        for result in self._connection.wait(execute(self._connection.pgconn)):
+            _check(result)
+
+    def _prepare(self, hot: "_Hot") -> None:
+        self._connection.pgconn.send_prepare(hot.name, hot.written)
+        # Whoever prepared it may have been stopped before it was noted.
+        with suppress(psycopg.errors.DuplicatePreparedStatement):
+            self._result()
+        self._prepared.add(hot.name)
+
+    def _prepare_anew(self, hot: "_Hot") -> None:
+        self._say(f"DEALLOCATE {hot.name.decode()}")
+        self._prepared.discard(hot.name)
+        hot.columns = None
+
+    def _result(self) -> PGresult:
+        (result,) = self._connection.wait(execute(self._connection.pgconn))
+        return _check(result)
+
+
+def _check(result: PGresult) -> PGresult:
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    return result
 
 
 @contextmanager
@@ -98,9 +135,7 @@ def statement(database: Database = "main") -> Iterator[Direct]:
         connection = cast("psycopg.Connection[Any]", pooled.driver_connection)
         yield Direct(connection, pooled.info.setdefault("prepared", set()))
     except psycopg.Error as error:
-        gone = connection is None or connection.closed or isinstance(error, psycopg.errors.FeatureNotSupported)
-        if gone and connection is not None:
-            connection.close()  # a table was changed: what this session has prepared would be refused each time
+        gone = connection is None or connection.closed
         raise DBAPIError.instance(
             None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone, dialect=_DIALECT
         ) from error

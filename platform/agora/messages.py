@@ -1,6 +1,7 @@
-"""Messages to workers as kombu's Redis transport writes them, without kombu: half of what a submit took was that.
+"""Messages for workers as kombu's Redis transport writes them, without kombu: half of what a submit took was that.
 
-What is the same in all messages of a kind is written once, by kombu itself, and only the ids are filled in.
+What is the same in all messages of a kind is written once, by kombu itself, and only the ids are filled in. So far for
+a single Redis server without TLS: what Sentinels and certificates need, only kombu decides.
 """
 
 import json
@@ -8,7 +9,6 @@ import threading
 from base64 import b64encode
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import kombu
@@ -17,12 +17,15 @@ from kombu.transport import virtual
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from agora import transport, valkey
+from agora import transport
 
-ID, ROOT, BODY = "agora-message-id", "agora-root-id", "agora-body"
-"""What stands in a form where the message's own goes."""
+ID, ROOT, BODY = (f"{name}-{uuid4().hex}" for name in ("id", "root", "body"))
+"""What stands in a template where the message's own goes; nothing else in it reads like that."""
+MOST_CONNECTIONS = 64
+"""As many as Celery's pool of producers has; whoever comes then waits for one."""
 
 _lock = threading.Lock()
+"""Virtual transports share what they know of exchanges."""
 
 
 class _Channel(virtual.Channel):
@@ -38,7 +41,7 @@ class _Transport(virtual.Transport):
     Channel = _Channel
 
 
-class Form:
+class Template:
     """A kind of message, to be filled in: of one queue, with the same headers but for the ids."""
 
     def __init__(self, message: Any, queue: str) -> None:
@@ -59,19 +62,21 @@ class Form:
         """A message, as it lies in its queue's list. The ids are plain ones, which JSON writes as they are."""
         body = b64encode(json.dumps([args, *self._more], separators=(",", ":")).encode()).decode()
         text = self._text.replace(ID, id_).replace(ROOT, root_id)
-        return text.replace(self._tag, str(uuid4()), 1).replace(BODY, body, 1)
+        return text.replace(self._tag, str(uuid4())).replace(BODY, body)
 
 
 @lru_cache(maxsize=4)
 def client_of(url: str) -> redis.Redis | None:
-    """A client for messages; None for a broker that is not Redis, or one whose options only kombu understands.
+    """A client for messages; None for a broker that is left to kombu.
 
-    It tries once more at once when its connection was closed while it was idle, and waits for nothing else.
+    It tries once, for ``transport.SOCKET_SECONDS`` at most: a connection that was closed while it was idle is replaced
+    before it is used.
     """
-    if not transport.is_redis(url) or urlsplit(url.partition(";")[0]).query:
+    if not url.startswith("redis://") or "?" in url or ";" in url:
         return None
-    return valkey.client(
-        url, socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
-        socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS),
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    pool = redis.BlockingConnectionPool.from_url(
+        url, max_connections=MOST_CONNECTIONS, timeout=transport.CONNECT_SECONDS,
+        socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
+        socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS), retry=Retry(NoBackoff(), 0),
     )  # fmt: skip
+    return redis.Redis(connection_pool=pool)

@@ -5,8 +5,9 @@ import json
 
 import pytest
 from kombu import Connection
+from prometheus_client import REGISTRY
 
-from agora import broker, letters, valkey
+from agora import broker, messages, valkey
 from agora.broker import Ring
 
 RINGS = [
@@ -31,10 +32,10 @@ def read(redis, queue):
     return message | {"body": json.loads(base64.b64decode(message["body"]))}
 
 
-def test_a_letter_is_what_kombu_would_have_written(redis, monkeypatch):
+def test_a_message_is_what_kombu_would_have_written(redis, monkeypatch):
     assert broker.ring(RINGS)
     lean = [read(redis, queue) for queue in ("cpu", "cpu", "io")]
-    monkeypatch.setattr(letters, "client_of", lambda _url: None)
+    monkeypatch.setattr(messages, "client_of", lambda _url: None)
     assert broker.ring(RINGS)
     whole = [read(redis, queue) for queue in ("cpu", "cpu", "io")]
     for one in [*lean, *whole]:
@@ -44,7 +45,7 @@ def test_a_letter_is_what_kombu_would_have_written(redis, monkeypatch):
     assert [one["headers"]["timelimit"] for one in lean] == [[8.5, 3.5], [8.5, 3.5], [None, None]]
 
 
-def test_kombu_hands_letters_out_in_the_order_of_their_rings_each_under_a_tag_of_its_own(redis, environment):
+def test_kombu_hands_messages_out_in_the_order_of_their_rings_each_under_a_tag_of_its_own(redis, environment):
     assert broker.ring([Ring(step_id=f"stp_{n}", job_id="job_1", queue="cpu", label="a.b.c") for n in range(3)])
     with Connection(environment["REDIS_URL"]) as connection, connection.SimpleQueue("cpu") as queue:
         found = [queue.get(timeout=5) for _ in range(3)]
@@ -67,22 +68,30 @@ def test_rings_of_a_queue_go_out_together(redis):
     ("url", "lean"),
     [
         ("redis://127.0.0.1:1/0", True),
-        ("sentinel://127.0.0.1:1;sentinel://127.0.0.1:2", True),
-        ("rediss://127.0.0.1:1/0?ssl_cert_reqs=CERT_REQUIRED", False),
+        ("redis://user:p%40ss@127.0.0.1:1/7", True),
+        ("redis://127.0.0.1:1/4;redis://127.0.0.1:2/4", False),
+        ("redis://127.0.0.1:1/0?socket_timeout=1", False),
+        ("sentinel://127.0.0.1:1;sentinel://127.0.0.1:2", False),
+        ("rediss://127.0.0.1:1/0", False),
         ("amqp://127.0.0.1//", False),
     ],
 )
-def test_what_only_kombu_understands_is_left_to_it(url, lean):
-    assert (letters.client_of(url) is not None) == lean
+def test_messages_go_where_kombu_looks_for_them_or_by_kombu(url, lean):
+    client = messages.client_of(url)
+    assert (client is not None) == lean
+    if client is not None:
+        ours, theirs = client.connection_pool.connection_kwargs, Connection(url)
+        assert (ours["host"], ours["port"], ours["db"]) == ("127.0.0.1", 1, int(theirs.virtual_host))
+        assert (ours.get("username"), ours.get("password")) == (theirs.userid, theirs.password)
 
 
 def test_nobody_waits_for_a_broker_that_is_away(redis, monkeypatch):
     waits = []
     monkeypatch.setattr("redis.retry.sleep", waits.append)
-    monkeypatch.setattr(letters.transport, "broker_url", lambda: "redis://127.0.0.1:1/0")
-    asked = letters.client_of.cache_info()
+    monkeypatch.setattr(messages.transport, "broker_url", lambda: "redis://127.0.0.1:1/0")
+    muted = REGISTRY.get_sample_value("agora_rings_total", {"outcome": "muted"}) or 0
     assert not broker.ring(RINGS)
     assert not broker.ring(RINGS[:1])  # nobody tries again for a while
-    assert letters.client_of.cache_info().hits + letters.client_of.cache_info().misses == asked.hits + asked.misses + 1
+    assert REGISTRY.get_sample_value("agora_rings_total", {"outcome": "muted"}) == muted + 1
     assert not waits
     broker._mute._until = 0.0
