@@ -74,9 +74,13 @@ def client_of(url: str) -> redis.Redis | None:
     """
     if not url.startswith("redis://") or "?" in url or ";" in url:
         return None
-    pool = redis.BlockingConnectionPool.from_url(
-        url, max_connections=MOST_CONNECTIONS, timeout=transport.CONNECT_SECONDS,
-        socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
-        socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS), retry=Retry(NoBackoff(), 0),
-    )  # fmt: skip
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url, max_connections=MOST_CONNECTIONS, timeout=transport.CONNECT_SECONDS,
+            socket_timeout=transport.SOCKET_SECONDS, socket_connect_timeout=transport.CONNECT_SECONDS,
+            socket_keepalive=True, health_check_interval=int(transport.HEARTBEAT_SECONDS),
+            retry=Retry(NoBackoff(), 0),
+        )  # fmt: skip
+    except ValueError:  # no address at all: kombu says so each time
+        return None
     return redis.Redis(connection_pool=pool)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 
 import pytest
 from kombu import Connection
@@ -73,6 +75,7 @@ def test_rings_of_a_queue_go_out_together(redis):
         ("redis://127.0.0.1:1/0?socket_timeout=1", False),
         ("sentinel://127.0.0.1:1;sentinel://127.0.0.1:2", False),
         ("rediss://127.0.0.1:1/0", False),
+        ("redis://127.0.0.1:port/0", False),
         ("amqp://127.0.0.1//", False),
     ],
 )
@@ -95,3 +98,19 @@ def test_nobody_waits_for_a_broker_that_is_away(redis, monkeypatch):
     assert REGISTRY.get_sample_value("agora_rings_total", {"outcome": "muted"}) == muted + 1
     assert not waits
     broker._mute._until = 0.0
+
+
+def test_a_broker_that_froze_hears_no_answer_of_before(own_valkey, monkeypatch):
+    monkeypatch.setattr(messages.transport, "SOCKET_SECONDS", 0.2)
+    broker._mute._until = 0.0
+    assert broker.ring(RINGS[:1])
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        assert not broker.ring(RINGS[:1])
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    broker._mute._until = 0.0
+    client = messages.client_of(own_valkey.url)
+    assert client.llen("cpu") in {1, 2}  # the ring that timed out is heard as well
+    before = client.llen("cpu")
+    assert client.lpush("cpu", "one") == before + 1
