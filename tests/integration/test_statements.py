@@ -91,16 +91,25 @@ def test_a_connection_whose_server_process_was_ended_is_an_operational_error_and
     assert held() is not before
 
 
-def test_a_table_may_be_changed_meanwhile():
+@pytest.fixture
+def table():
     with transaction() as session:
         session.execute(text("CREATE TABLE changing (a int)"))
         session.execute(text("INSERT INTO changing VALUES (1)"))
+    yield
+    with transaction() as session:
+        session.execute(text("DROP TABLE changing"))
+
+
+@pytest.mark.usefixtures("table")
+def test_a_table_may_be_changed_meanwhile():
     assert rows("SELECT * FROM changing") == [{"a": 1}]
     before = held()
     with transaction() as session:
         session.execute(text("ALTER TABLE changing ALTER a TYPE text"))
-    assert rows("SELECT * FROM changing") == [{"a": "1"}]
-    assert rows("SELECT * FROM changing") == [{"a": "1"}]
+        session.execute(text("ALTER TABLE changing ADD b int"))
+    assert rows("SELECT * FROM changing") == [{"a": "1", "b": None}]
+    assert rows("SELECT * FROM changing") == [{"a": "1", "b": None}]
     assert held() is before
 
 

@@ -108,7 +108,8 @@ class Direct:
         self._prepared.add(hot.name)
 
     def _prepare_anew(self, hot: "_Hot") -> None:
-        self._say(f"DEALLOCATE {hot.name.decode()}")
+        self._connection.pgconn.send_close_prepared(hot.name)
+        self._result()
         self._prepared.discard(hot.name)
         hot.columns = None
 
