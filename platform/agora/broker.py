@@ -99,24 +99,24 @@ def ring(rings: Iterable[Ring]) -> bool:
     """Tell workers of due steps. False when the broker did not take it all; nothing is lost then."""
     client = messages.client_of(transport.broker_url())
     if client is None:
-        return all(_try(STEP_TASK, 1, partial(_publish_ring, one)) for one in rings)
+        return all(_send(STEP_TASK, 1, partial(_publish_ring, one)) for one in rings)
     by_queue: dict[str, list[Ring]] = {}
     for one in rings:
         by_queue.setdefault(one.queue, []).append(one)
-    return all(_try(STEP_TASK, len(some), partial(_push, client, some)) for some in by_queue.values())
+    return all(_send(STEP_TASK, len(some), partial(_push, client, some)) for some in by_queue.values())
 
 
 def ring_deliveries() -> bool:
     """Tell the webhook workers that deliveries are due."""
-    return _try(DELIVER_TASK, 1, lambda: _publish(_message(DELIVER_TASK, uuid(), expires=RING_SECONDS), WEBHOOK_QUEUE))
+    return _send(DELIVER_TASK, 1, lambda: _publish(_message(DELIVER_TASK, uuid(), expires=RING_SECONDS), WEBHOOK_QUEUE))
 
 
-def _try(task: str, count: int, send: Callable[[], None]) -> bool:
+def _send(task: str, count: int, publish: Callable[[], None]) -> bool:
     if _mute.on:
         RINGS.labels("muted").inc(count)
         return False
     try:
-        send()
+        publish()
     except Exception as error:  # noqa: BLE001  # whatever the transport raises: the dispatcher rings again
         _mute.start()
         RINGS.labels("failed").inc(count)

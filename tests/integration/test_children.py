@@ -177,12 +177,18 @@ def test_a_child_that_is_not_acceptable_fails_the_step_and_makes_none(monkeypatc
     assert jobs_of(rig, job) == []
 
 
-def test_a_worker_that_dies_before_it_tells_the_parent_leaves_that_to_the_dispatcher(monkeypatch):
-    rig = Rig(monkeypatch, agent_of())
+def untold(rig, monkeypatch):
+    """A parent of two children whose worker died before it told the parent that they have ended."""
     job = rig.submit("parent", {"n": 2})
     with monkeypatch.context() as dead:
         dead.setattr(children, "settle_children", lambda _: None)
         rig.run()
+    return job
+
+
+def test_a_worker_that_dies_before_it_tells_the_parent_leaves_that_to_the_dispatcher(monkeypatch):
+    rig = Rig(monkeypatch, agent_of())
+    job = untold(rig, monkeypatch)
     assert rig.job(job).status == "waiting"
     assert (duties.settle_parts(), duties.settle_parts()) == (1, 0)
     rig.run()
@@ -211,10 +217,7 @@ def test_a_parent_that_cannot_be_settled_takes_nothing_from_its_childs_turn_nor_
 
 def test_a_childs_output_that_the_store_lost_fails_the_parent(monkeypatch):
     rig = Rig(monkeypatch, agent_of())
-    job = rig.submit("parent", {"n": 2})
-    with monkeypatch.context() as dead:
-        dead.setattr(children, "settle_children", lambda _: None)
-        rig.run()
+    job = untold(rig, monkeypatch)
     lost = jobs_of(rig, job)[1]["id"]
     reference = json.dumps({"ref": "values/gone", "size": 3})
     rig.sql("UPDATE jobs SET output = CAST(:ref AS jsonb) WHERE id = :id", ref=reference, id=lost)

@@ -1,6 +1,5 @@
 """Hot statements go to libpq: each is prepared once for a session, and survives what sessions go through."""
 
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -44,16 +43,24 @@ def test_a_statement_is_prepared_once_and_again_after_a_rollback_let_postgres_fo
         assert direct.rows(PREPARED, {}) == [{"n": 1}]
 
 
-def test_a_look_whether_an_idle_connection_is_alive_costs_it_no_plan(monkeypatch):
+@pytest.fixture
+def asks_at_once(monkeypatch):
+    """A pool that asks each connection whether it is alive, however short a time it was idle."""
+    engines.dispose_all()
     monkeypatch.setattr(engines, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(engines, "QUIET_SECONDS", 0.0)
+    yield
+    engines.dispose_all()
+
+
+@pytest.mark.usefixtures("asks_at_once")
+def test_a_look_whether_an_idle_connection_is_alive_costs_it_no_plan():
     with statement() as direct:
         direct.rows(ECHO, GIVEN)
         before = direct._connection
         for _ in range(10):  # psycopg prepares what it sees so often
             before.execute("SELECT 1")
-        before.rollback()
-        direct.rows(ECHO, GIVEN)
-    time.sleep(0.01)
+        before.commit()
     with statement() as direct:
         assert direct._connection is before
         assert direct.rows(PREPARED, {}) == [{"n": 1}]
